@@ -1,0 +1,129 @@
+"""The operators' door: `siprec-ledger …`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import click
+
+from service.sandbox.cli import sandbox
+from service.store import keys, refusals, schema
+from service.store.engine import Database, DatabaseAway
+
+
+@click.group()
+@click.version_option(package_name="siprec-ledger")
+def main() -> None:
+    """Starts SIPREC recording sessions on Telnyx, hears what becomes of each, and never forgets it."""
+
+
+main.add_command(sandbox)
+
+
+@contextmanager
+def _database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    except DatabaseAway as trouble:
+        raise click.ClickException(f"the database does not answer: {trouble}") from trouble
+    finally:
+        database.close()
+
+
+_database_url = click.option(
+    "--database-url", envvar="DATABASE_URL", required=True, help="Default: the environment's DATABASE_URL."
+)
+
+
+@main.group()
+def db() -> None:
+    """The schema of the database."""
+
+
+@db.command()
+@_database_url
+def upgrade(database_url: str) -> None:
+    """Bring the schema up to date. Several processes may do so at once."""
+    with _database(database_url) as database:
+        schema.upgrade(database)
+        with database.read() as read:
+            click.echo(f"the schema is {schema.age(read)}")
+
+
+@main.group("keys")
+def keys_() -> None:
+    """The API keys of internal apps."""
+
+
+@keys_.command()
+@click.argument("name")
+@_database_url
+def create(name: str, database_url: str) -> None:
+    """Make a key and print it, once: it is kept as a hash only. NAME says who asks."""
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise click.BadParameter("1 to 100 printable characters", param_hint="NAME")
+    with _database(database_url) as database:
+        try:
+            with database.begin() as db:
+                text = keys.create(db, name, _now())
+        except keys.NameTaken:
+            raise click.ClickException(f"there is a key of this name, perhaps revoked: {name}") from None
+    click.echo(text)
+
+
+@keys_.command("list")
+@_database_url
+def list_(database_url: str) -> None:
+    """Names, and when they were made and revoked (UTC)."""
+    with _database(database_url) as database, database.read() as db:
+        for key in keys.listed(db):
+            revoked = f"revoked {key.revoked_at:%Y-%m-%dT%H:%M:%SZ}" if key.revoked_at else "in force"
+            click.echo(f"{key.name}\t{key.created_at:%Y-%m-%dT%H:%M:%SZ}\t{revoked}")
+
+
+@keys_.command()
+@click.argument("name")
+@_database_url
+def revoke(name: str, database_url: str) -> None:
+    """From now on the key opens nothing."""
+    with _database(database_url) as database:
+        with database.begin() as db:
+            is_revoked = keys.revoke(db, name, _now())
+        if not is_revoked:
+            raise click.ClickException(f"there is no key in force of this name: {name}")
+    click.echo(f"revoked: {name}")
+
+
+@main.group("callbacks")
+def callbacks_() -> None:
+    """What came to the callback door."""
+
+
+@callbacks_.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@_database_url
+def refused(limit: int, database_url: str) -> None:
+    """What the door refused, newest first, one JSON document per line."""
+    with _database(database_url) as database, database.read() as db:
+        for one in refusals.newest(db, limit):
+            click.echo(
+                json.dumps(
+                    {
+                        "received_at": one.received_at.isoformat(),
+                        "answered": one.answered,
+                        "reason": one.reason,
+                        "method": one.method,
+                        "query": one.query.decode("latin-1"),
+                        "body": one.body.decode("latin-1"),
+                        "headers": dict(one.headers),
+                    }
+                )
+            )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,155 @@
+"""The environment, read once: every setting, its meaning, and every problem with it at the same time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SignaturePolicy(StrEnum):
+    REQUIRED = "required"
+    IF_PRESENT = "if_present"
+
+
+class WrongConfiguration(Exception):
+    """One line per setting that is missing or wrong; never with its value."""
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) URL without query and fragment")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold credentials")
+    if len(value) > 1500:
+        raise ValueError("is too long: Telnyx takes callback URLs of 2000 characters at most")
+    return value.rstrip("/")
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http(s) URL")
+    return value.rstrip("/")
+
+
+def _secret_key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < 32:
+        raise ValueError("must have at least 32 characters")
+    return value
+
+
+def _public_key(value: str) -> str:
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 32 or not any(raw):
+        raise ValueError("must be the base64 text of a 32-byte Ed25519 key, as Telnyx's portal shows it")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    scheme, _, rest = value.get_secret_value().partition("://")
+    if scheme not in {"sqlite", "postgres", "postgresql", "postgresql+psycopg"} or not rest:
+        raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
+    return value
+
+
+SecretKey = Annotated[SecretStr, AfterValidator(_secret_key)]
+
+
+class Settings(BaseSettings):
+    """Names are the environment's. An empty value counts as wrong, not as absent."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
+
+    PUBLIC_URL: Annotated[
+        str,
+        AfterValidator(_public_url),
+        Field(description="where Telnyx reaches this service, e.g. `https://ledger.example.com`"),
+    ]
+    SECRET_KEY: Annotated[
+        SecretKey, Field(description="signs callback URLs and page cursors; 32 characters or more")
+    ]
+    SECRET_KEY_FALLBACKS: Annotated[
+        list[SecretKey],
+        NoDecode,
+        BeforeValidator(_listed),
+        Field(description="earlier values of `SECRET_KEY`, separated by commas, still honoured"),
+    ] = []
+    DATABASE_URL: Annotated[
+        SecretStr,
+        AfterValidator(_database_url),
+        Field(description="`sqlite:////path/to/ledger.sqlite3` or `postgresql://…` (also `postgres://…`)"),
+    ]
+    TELNYX_API_KEY: Annotated[SecretStr, Field(min_length=1, description="the bearer key of Telnyx's API")]
+    TELNYX_PUBLIC_KEY: Annotated[
+        list[Annotated[str, AfterValidator(_public_key)]],
+        NoDecode,
+        BeforeValidator(_listed),
+        Field(
+            min_length=1,
+            description="what Telnyx signs callbacks with (base64); several: separated by commas",
+        ),
+    ]
+    TELNYX_BASE_URL: Annotated[
+        str, AfterValidator(_base_url), Field(description="Telnyx's API, `/v2` included")
+    ] = "https://api.telnyx.com/v2"
+    TELNYX_ACCOUNT_SID: Annotated[
+        str | None, Field(min_length=1, description="the account of a start that names none")
+    ] = None
+    TELNYX_TIMEOUT_SECONDS: Annotated[
+        float, Field(gt=0, le=60, description="how long one answer of Telnyx is waited for")
+    ] = 10
+    START_DEADLINE_SECONDS: Annotated[
+        float, Field(gt=0, le=3600, description="after this, a start without an answer is `unanswered`")
+    ] = 60
+    CALLBACK_SIGNATURE: Annotated[
+        SignaturePolicy,
+        Field(
+            description="`required`, or `if_present`: an unsigned callback then needs the secret in our URL"
+        ),
+    ] = SignaturePolicy.REQUIRED
+    WATCH_SECONDS: Annotated[
+        float, Field(gt=0, le=60, description="how often each web process looks for what did not happen")
+    ] = 1
+    THREADS: Annotated[
+        int, Field(ge=4, le=256, description="per web process; a quarter of them may wait for Telnyx")
+    ] = 32
+    WEB_CONCURRENCY: Annotated[
+        int, Field(ge=1, le=64, description="web processes; on SQLite leave it at 1")
+    ] = 1
+    HOST: Annotated[str, Field(min_length=1, description="the address to listen on")] = "0.0.0.0"  # noqa: S104 (a container's door; the platform decides who reaches it)
+    PORT: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 8000
+
+
+def load() -> Settings:
+    """Raises WrongConfiguration with every problem at once."""
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        lines = sorted(
+            {f"{_name(error['loc'])}: {_reason(error)}" for error in wrong.errors(include_input=False)}
+        )
+        raise WrongConfiguration("\n".join(lines)) from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return str(location[0])
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "missing":
+        return "is required and not set"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,279 @@
+"""What happens: sessions are started and stopped, callbacks heard, deadlines kept. Owns every write."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from service import hearing, siprec
+from service.ledger import Ledger
+from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Session
+from service.store import events, refusals, sessions
+from service.store.engine import Database, DatabaseAway
+from service.store.refusals import Refusal
+from service.store.sessions import Claim
+from service.telnyx.address import Addresses
+from service.telnyx.callback import Callback
+from service.telnyx.client import Client
+
+OVERDUE_AT_ONCE = 100
+OWED_AT_MOST = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class UnknownSession(Exception):
+    """There is no session of this id."""
+
+
+class TelnyxBusy(Exception):
+    """As many requests wait for Telnyx as this process allows. Nothing was done."""
+
+
+class StillAsking(Exception):
+    """The first request with this idempotency key is not answered yet; its session is `session`."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.id)
+        self.session = session
+
+
+class KeyReused(Exception):
+    """This idempotency key came with another body before, for `session`."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.id)
+        self.session = session
+
+
+class CannotStop(Exception):
+    """`why` tells; `session` is as it stands."""
+
+    def __init__(self, session: Session, why: str) -> None:
+        super().__init__(why)
+        self.session = session
+
+
+class StopFailed(Exception):
+    """Telnyx refused to stop the session, or did not answer; `error` tells."""
+
+    def __init__(self, session: Session, error: Error) -> None:
+        super().__init__(error.kind)
+        self.session = session
+        self.error = error
+
+
+@dataclass(frozen=True)
+class Started:
+    """A session as it stands after Telnyx was asked, or as it stood when the same was asked again."""
+
+    session: Session
+    is_replay: bool = False
+
+
+class Control:
+    """Shared by all threads of a process. `in_flight` bounds the requests that wait for Telnyx."""
+
+    def __init__(
+        self,
+        database: Database,
+        telnyx: Client,
+        addresses: Addresses,
+        clock: Callable[[], datetime],
+        start_deadline: timedelta,
+        in_flight: int,
+    ) -> None:
+        self._database = database
+        self._telnyx = telnyx
+        self._addresses = addresses
+        self._clock = clock
+        self._start_deadline = start_deadline
+        self._slots = threading.BoundedSemaphore(in_flight)
+        # Answers of Telnyx that found no database; see `catch_up`.
+        self._owed: deque[tuple[Session, Notice]] = deque(maxlen=OWED_AT_MOST)
+
+    def start(self, order: Order, claim: Claim) -> Started:
+        """Write it down, ask Telnyx, merge the answer.
+
+        Raises TelnyxBusy, StillAsking, KeyReused, and DatabaseAway if Telnyx was not asked.
+        """
+        earlier = self._replay(claim)
+        if earlier:
+            return Started(earlier, is_replay=True)
+        with self._slot():
+            begun = self._begin(order, claim)
+            if begun.is_replay:
+                return begun
+            answer = self._telnyx.start(order, self._addresses.of(begun.session.id))
+        return Started(self._settle(begun.session, answer))
+
+    def stop(self, session_id: str) -> Session:
+        """Ask Telnyx to stop it; that it has ended only a callback says.
+
+        Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseAway.
+        """
+        with self._slot():
+            session = self._begin_stop(session_id)
+            order, sid = session.order, session.progress.siprec_sid
+            assert sid is not None
+            error = self._telnyx.stop(order.account_sid, order.call_sid, sid)
+        if error:
+            raise StopFailed(session, error)
+        return session
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        # Nobody waits here: a thread that waited would be one less for callbacks.
+        if not self._slots.acquire(blocking=False):
+            raise TelnyxBusy
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _replay(self, claim: Claim) -> Session | None:
+        if claim.idempotency_key is None:
+            return None
+        with self._database.begin() as db:
+            return self._earlier(db, claim)
+
+    def _earlier(self, db: Connection, claim: Claim) -> Session | None:
+        """The session of an earlier request with the same key, unless that may be asked again."""
+        found = sessions.claimed(db, claim) if claim.idempotency_key else None
+        if found is None:
+            return None
+        session, digest = found
+        if digest != claim.request_digest:
+            raise KeyReused(session)
+        now = self._clock()
+        if session.is_asking(now):
+            raise StillAsking(session)
+        if session.answer is None:
+            session = self._give_up(db, [session.id], now)[0]  # its process died
+        return None if session.can_be_asked_again else session
+
+    def _begin(self, order: Order, claim: Claim) -> Started:
+        """The first commit: a session to ask Telnyx for, or the one that the same key made."""
+        now = self._clock()
+        new = Session(
+            id=siprec.new_id(),
+            origin=Origin.API,
+            order=order,
+            requested_at=now,
+            updated_at=now,
+            deadline_at=now + self._start_deadline,
+        )
+        with self._database.begin() as db:
+            if sessions.insert(db, new, claim):
+                events.write(db, new.id, new.progress.state, siprec.changes(None, new.progress), now, now)
+                return Started(_read(db, new.id))
+            earlier = self._earlier(db, claim)  # committed while we looked
+            if earlier:
+                return Started(earlier, is_replay=True)
+            return Started(self._ask_again(db, claim, now))
+
+    def _ask_again(self, db: Connection, claim: Claim, now: datetime) -> Session:
+        found = sessions.claimed(db, claim)
+        assert found is not None  # the insert ran into it, and nothing is ever deleted
+        session_id = found[0].id
+        ledger = Ledger(db, now, [session_id])
+        ledger.ask_again(session_id, now + self._start_deadline)
+        ledger.close()
+        return _read(db, session_id)
+
+    def _settle(self, asked: Session, answer: Notice) -> Session:
+        """The second commit. If it finds no database, the app gets the session as first written."""
+        try:
+            return self._merge(asked, answer)
+        except DatabaseAway as trouble:
+            log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.news.label, trouble)
+            self._owed.append((asked, answer))
+            return asked
+
+    def _merge(self, asked: Session, answer: Notice) -> Session:
+        sid = answer.siprec_sid
+        sids = {(asked.order.call_sid, sid)} if sid else set()
+        with self._database.begin() as db:
+            hearing.reserve(db, sids)
+            ledger = Ledger(db, self._clock(), [asked.id], sids)
+            standing = ledger.session(asked.id)
+            # A later attempt has an answer of its own.
+            if standing and standing.attempts == asked.attempts:
+                ledger.answer(asked.id, answer)
+            ledger.close()
+            return _read(db, asked.id)
+
+    def _begin_stop(self, session_id: str) -> Session:
+        with self._database.begin() as db:
+            ledger = Ledger(db, self._clock(), [session_id])
+            session = ledger.session(session_id)
+            if session is None:
+                raise UnknownSession(session_id)
+            _check_stoppable(session)
+            ledger.request_stop(session_id)
+            ledger.close()
+            return _read(db, session_id)
+
+    def hear(self, batch: Sequence[Callback]) -> None:
+        """Keep callbacks and fold them into their sessions, all in one transaction. Raises DatabaseAway.
+
+        Any number of them may belong to one session, or be the same; a delivery that is already in the
+        ledger is passed over, so a batch can be given again.
+        """
+        with self._database.begin() as db:
+            hearing.hear(db, batch, self._clock())
+
+    def quarantine(self, refusal: Refusal) -> None:
+        """Keep a delivery that was refused. Raises DatabaseAway."""
+        with self._database.begin() as db:
+            refusals.keep(db, refusal)
+
+    def give_up_waiting(self) -> int:
+        """Sessions whose answer did not come by their deadline become unanswered. How many."""
+        now = self._clock()
+        with self._database.read() as db:
+            overdue = sessions.overdue(db, now, OVERDUE_AT_ONCE)
+        if not overdue:
+            return 0
+        with self._database.begin() as db:
+            return len(self._give_up(db, overdue, now))
+
+    def _give_up(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
+        ledger = Ledger(db, now, ids)
+        waiting = [s for id in ids if (s := ledger.session(id)) and s.answer is None and not s.is_asking(now)]
+        error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
+        for session in waiting:
+            ledger.answer(session.id, Notice(News.UNANSWERED, heard_at=now, error=error))
+        ledger.close()
+        return [_read(db, session.id) for session in waiting]
+
+    def catch_up(self) -> None:
+        """Write down the answers that found no database. Raises DatabaseAway."""
+        while self._owed:
+            asked, answer = self._owed[0]
+            self._merge(asked, answer)
+            self._owed.popleft()
+            log.info("answer no longer owed: session=%s", asked.id)
+
+
+def _read(db: Connection, session_id: str) -> Session:
+    session = sessions.find(db, session_id)
+    assert session is not None  # the caller has it locked
+    return session
+
+
+def _check_stoppable(session: Session) -> None:
+    state = session.progress.state
+    if session.merged_into:
+        raise CannotStop(session, f"it was folded into session {session.merged_into}")
+    if state.is_over:
+        raise CannotStop(session, f"it is over: {state}")
+    if session.progress.siprec_sid is None:
+        raise CannotStop(session, f"Telnyx has not given it a sid yet: {state}")

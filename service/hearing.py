@@ -1,0 +1,98 @@
+"""Whose a callback is: its token's session, else the one that its ids name, else one to be adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from service.ledger import Ledger
+from service.siprec import Order, Origin, Progress, Session, new_id
+from service.store import callbacks, sessions
+from service.store.callbacks import Evidence, KeptCallback
+from service.telnyx.callback import Callback
+
+Sids = tuple[str, str]  # call_sid, siprec_sid
+
+
+def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
+    """Keep the callbacks and fold them into their sessions: adopt, lock, look, write, in this order."""
+    known = callbacks.known_deliveries(db, {told.delivery.id for told in batch})
+    fresh = [told for told in batch if told.delivery.id not in known]
+    sids = {pair for told in fresh if (pair := _sids(told))}
+    reserve(db, sids)
+    kept = _assign(db, fresh, sids)
+    strays = [one for one in kept if one.session_id is None]
+    sessions.reserve(db, [f"stray {one.notice.digest.hex()}" for one in strays])
+    ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id}, sids)
+    ledger.hear_strays(strays)
+    for one in kept:
+        if one.session_id:
+            ledger.hear(one)
+    ledger.close()
+
+
+def reserve(db: Connection, sids: Collection[Sids]) -> None:
+    """Until the transaction ends, nobody else adopts a session of these sids, or has one learn them."""
+    sessions.reserve(db, [f"sids {call_sid} {siprec_sid}" for call_sid, siprec_sid in sids])
+
+
+def _assign(db: Connection, batch: Sequence[Callback], sids: Collection[Sids]) -> list[KeptCallback]:
+    """The callbacks in the order in which they came, each with the session it belongs to."""
+    named = sessions.existing(db, {told.session_id for told in batch if told.session_id})
+    holders = _holders(db, sids)
+    owners: dict[str, str | None] = {}
+    for told in sorted(batch, key=lambda told: _sids(told) or ("", "")):  # adopted in the order of sids
+        pair = _sids(told)
+        if told.session_id in named:
+            owners[told.delivery.id] = told.session_id
+            continue
+        if pair and pair not in holders and _can_be_adopted(told):
+            holders[pair] = sessions.adopt(db, _adopted(told))
+        owners[told.delivery.id] = holders.get(pair) if pair else None
+    return [_kept(told, owners[told.delivery.id]) for told in batch]
+
+
+def _holders(db: Connection, sids: Collection[Sids]) -> dict[Sids, str]:
+    """The session that holds each pair of sids; one of ours before an adopted one."""
+    holders: dict[Sids, str] = {}
+    for session in sorted(sessions.holding(db, sids), key=lambda one: one.origin is Origin.ADOPTED):
+        for siprec_sid in session.progress.sids:
+            holders.setdefault((session.order.call_sid, siprec_sid), session.id)
+    return holders
+
+
+def _sids(told: Callback) -> Sids | None:
+    notice = told.notice
+    return (notice.call_sid, notice.siprec_sid) if notice.call_sid and notice.siprec_sid else None
+
+
+def _can_be_adopted(told: Callback) -> bool:
+    """All three ids are there, and Telnyx signed them."""
+    is_signed = told.verified_by != "token" and told.delivery.method == "POST"
+    return is_signed and bool(told.notice.account_sid and _sids(told))
+
+
+def _adopted(told: Callback) -> Session:
+    notice = told.notice
+    assert notice.account_sid
+    assert notice.call_sid
+    return Session(
+        id=new_id(),
+        origin=Origin.ADOPTED,
+        order=Order(notice.account_sid, notice.call_sid),
+        requested_at=notice.heard_at,
+        updated_at=notice.heard_at,
+        progress=Progress(heard_sid=notice.siprec_sid),
+    )
+
+
+def _kept(told: Callback, session_id: str | None) -> KeptCallback:
+    came, problem = told.delivery, told.problem
+    if session_id is None:
+        problem = "; ".join(filter(None, [problem, "it belongs to no session that we know"]))
+    evidence = Evidence(
+        came.id, came.received_at, came.method, came.query, came.body, came.evidence, told.verified_by
+    )
+    return KeptCallback(came.id, session_id, evidence, told.notice, told.event, problem=problem)

@@ -1,0 +1,310 @@
+"""What a SIPREC session is, and what each notice does to it. Pure: the standard library only."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from functools import reduce
+
+# A callback's Timestamp outside these bounds around its own receipt says what happened, but not when.
+OLDEST_PLAUSIBLE = timedelta(days=7)
+CLOCK_LEAD = timedelta(minutes=5)
+
+
+class State(StrEnum):
+    """In order of rank: each outranks those above it."""
+
+    REQUESTED = "requested"  # written down; Telnyx not yet asked, or not yet answered
+    UNANSWERED = "unanswered"  # asked, no usable answer: it may or may not have started
+    REFUSED = "refused"  # it did not start: Telnyx said no, or the request never left
+    ACCEPTED = "accepted"  # Telnyx gave it a sid; nobody has said yet that media flows
+    STARTED = "started"
+    STOPPED = "stopped"
+    FAILED = "failed"  # outranks STOPPED, so that no failure is ever hidden
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self]
+
+    @property
+    def is_over(self) -> bool:
+        return self in {State.REFUSED, State.STOPPED, State.FAILED}
+
+
+_RANKS = {state: rank for rank, state in enumerate(State)}
+
+
+class Origin(StrEnum):
+    """How a session came into the ledger."""
+
+    API = "api"  # an app asked us for it
+    ADOPTED = "adopted"  # a TeXML document started it; its callbacks told us
+
+
+class Track(StrEnum):
+    BOTH = "both_tracks"
+    INBOUND = "inbound_track"
+    OUTBOUND = "outbound_track"
+
+
+class SipTransport(StrEnum):
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+class CallbackMethod(StrEnum):
+    POST = "POST"
+    GET = "GET"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an app asks to have recorded; `None` leaves the choice to Telnyx."""
+
+    account_sid: str
+    call_sid: str
+    connector_name: str | None = None
+    name: str | None = None
+    track: Track | None = None
+    include_metadata_custom_headers: bool | None = None
+    secure: bool | None = None
+    session_timeout_secs: int | None = None
+    sip_transport: SipTransport | None = None
+    status_callback_method: CallbackMethod = CallbackMethod.POST
+    reference: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class ErrorKind(StrEnum):
+    REJECTED = "rejected"  # Telnyx refused what was asked
+    CREDENTIALS = "credentials"  # Telnyx refused us
+    RATE_LIMITED = "rate_limited"  # Telnyx did nothing, and said so
+    UNREACHABLE = "unreachable"  # the request never left
+    NO_ANSWER = "no_answer"  # the request left; no usable answer came
+    SIPREC_FAILED = "siprec_failed"  # Telnyx reported the session failed
+
+
+@dataclass(frozen=True)
+class Error:
+    """Why something is not as asked; `status` is Telnyx's HTTP status, `code` and `detail` its words."""
+
+    kind: ErrorKind
+    status: int | None = None
+    code: str | None = None
+    detail: str | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Telnyx certainly did nothing, so asking again cannot record a call twice."""
+        return self.kind in {ErrorKind.UNREACHABLE, ErrorKind.RATE_LIMITED}
+
+
+class News(Enum):
+    """What a notice says, and the state it vouches for."""
+
+    ACCEPTED = "accepted", State.ACCEPTED
+    REFUSED = "refused", State.REFUSED
+    UNANSWERED = "unanswered", State.UNANSWERED
+    STOP_REQUESTED = "stop-requested", State.REQUESTED
+    STARTED = "siprec-started", State.STARTED
+    STOPPED = "siprec-stopped", State.STOPPED
+    FAILED = "siprec-failed", State.FAILED
+    OTHER = "other", State.REQUESTED  # a callback whose event nobody has heard of
+
+    def __init__(self, label: str, state: State) -> None:
+        self.label = label
+        self.state = state
+
+    @property
+    def is_answer(self) -> bool:
+        return self in {News.ACCEPTED, News.REFUSED, News.UNANSWERED}
+
+    @property
+    def is_callback(self) -> bool:
+        return not self.is_answer and self is not News.STOP_REQUESTED
+
+    @classmethod
+    def of_event(cls, event: str | None) -> News:
+        """What a callback's SiprecEvent says."""
+        return next((n for n in (cls.STARTED, cls.STOPPED, cls.FAILED) if n.label == event), cls.OTHER)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing learned about a session: Telnyx's answer, a callback, or our own wish to stop it.
+
+    `heard_at` is our clock, `happened_at` Telnyx's (a callback's Timestamp); both UTC.
+    `digest` is a callback's identity; the sids are as Telnyx wrote them.
+    """
+
+    news: News
+    heard_at: datetime
+    happened_at: datetime | None = None
+    digest: bytes = b""
+    account_sid: str | None = None
+    call_sid: str | None = None
+    siprec_sid: str | None = None
+    error: Error | None = None
+
+    @property
+    def time(self) -> datetime | None:
+        """When it happened, if that can be believed."""
+        if self.happened_at is None:
+            return None
+        is_plausible = self.heard_at - OLDEST_PLAUSIBLE <= self.happened_at <= self.heard_at + CLOCK_LEAD
+        return self.happened_at if is_plausible else None
+
+    @property
+    def precedence(self) -> tuple[datetime, bytes]:
+        """Where two notices disagree on a fact, the lower wins, whichever came first."""
+        return (self.time or self.heard_at, self.digest)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the notices of a session add up to. Depends on which there are, never on how they came."""
+
+    state: State = State.REQUESTED
+    answered_sid: str | None = None  # what Telnyx's answer to our start calls the session
+    heard_sid: str | None = None  # what its callbacks call it
+    accepted_at: datetime | None = None  # our clock
+    started_at: datetime | None = None  # Telnyx's clock, the earliest heard; so is the next
+    ended_at: datetime | None = None
+    stop_requested_at: datetime | None = None  # our clock
+    refusal: Error | None = None  # the answer's trouble
+    failure: Error | None = None  # what a callback called siprec-failed
+
+    @property
+    def siprec_sid(self) -> str | None:
+        """The one to stop it by."""
+        return self.answered_sid or self.heard_sid
+
+    @property
+    def sids(self) -> set[str]:
+        return {sid for sid in (self.answered_sid, self.heard_sid) if sid}
+
+    @property
+    def error(self) -> Error | None:
+        """What explains the present state; an answer that callbacks have overruled explains nothing."""
+        if self.state is State.FAILED:
+            return self.failure
+        return self.refusal if self.state in {State.REFUSED, State.UNANSWERED} else None
+
+    def facts(self) -> dict[str, object]:
+        """What is shown of it and written to the timeline when it changes."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"refusal", "failure"}}
+        return {**shown, "error": self.error}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as the ledger holds it; all times are UTC."""
+
+    id: str
+    origin: Origin
+    order: Order
+    requested_at: datetime  # when it was written down; for an adopted one, when it was first heard of
+    updated_at: datetime
+    progress: Progress = Progress()
+    requested_by: str | None = None  # the API key's name
+    attempts: int = 1
+    deadline_at: datetime | None = None  # after this, an answer is no longer waited for
+    answer: Notice | None = None  # Telnyx's, to the latest attempt
+    merged_into: str | None = None
+
+    def is_asking(self, now: datetime) -> bool:
+        """Telnyx may still be answering somebody's start."""
+        return self.answer is None and self.deadline_at is not None and now < self.deadline_at
+
+    @property
+    def can_be_asked_again(self) -> bool:
+        error = self.progress.error
+        return self.progress.state is State.REFUSED and error is not None and error.is_repeatable
+
+
+def advance(progress: Progress, notice: Notice) -> Progress:
+    """`progress` after one more notice, given in order of precedence; see `fold`."""
+    if notice.news.is_answer:
+        after = replace(progress, answered_sid=notice.siprec_sid, refusal=notice.error)
+        if notice.news is News.ACCEPTED:
+            after = replace(after, accepted_at=notice.heard_at)
+    elif notice.news is News.STOP_REQUESTED:
+        after = replace(progress, stop_requested_at=_earlier(progress.stop_requested_at, notice.heard_at))
+    else:
+        after = _hear(progress, notice)
+    return replace(after, state=max(after.state, _vouched(notice), key=lambda state: state.rank))
+
+
+def _hear(progress: Progress, notice: Notice) -> Progress:
+    after = replace(progress, heard_sid=progress.heard_sid or notice.siprec_sid)
+    if notice.news is News.STARTED:
+        return replace(after, started_at=_earlier(after.started_at, notice.time))
+    if notice.news is News.FAILED:
+        after = replace(after, failure=after.failure or notice.error)
+    if notice.news in {News.STOPPED, News.FAILED}:
+        return replace(after, ended_at=_earlier(after.ended_at, notice.time))
+    return after
+
+
+def _vouched(notice: Notice) -> State:
+    if notice.news is News.OTHER and notice.siprec_sid:
+        return State.ACCEPTED  # whatever it says, Telnyx knows the session by a sid
+    return notice.news.state
+
+
+def fold(order: Order, notices: Iterable[Notice]) -> Progress:
+    """What `notices` of a session, in any order and with repetitions, add up to."""
+    ordered = sorted(set(notices), key=lambda notice: notice.precedence)
+    heard_sid = next((n.siprec_sid for n in ordered if n.siprec_sid and _is_of(order, n)), None)
+    moving = (n for n in ordered if _moves(order, heard_sid, n))
+    return reduce(advance, moving, Progress())
+
+
+def _is_of(order: Order, notice: Notice) -> bool:
+    return notice.news.is_callback and notice.call_sid in {None, order.call_sid}
+
+
+def _moves(order: Order, heard_sid: str | None, notice: Notice) -> bool:
+    """Another call's callback, or one with a second SiprecSid, moves nothing."""
+    if not notice.news.is_callback:
+        return True
+    return _is_of(order, notice) and notice.siprec_sid in {None, heard_sid}
+
+
+def contradiction(order: Order, progress: Progress, notice: Notice) -> str | None:
+    """What a callback says against what we know of its session, in words; None if nothing."""
+    found = []
+    if notice.call_sid not in {None, order.call_sid}:
+        found.append("CallSid is another call's: it moved nothing")
+    if notice.account_sid not in {None, order.account_sid}:
+        found.append("AccountSid is not the one that was asked for")
+    if notice.siprec_sid and progress.heard_sid and notice.siprec_sid != progress.heard_sid:
+        found.append("SiprecSid is not the one that came first: it moved nothing")
+    elif notice.siprec_sid and progress.answered_sid and notice.siprec_sid != progress.answered_sid:
+        found.append("SiprecSid is not the one that Telnyx answered")
+    return "; ".join(found) or None
+
+
+def changes(before: Progress | None, after: Progress) -> dict[str, tuple[object, object]]:
+    """Fact -> (before, after), for the facts that differ; `before` is None where there was no session."""
+    old, new = before.facts() if before else {}, after.facts()
+    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((time for time in (one, other) if time), default=None)
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): sorts by time, which keeps the indexes dense."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return str(uuid.UUID(int=value))

@@ -1,0 +1,59 @@
+"""The timeline of a session: one row for every change of what we know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select
+
+from service.siprec import State
+from service.store.tables import event
+
+
+@dataclass(frozen=True)
+class Event:
+    """`changes` is fact -> [before, after], as JSON values; times are UTC."""
+
+    sequence: int
+    session_id: str
+    state: State
+    changes: dict[str, list[Any]]
+    happened_at: datetime
+    written_at: datetime
+
+
+def write(
+    db: Connection,
+    session_id: str,
+    state: State,
+    changes: Mapping[str, tuple[object, object]],
+    happened_at: datetime,
+    written_at: datetime,
+) -> None:
+    row = {
+        "session_id": session_id,
+        "state": state,
+        "changes": {fact: [_json(value) for value in pair] for fact, pair in changes.items()},
+        "happened_at": happened_at,
+        "written_at": written_at,
+    }
+    db.execute(insert(event), [row])
+
+
+def of_session(db: Connection, session_id: str) -> list[Event]:
+    """In the order in which they were written."""
+    query = select(event).where(event.c.session_id == session_id).order_by(event.c.sequence)
+    return [_event(row) for row in db.execute(query).mappings()]
+
+
+def _event(row: RowMapping) -> Event:
+    return Event(**{**row, "state": State(row["state"])})
+
+
+def _json(value: object) -> Any:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

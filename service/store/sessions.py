@@ -1,0 +1,256 @@
+"""Sessions in the database: written, locked, found and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, cast, or_, select, text, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.siprec import (
+    CallbackMethod,
+    Error,
+    ErrorKind,
+    News,
+    Notice,
+    Order,
+    Origin,
+    Progress,
+    Session,
+    SipTransport,
+    State,
+    Track,
+)
+from service.store.tables import api_key, session
+
+_ORDER_COLUMNS = [f.name for f in fields(Order)]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who asked for a session, and how the same request can be told from another."""
+
+    api_key_id: str
+    idempotency_key: str | None = None
+    request_digest: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a list of sessions is narrowed to; all that is set must fit. `labels` are (key, value)."""
+
+    state: State | None = None
+    call_sid: str | None = None
+    account_sid: str | None = None
+    connector_name: str | None = None
+    reference: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    requested_after: datetime | None = None
+    requested_before: datetime | None = None
+
+
+def insert(db: Connection, new: Session, claim: Claim) -> bool:
+    """False if the claim's idempotency key is taken already."""
+    values = {
+        **_first_values(new),
+        "api_key_id": claim.api_key_id,
+        "idempotency_key": claim.idempotency_key,
+        "request_digest": claim.request_digest,
+    }
+    return _insert_or_ignore(db, values)
+
+
+def adopt(db: Connection, new: Session) -> str:
+    """Write down a session that its callbacks told us of, unless it is there. The id of where it went."""
+    _insert_or_ignore(db, _first_values(new))
+    order, sid = new.order, new.progress.heard_sid
+    query = select(session.c.id, session.c.merged_into).where(
+        session.c.origin == Origin.ADOPTED,
+        session.c.account_sid == order.account_sid,
+        session.c.call_sid == order.call_sid,
+        session.c.heard_sid == sid,
+    )
+    row = db.execute(query).one()
+    return str(row.merged_into or row.id)
+
+
+def save(db: Connection, changed: Session) -> None:
+    """Write what can change of a session; the caller has locked it."""
+    db.execute(update(session).where(session.c.id == changed.id).values(_values(changed)))
+
+
+def find(db: Connection, session_id: str) -> Session | None:
+    row = db.execute(_query().where(session.c.id == session_id)).mappings().one_or_none()
+    return _session(row) if row else None
+
+
+def existing(db: Connection, ids: Collection[str]) -> set[str]:
+    """Which of these ids are in the ledger."""
+    return set(db.scalars(select(session.c.id).where(session.c.id.in_(ids)))) if ids else set()
+
+
+def lock(db: Connection, ids: Collection[str]) -> dict[str, Session]:
+    """Lock sessions in the order of their ids, and read them. Unknown ids are left out."""
+    query = _query().where(session.c.id.in_(ids)).order_by(session.c.id)
+    rows = db.execute(query.with_for_update(key_share=True, of=session)).mappings()  # FOR NO KEY UPDATE
+    return {row["id"]: _session(row) for row in rows}
+
+
+def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
+    """The session that holds the claim's idempotency key, locked, with the digest of its request."""
+    query = _query(session.c.request_digest).where(
+        session.c.api_key_id == claim.api_key_id, session.c.idempotency_key == claim.idempotency_key
+    )
+    row = db.execute(query.with_for_update(key_share=True, of=session)).mappings().one_or_none()
+    return (_session(row), row["request_digest"]) if row else None
+
+
+def holding(db: Connection, sids: Collection[tuple[str, str]]) -> list[Session]:
+    """Sessions known by one of these (call_sid, siprec_sid), those folded into others left out."""
+    if not sids:
+        return []
+    call_sids, siprec_sids = {call for call, _ in sids}, {sid for _, sid in sids}
+    query = _query().where(
+        session.c.call_sid.in_(call_sids),
+        or_(session.c.answered_sid.in_(siprec_sids), session.c.heard_sid.in_(siprec_sids)),
+        session.c.merged_into.is_(None),
+    )
+    found = [_session(row) for row in db.execute(query.order_by(session.c.id)).mappings()]
+    return [s for s in found if any((s.order.call_sid, sid) in sids for sid in s.progress.sids)]
+
+
+def reserve(db: Connection, names: Iterable[str]) -> None:
+    """Until the transaction ends, nobody else who reserves one of `names` goes on.
+
+    Rows can be locked only once they are there; this keeps two transactions from adopting, or missing,
+    the same thing. On SQLite writers are alone anyway.
+    """
+    ordered = sorted(set(names))
+    if ordered and db.dialect.name == "postgresql":
+        query = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(:names) AS name"
+        db.execute(text(query), {"names": ordered})
+
+
+def overdue(db: Connection, now: datetime, limit: int) -> list[str]:
+    """Sessions whose answer is still awaited after its deadline."""
+    query = select(session.c.id).where(session.c.answer.is_(None), session.c.deadline_at < now)
+    return list(db.scalars(query.order_by(session.c.deadline_at).limit(limit)))
+
+
+def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> list[Session]:
+    """The newest first. `before` is (requested_at, id) of the last one already seen."""
+    query = _query().where(session.c.merged_into.is_(None), *_conditions(db, wanted))
+    if before is not None:
+        query = query.where(tuple_(session.c.requested_at, session.c.id) < before)
+    query = query.order_by(session.c.requested_at.desc(), session.c.id.desc()).limit(limit)
+    return [_session(row) for row in db.execute(query).mappings()]
+
+
+def _conditions(db: Connection, wanted: Filter) -> list[ColumnElement[bool]]:
+    equal = ("state", "call_sid", "account_sid", "connector_name", "reference")
+    found = [session.c[n] == getattr(wanted, n) for n in equal if getattr(wanted, n) is not None]
+    if wanted.requested_after is not None:
+        found.append(session.c.requested_at > wanted.requested_after)
+    if wanted.requested_before is not None:
+        found.append(session.c.requested_at < wanted.requested_before)
+    return found + [_is_labelled(db, key, value) for key, value in wanted.labels]
+
+
+def _is_labelled(db: Connection, key: str, value: str) -> ColumnElement[bool]:
+    if db.dialect.name == "postgresql":  # as its index is made
+        return cast(session.c.labels, postgresql.JSONB).contains({key: value})
+    is_equal: ColumnElement[bool] = session.c.labels[key].as_string() == value
+    return is_equal
+
+
+def _insert_or_ignore(db: Connection, values: Mapping[str, Any]) -> bool:
+    dialect = postgresql if db.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(session).values(values).on_conflict_do_nothing()
+    return db.execute(statement).rowcount == 1
+
+
+def _query(*more: ColumnElement[Any]) -> Select[Any]:
+    source = session.outerjoin(api_key, api_key.c.id == session.c.api_key_id)
+    return select(session, api_key.c.name.label("requested_by"), *more).select_from(source)
+
+
+def _first_values(new: Session) -> dict[str, Any]:
+    asked = {name: getattr(new.order, name) for name in _ORDER_COLUMNS} | {"labels": dict(new.order.labels)}
+    kept = {"id": new.id, "origin": new.origin, "requested_at": new.requested_at}
+    return {**asked, **_values(new), **kept}
+
+
+def _values(changed: Session) -> dict[str, Any]:
+    progress, answer = changed.progress, changed.answer
+    error = answer.error if answer else None
+    return {
+        "attempts": changed.attempts,
+        "deadline_at": changed.deadline_at,
+        "answer": answer.news.label if answer else None,
+        "answered_at": answer.heard_at if answer else None,
+        "answered_sid": progress.answered_sid,
+        "answer_error_kind": error.kind if error else None,
+        "answer_status": error.status if error else None,
+        "answer_code": error.code if error else None,
+        "answer_detail": error.detail if error else None,
+        "state": progress.state,
+        "heard_sid": progress.heard_sid,
+        "accepted_at": progress.accepted_at,
+        "started_at": progress.started_at,
+        "ended_at": progress.ended_at,
+        "stop_requested_at": progress.stop_requested_at,
+        "failure_detail": progress.failure.detail if progress.failure else None,
+        "updated_at": changed.updated_at,
+        "merged_into": changed.merged_into,
+    }
+
+
+def _session(row: RowMapping) -> Session:
+    answer = _answer(row)
+    return Session(
+        id=row["id"],
+        origin=Origin(row["origin"]),
+        order=_order(row),
+        requested_at=row["requested_at"],
+        updated_at=row["updated_at"],
+        progress=_progress(row, answer),
+        requested_by=row["requested_by"],
+        attempts=row["attempts"],
+        deadline_at=row["deadline_at"],
+        answer=answer,
+        merged_into=row["merged_into"],
+    )
+
+
+def _order(row: RowMapping) -> Order:
+    asked = Order(**{name: row[name] for name in _ORDER_COLUMNS})
+    return replace(
+        asked,
+        track=Track(asked.track) if asked.track else None,
+        sip_transport=SipTransport(asked.sip_transport) if asked.sip_transport else None,
+        status_callback_method=CallbackMethod(asked.status_callback_method),
+    )
+
+
+def _answer(row: RowMapping) -> Notice | None:
+    if row["answer"] is None:
+        return None
+    news = next(news for news in News if news.label == row["answer"])
+    kind, told = row["answer_error_kind"], (row["answer_status"], row["answer_code"], row["answer_detail"])
+    error = Error(ErrorKind(kind), *told) if kind else None
+    return Notice(news, heard_at=row["answered_at"], siprec_sid=row["answered_sid"], error=error)
+
+
+def _progress(row: RowMapping, answer: Notice | None) -> Progress:
+    state = State(row["state"])
+    failure = Error(ErrorKind.SIPREC_FAILED, detail=row["failure_detail"]) if state is State.FAILED else None
+    kept = ("answered_sid", "heard_sid", "accepted_at", "started_at", "ended_at", "stop_requested_at")
+    return Progress(
+        state=state,
+        refusal=answer.error if answer else None,
+        failure=failure,
+        **{name: row[name] for name in kept},
+    )

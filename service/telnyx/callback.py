@@ -1,0 +1,202 @@
+"""What Telnyx calls back with: whether it is Telnyx's, and what it says.
+
+Source: developers.telnyx.com/api-reference/callbacks/texml-siprec
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from service.siprec import Error, ErrorKind, News, Notice
+from service.telnyx.address import Addresses
+from service.telnyx.form import Form
+
+SIGNATURE_AGE_LIMIT = timedelta(seconds=300)  # what Telnyx's SDKs allow, either way
+LONGEST_ID = 255  # characters; a longer one cannot be looked up, and is shown as a problem
+LONGEST_ERROR = 1000
+KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One request that reached the callback door, as it came. `id` is ours, `received_at` is UTC."""
+
+    id: str
+    received_at: datetime
+    method: str
+    token: str | None
+    query: bytes
+    headers: Mapping[str, str]  # lower-case names
+    body: bytes
+
+    @property
+    def evidence(self) -> dict[str, str]:
+        return {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A genuine delivery and what it says."""
+
+    delivery: Delivery
+    session_id: str | None  # whom its token names
+    verified_by: str  # "ed25519:<key's fingerprint>", or "token"
+    event: str | None  # SiprecEvent, as written
+    notice: Notice
+    problem: str | None
+
+
+class Doubt(StrEnum):
+    """Why a delivery is not taken for Telnyx's."""
+
+    UNSIGNED = "there is no signature"
+    FORGED = "the signature does not fit"
+    STRANGE_TOKEN = "unsigned, and the token is not ours"  # noqa: S105
+    UNBOUND = "a GET's fields are not signed, and no token of ours binds them"
+
+
+class DoubtfulCallback(Exception):
+    def __init__(self, doubt: Doubt) -> None:
+        super().__init__(doubt.value)
+        self.doubt = doubt
+
+
+class Reader:
+    """Judges deliveries. `public_keys` are Telnyx's, base64; a signature by any of them counts."""
+
+    def __init__(self, public_keys: Sequence[str], addresses: Addresses, *, must_be_signed: bool) -> None:
+        self._keys = [VerifyKey(base64.b64decode(key)) for key in public_keys]
+        self._addresses = addresses
+        self._must_be_signed = must_be_signed
+
+    def read(self, delivery: Delivery) -> Callback:
+        """Raises DoubtfulCallback."""
+        session_id = self._addresses.session_id(delivery.token) if delivery.token else None
+        verified_by = self._signer(delivery)
+        if verified_by is None:
+            self._accept_unsigned(delivery, session_id)
+        if delivery.method == "GET" and session_id is None:
+            raise DoubtfulCallback(Doubt.UNBOUND)
+        return _parse(delivery, session_id, verified_by or "token")
+
+    def _signer(self, delivery: Delivery) -> str | None:
+        signature = delivery.headers.get("telnyx-signature-ed25519")
+        if signature is None:
+            return None
+        timestamp = delivery.headers.get("telnyx-timestamp", "")
+        signed = timestamp.encode("latin-1", "replace") + b"|" + delivery.body
+        for key in self._keys:
+            if _fits(key, signature, signed):
+                return f"ed25519:{hashlib.sha256(bytes(key)).hexdigest()[:16]}"
+        raise DoubtfulCallback(Doubt.FORGED)
+
+    def _accept_unsigned(self, delivery: Delivery, session_id: str | None) -> None:
+        if delivery.token is not None and session_id is None:
+            raise DoubtfulCallback(Doubt.STRANGE_TOKEN)
+        if self._must_be_signed or session_id is None:
+            raise DoubtfulCallback(Doubt.UNSIGNED)
+
+
+def _fits(key: VerifyKey, signature: str, signed: bytes) -> bool:
+    try:
+        key.verify(signed, base64.b64decode(signature, validate=True))
+    except (BadSignatureError, binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callback:
+    form = Form.of(delivery.method, delivery.query, delivery.body)
+    problems = list(form.problems)
+    if verified_by != "token":
+        problems += _staleness(delivery)
+    if delivery.method == "POST" and delivery.query:
+        problems.append("the query is not signed, and was not read")
+    if delivery.method == "GET" and delivery.body:
+        problems.append("the body of a GET was not read")
+    event = _text(form, "SiprecEvent", LONGEST_ID, problems)
+    happened_at = _moment(form, problems)
+    notice = Notice(
+        news=News.of_event(event),
+        heard_at=delivery.received_at,
+        happened_at=happened_at,
+        digest=form.digest,
+        account_sid=_id(form, "AccountSid", problems),
+        call_sid=_id(form, "CallSid", problems),
+        siprec_sid=_id(form, "SiprecSid", problems),
+        error=_error(form, event, problems),
+    )
+    if event is not None and notice.news is News.OTHER:
+        problems.append("nobody has heard of this SiprecEvent")
+    if happened_at is not None and notice.time is None:
+        problems.append("Timestamp is too far from when it came, and set no time")
+    return Callback(delivery, session_id, verified_by, event, notice, "; ".join(problems) or None)
+
+
+def _staleness(delivery: Delivery) -> list[str]:
+    text = delivery.headers.get("telnyx-timestamp", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        return ["telnyx-timestamp is not a time"]
+    age = delivery.received_at.timestamp() - int(text)
+    return [f"signed {age:.0f} s before it came"] if abs(age) > SIGNATURE_AGE_LIMIT.total_seconds() else []
+
+
+def _text(form: Form, name: str, longest: int, problems: list[str]) -> str | None:
+    """The field, cut to `longest` characters; a problem if it is missing."""
+    value = form.get(name)
+    if not value:
+        problems.append(f"{name} is missing")
+        return None
+    if len(value) > longest:
+        problems.append(f"{name} is longer than {longest} characters, and was cut")
+    return value[:longest]
+
+
+def _id(form: Form, name: str, problems: list[str]) -> str | None:
+    if len(form.get(name) or "") > LONGEST_ID:
+        problems.append(f"{name} is longer than {LONGEST_ID} characters, and was not read")
+        return None
+    return _text(form, name, LONGEST_ID, problems)
+
+
+def _error(form: Form, event: str | None, problems: list[str]) -> Error | None:
+    if event != News.FAILED.label:
+        return None
+    return Error(ErrorKind.SIPREC_FAILED, detail=_text(form, "SiprecError", LONGEST_ERROR, problems))
+
+
+def _moment(form: Form, problems: list[str]) -> datetime | None:
+    text = _text(form, "Timestamp", LONGEST_ID, problems)
+    if text is None:
+        return None
+    moment = read_time(text)
+    if moment is None:
+        problems.append("Timestamp is not a time")
+    return moment
+
+
+def read_time(text: str) -> datetime | None:
+    """ISO 8601 or RFC 2822, in UTC; without a zone it is UTC. None if it is neither."""
+    for parse in (_iso, parsedate_to_datetime):
+        try:
+            moment = parse(text.strip())
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
+
+
+def _iso(text: str) -> datetime:
+    if len(text) < len("20230811T1912"):
+        raise ValueError("a date is not a time")
+    return datetime.fromisoformat(text)

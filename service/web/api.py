@@ -1,0 +1,136 @@
+"""Internal apps: start, look, stop."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from uuid import UUID
+
+from flask import Blueprint, request, url_for
+
+from service.control import UnknownSession
+from service.siprec import News, Session, State
+from service.store import callbacks, events, sessions
+from service.store.engine import canonical_json
+from service.store.sessions import Claim
+from service.telnyx.form import Form
+from service.web import auth, shapes
+from service.web.errors import telnyx_problem
+from service.web.operation import Answer, Header, operation
+from service.web.parts import parts
+from service.web.problems import Problem, wrong_field
+from service.web.shapes import (
+    CallbackList,
+    Nothing,
+    SessionPage,
+    SessionQuery,
+    SessionShape,
+    SessionWithTimeline,
+    StartRequest,
+)
+
+LARGEST_BODY = 64 * 1024
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+blueprint = Blueprint("api", __name__, url_prefix="/v1")
+blueprint.before_request(auth.api_key)
+
+
+@blueprint.post("/sessions")
+@operation(
+    "Start recording a call",
+    answers={201: SessionShape, 202: SessionShape},
+    problems=(400, 409, 413, 415, 422, 502, 503),
+    body=StartRequest,
+    headers=(Header("Idempotency-Key", "1 to 255 visible ASCII characters; never expires; yours alone"),),
+)
+def start(body: StartRequest) -> Answer:
+    """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.
+
+    422, 502 and 503 name the session, which stands in the ledger as refused.
+    """
+    account_sid = body.account_sid or parts().account_sid
+    if account_sid is None:
+        errors = [wrong_field("body", "/account_sid", "required: this service has no TELNYX_ACCOUNT_SID")]
+        raise Problem(422, "wrong-request", errors=errors)
+    started = parts().control.start(body.order(account_sid), _claim(body))
+    headers = {"Location": url_for("api.show", session_id=started.session.id)}
+    if started.is_replay:
+        headers["Idempotency-Replayed"] = "true"
+    return Answer(_shape(started.session), _status(started.session, headers), headers)
+
+
+@blueprint.get("/sessions")
+@operation("List sessions, newest first", answers={200: SessionPage}, problems=(422, 503), query=SessionQuery)
+def index(query: SessionQuery) -> Answer:
+    wanted, cursors = query.filter(), parts().cursors
+    before = cursors.read(query.cursor, wanted) if query.cursor else None
+    with parts().database.read() as db:
+        found = sessions.page(db, wanted, before, query.limit + 1)
+    page, more = found[: query.limit], found[query.limit :]
+    cursor = cursors.after(page[-1], wanted) if more else None
+    return Answer(SessionPage(sessions=[_shape(one) for one in page], next_cursor=cursor))
+
+
+@blueprint.get("/sessions/<uuid:session_id>")
+@operation("Show a session and its timeline", answers={200: SessionWithTimeline}, problems=(404, 503))
+def show(session_id: UUID) -> Answer:
+    with parts().database.read() as db:
+        session = sessions.find(db, str(session_id))
+        timeline = events.of_session(db, str(session_id))
+    if session is None:
+        raise UnknownSession
+    return Answer(
+        SessionWithTimeline(**shapes.session(session), timeline=[shapes.event(one) for one in timeline])
+    )
+
+
+@blueprint.get("/sessions/<uuid:session_id>/callbacks")
+@operation("Show the callbacks of a session", answers={200: CallbackList}, problems=(404, 503))
+def show_callbacks(session_id: UUID) -> Answer:
+    with parts().database.read() as db:
+        session = sessions.find(db, str(session_id))
+        kept = callbacks.of_sessions(db, [str(session_id)])
+    if session is None:
+        raise UnknownSession
+    told = [(one, Form.of(one.evidence.method, one.evidence.query, one.evidence.body)) for one in kept]
+    return Answer(CallbackList(callbacks=[shapes.callback(one, form.texts) for one, form in told]))
+
+
+@blueprint.post("/sessions/<uuid:session_id>/stop")
+@operation(
+    "Stop recording",
+    answers={202: SessionShape},
+    problems=(400, 404, 409, 413, 415, 422, 502, 503),
+    body=Nothing,
+    body_is_required=False,
+)
+def stop(session_id: UUID, body: Nothing) -> Answer:  # noqa: ARG001
+    """202: Telnyx took it. The state changes when Telnyx calls back. A 503 may be repeated."""
+    return Answer(_shape(parts().control.stop(str(session_id))), 202)
+
+
+def _status(session: Session, headers: dict[str, str]) -> int:
+    """What the app is answered, from the row as it stands."""
+    error = session.progress.error
+    if session.progress.state is State.REFUSED and error is not None:
+        problem = telnyx_problem(error, session.id)
+        problem.headers |= headers
+        raise problem
+    return 201 if session.answer and session.answer.news is News.ACCEPTED else 202
+
+
+def _shape(session: Session) -> SessionShape:
+    return SessionShape(**shapes.session(session))
+
+
+def _claim(body: StartRequest) -> Claim:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return Claim(auth.asking().id)
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        errors = [wrong_field("header", "/Idempotency-Key", "1 to 255 visible ASCII characters")]
+        raise Problem(422, "wrong-request", errors=errors)
+    # As parsed, without what is unset: a field that a later release adds changes no old request.
+    asked = canonical_json(body.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
+    return Claim(auth.asking().id, key, hashlib.sha256(asked.encode()).digest())

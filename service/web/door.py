@@ -1,0 +1,73 @@
+"""The door that Telnyx calls back to: from what came to the status that is answered. Flask is its shell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from service.control import Control
+from service.siprec import new_id
+from service.store.engine import DatabaseAway
+from service.store.refusals import Refusal
+from service.telnyx.callback import Delivery, Doubt, DoubtfulCallback, Reader
+
+LARGEST_BODY: Final = 1024 * 1024
+STATUSES: Final = {Doubt.FORGED: 403, Doubt.UNSIGNED: 403, Doubt.STRANGE_TOKEN: 404, Doubt.UNBOUND: 404}
+
+log = logging.getLogger(__name__)
+
+
+class Door:
+    def __init__(self, reader: Reader, control: Control) -> None:
+        self._reader = reader
+        self._control = control
+
+    def receive(
+        self,
+        method: str,
+        token: str | None,
+        query: bytes,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: datetime,
+    ) -> int:
+        """200 once it is kept; 403 or 404 if it is not Telnyx's; 413 too large; 503 our trouble.
+
+        `headers` have lower-case names, `query` and `body` are as they came, `now` is UTC.
+        """
+        if len(body) > LARGEST_BODY:
+            return 413
+        delivery = Delivery(new_id(), now, method, token, query, headers, body)
+        try:
+            callback = self._reader.read(delivery)
+        except DoubtfulCallback as refusal:
+            return self._refuse(delivery, refusal.doubt)
+        try:
+            self._control.hear([callback])
+        except DatabaseAway as trouble:
+            log.error("callback not kept: delivery=%s: %s", delivery.id, trouble)
+            return 503
+        return 200
+
+    def _refuse(self, delivery: Delivery, doubt: Doubt) -> int:
+        status = STATUSES[doubt]
+        log.warning("callback refused: delivery=%s status=%d reason=%s", delivery.id, status, doubt.value)
+        try:
+            self._control.quarantine(
+                Refusal(
+                    received_at=delivery.received_at,
+                    answered=status,
+                    reason=doubt.value,
+                    method=delivery.method,
+                    token=delivery.token,
+                    query=delivery.query,
+                    body=delivery.body,
+                    headers=delivery.evidence,
+                )
+            )
+        except DatabaseAway as trouble:
+            log.error("refused callback not kept: delivery=%s: %s", delivery.id, trouble)
+            return 503  # one wrong setting refuses everything, so ask for it again
+        return status

@@ -1,0 +1,127 @@
+"""One declaration per route: it validates what comes in, and `service.web.reference` documents it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from flask import Response, request
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from service.web.problems import Problem, WrongField, wrong_field
+from service.web.shapes import Nothing
+
+M = TypeVar("M", bound=BaseModel)
+
+View = Callable[..., "Answer"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a view gives back."""
+
+    body: BaseModel
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        text = self.body.model_dump_json(by_alias=True)
+        return Response(text, self.status, dict(self.headers), mimetype="application/json")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A request header that a route reads."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    summary: str
+    answers: Mapping[int, type[BaseModel]]
+    problems: tuple[int, ...]
+    body: type[BaseModel] | None
+    body_is_required: bool
+    query: type[BaseModel]
+    headers: tuple[Header, ...]
+    description: str
+
+
+# View function -> what it declares, for the reference.
+declared: dict[Callable[..., Response], Operation] = {}
+
+
+def operation(
+    summary: str,
+    *,
+    answers: Mapping[int, type[BaseModel]],
+    problems: tuple[int, ...] = (),
+    body: type[BaseModel] | None = None,
+    body_is_required: bool = True,
+    query: type[BaseModel] = Nothing,
+    headers: tuple[Header, ...] = (),
+) -> Callable[[View], Callable[..., Response]]:
+    """The view gets `body` and `query` as instances of their models, where it declares them."""
+
+    def declare(view: View) -> Callable[..., Response]:
+        @wraps(view)
+        def serve(**path: Any) -> Response:
+            given = dict(path)
+            asked = _read_query(query)
+            if query is not Nothing:
+                given["query"] = asked
+            if body is not None:
+                given["body"] = _read_body(body, is_required=body_is_required)
+            return view(**given).response()
+
+        declared[serve] = Operation(
+            summary, answers, problems, body, body_is_required, query, headers, view.__doc__ or ""
+        )
+        return serve
+
+    return declare
+
+
+def _read_body(model: type[M], *, is_required: bool) -> M:
+    raw = request.get_data()
+    if not raw and not is_required:
+        return model()
+    if not request.is_json:
+        raise Problem(415, "not-json", "Send Content-Type: application/json")
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as wrong:
+        errors = wrong.errors(include_url=False, include_input=False, include_context=False)
+    if errors[0]["type"] == "json_invalid":
+        raise Problem(400, "not-json", errors[0]["msg"])
+    raise Problem(422, "wrong-request", errors=[_wrong("body", error) for error in errors])
+
+
+def _read_query(model: type[M]) -> M:
+    asked = request.args.to_dict(flat=False)
+    many = {name for name, info in model.model_fields.items() if info.default == ()}
+    repeated = [name for name, values in asked.items() if len(values) > 1 and name not in many]
+    if repeated:
+        errors = [wrong_field("query", f"/{_escaped(name)}", "to be given once") for name in repeated]
+        raise Problem(422, "wrong-request", errors=errors)
+    try:
+        return model.model_validate({n: tuple(v) if n in many else v[0] for n, v in asked.items()})
+    except ValidationError as wrong:
+        found = wrong.errors(include_url=False, include_input=False, include_context=False)
+        raise Problem(422, "wrong-request", errors=[_wrong("query", e) for e in found]) from None
+
+
+def _wrong(place: str, error: ErrorDetails) -> WrongField:
+    pointer = "".join(f"/{_escaped(str(part))}" for part in error["loc"] if part != "[key]")
+    expected = {"extra_forbidden": "no such field", "missing": "this field is required"}
+    detail = expected.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return wrong_field(place, pointer, detail)
+
+
+def _escaped(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1").encode("utf-8", "replace").decode()[:256]

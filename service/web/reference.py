@@ -1,0 +1,173 @@
+"""The API documents: OpenAPI 3.1 from the very models that validate, and a page to read it on.
+
+The page's files are Swagger UI's, out of the package offapi; nothing is fetched from anywhere else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, send_from_directory
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from werkzeug.routing import Rule
+
+import service
+from service.web import auth
+from service.web.operation import Operation, declared
+from service.web.problems import TITLES, ProblemDocument
+
+REF = "#/components/schemas/{model}"
+PROBLEM_EVERYWHERE = (401,)
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_FILES = {"swagger_bundle.js", "swagger_style.css"}
+
+blueprint = Blueprint("reference", __name__, static_folder="static", template_folder="templates")
+blueprint.before_request(auth.anyone)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    return jsonify(document(current_app))
+
+
+@blueprint.get("/docs")
+def page() -> Response:
+    response = Response(render_template("docs.html"))
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response
+
+
+@blueprint.get("/docs/<name>")
+def page_file(name: str) -> Response:
+    folder = _swagger_ui() if name in PAGE_FILES else Path(__file__).parent / "static"
+    response = send_from_directory(folder, name)
+    response.headers["Cache-Control"] = "public, max-age=3600"
+    return response
+
+
+def document(app: Flask) -> dict[str, Any]:
+    """OpenAPI 3.1 of every route that declares an operation."""
+    paths: dict[str, dict[str, Any]] = {}
+    used: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
+    routes = [
+        (rule, declared[view]) for rule in app.url_map.iter_rules() if (view := _view(app, rule)) in declared
+    ]
+    for _, operation in routes:
+        used += [(model, "serialization") for model in operation.answers.values()]
+        used += [(operation.query, "validation")]
+        used += [(operation.body, "validation")] if operation.body else []
+    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
+    for rule, operation in routes:
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        method = next(m for m in sorted(rule.methods or ()) if m not in {"HEAD", "OPTIONS"}).lower()
+        paths.setdefault(path, {})[method] = _operation(rule, operation, names, schemas["$defs"])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "siprec-ledger",
+            "version": version("siprec-ledger"),
+            "description": service.__doc__,
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _view(app: Flask, rule: Rule) -> Any:
+    return app.view_functions[rule.endpoint]
+
+
+def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    is_shut = rule.rule.startswith("/v1")
+    made: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [rule.endpoint.partition(".")[0]],
+        "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
+        "responses": _responses(operation, names, is_shut=is_shut),
+    }
+    if is_shut:
+        made["security"] = [{"apiKey": []}]
+    if operation.body:
+        content = {"application/json": {"schema": names[operation.body, "validation"]}}
+        made["requestBody"] = {"required": operation.body_is_required, "content": content}
+    return made
+
+
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    schema = {"type": "string", "format": "uuid"}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema} for name in sorted(rule.arguments)
+    ]
+
+
+def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    model = schemas.get(operation.query.__name__, {})
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.get("description", ""),
+            "schema": _without_null(schema),
+        }
+        for name, schema in model.get("properties", {}).items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """In a query there is no null: what is not wanted is left out."""
+    kept = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
+    choices = [choice for choice in kept.pop("anyOf", []) if choice != {"type": "null"}]
+    return {**kept, **choices[0]} if len(choices) == 1 else kept
+
+
+def _headers(operation: Operation) -> list[dict[str, Any]]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+    return [
+        {
+            "name": header.name,
+            "in": "header",
+            "required": False,
+            "description": header.description,
+            "schema": schema,
+        }
+        for header in operation.headers
+    ]
+
+
+def _responses(operation: Operation, names: Any, *, is_shut: bool) -> dict[str, Any]:
+    told = {
+        str(status): {
+            "description": "",
+            "content": {"application/json": {"schema": names[model, "serialization"]}},
+        }
+        for status, model in operation.answers.items()
+    }
+    problem = {"application/problem+json": {"schema": names[ProblemDocument, "serialization"]}}
+    statuses = {*operation.problems, *((401, 503) if is_shut else ()), 422}
+    for status in sorted(statuses - set(operation.answers)):
+        told[str(status)] = {"description": TITLES[status], "content": problem}
+    return told
+
+
+@cache
+def _swagger_ui() -> Path:
+    # Found, not imported: importing offapi reads nine megabytes.
+    spec = importlib.util.find_spec("offapi")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
