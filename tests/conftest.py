@@ -1,0 +1,96 @@
+"""What many tests stand on: the databases, the sandbox, and the service under gunicorn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.sandbox import Sandbox
+from service.store import schema
+from service.store.engine import Database
+from tests.bed.postgres import Postgres
+from tests.house import House
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    return _migrated(postgres.create_database())
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "ledger.sqlite3"
+    _migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of the test's own, on each kind in turn."""
+    if database_kind == "sqlite":
+        path = tmp_path / "ledger.sqlite3"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.create_database(template=request.getfixturevalue("postgres_template"))
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url, connections=40)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(port=0) as running:
+        yield running
+
+
+@pytest.fixture
+def house(database_url: str, sandbox: Sandbox) -> Iterator[House]:
+    """The service under gunicorn, with the sandbox for its Telnyx."""
+    with House(database_url, sandbox) as built:
+        yield built
+
+
+@pytest.fixture
+def build(database_url: str, sandbox: Sandbox) -> Iterator[Callable[..., House]]:
+    """A house with settings of its own, or several on one database."""
+    built: list[House] = []
+
+    def make(**settings: str) -> House:
+        built.append(House(database_url, sandbox, **settings))
+        built[-1].__enter__()
+        return built[-1]
+
+    yield make
+    for one in reversed(built):
+        one.close()
+
+
+def _migrated(url: str) -> str:
+    database = Database(url)
+    schema.upgrade(database)
+    database.close()
+    return url
+
+
