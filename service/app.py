@@ -62,6 +62,7 @@ def create(parts: Parts) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = api.LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # which would redirect, and Telnyx follows no redirect for sure
     parts.attach(app.extensions)
     errors.install(app)
     for room in (api, callbacks, health, reference):

@@ -11,7 +11,7 @@ import click
 
 from service.sandbox.cli import sandbox
 from service.store import keys, refusals, schema
-from service.store.engine import Database, DatabaseAway
+from service.store.engine import Database, DatabaseTrouble
 
 
 @click.group()
@@ -28,7 +28,7 @@ def _database(url: str) -> Iterator[Database]:
     database = Database(url)
     try:
         yield database
-    except DatabaseAway as trouble:
+    except DatabaseTrouble as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
     finally:
         database.close()

@@ -16,7 +16,7 @@ from service import hearing, siprec
 from service.ledger import Ledger
 from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Session
 from service.store import events, refusals, sessions
-from service.store.engine import Database, DatabaseAway
+from service.store.engine import Database, DatabaseAway, DatabaseTrouble
 from service.store.refusals import Refusal
 from service.store.sessions import Claim
 from service.telnyx.address import Addresses
@@ -192,7 +192,7 @@ class Control:
         """The second commit. If it finds no database, the app gets the session as first written."""
         try:
             return self._merge(asked, answer)
-        except DatabaseAway as trouble:
+        except DatabaseTrouble as trouble:
             log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.news.label, trouble)
             self._owed.append((asked, answer))
             return asked
@@ -258,9 +258,14 @@ class Control:
         """Write down the answers that found no database. Raises DatabaseAway."""
         while self._owed:
             asked, answer = self._owed[0]
-            self._merge(asked, answer)
+            try:
+                self._merge(asked, answer)
+                log.info("answer no longer owed: session=%s", asked.id)
+            except DatabaseAway:
+                raise
+            except DatabaseTrouble as trouble:  # its session will be unanswered; the others are not held up
+                log.error("answer given up: session=%s: %s", asked.id, trouble)
             self._owed.popleft()
-            log.info("answer no longer owed: session=%s", asked.id)
 
 
 def _read(db: Connection, session_id: str) -> Session:

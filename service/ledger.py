@@ -95,7 +95,8 @@ class Ledger:
             return
         self._change(replace(session, progress=after))
         told = siprec.changes(None if is_birth else before, after)
-        events.write(self._db, session_id, after.state, told, happened_at, self._now)
+        if told:
+            events.write(self._db, session_id, after.state, told, happened_at, self._now)
 
     def _notices(self, session: Session) -> list[Notice]:
         notices = [kept.notice for kept in self._callbacks[session.id]]
@@ -122,6 +123,9 @@ class Ledger:
             callbacks.move(self._db, kept, session_id)
             self._callbacks[session_id].append(replace(kept, session_id=session_id))
             self._fold(session_id, kept.notice.time or kept.notice.heard_at)
+        if adopted.progress.stop_requested_at:
+            asked = Notice(News.STOP_REQUESTED, heard_at=adopted.progress.stop_requested_at)
+            self._fold(session_id, asked.heard_at, asked)
         self._change(replace(self._sessions[adopted.id], merged_into=session_id))
         told = {"merged_into": (None, session_id)}
         events.write(self._db, adopted.id, adopted.progress.state, told, self._now, self._now)

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from functools import reduce
@@ -196,10 +196,23 @@ class Progress:
             return self.failure
         return self.refusal if self.state in {State.REFUSED, State.UNANSWERED} else None
 
+    @property
+    def callback_siprec_sid(self) -> str | None:
+        """What callbacks call it, where that differs."""
+        return self.heard_sid if self.heard_sid != self.siprec_sid else None
+
     def facts(self) -> dict[str, object]:
-        """What is shown of it and written to the timeline when it changes."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"refusal", "failure"}}
-        return {**shown, "error": self.error}
+        """What is written to the timeline when it changes, under the names that apps know."""
+        return {
+            "state": self.state,
+            "siprec_sid": self.siprec_sid,
+            "callback_siprec_sid": self.callback_siprec_sid,
+            "accepted_at": self.accepted_at,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "stop_requested_at": self.stop_requested_at,
+            "error": self.failure or self.refusal,
+        }
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from service.sandbox import Sandbox
-from service.store import schema
 from service.store.engine import Database
 from tests.bed.postgres import Postgres
-from tests.house import House
+from tests.house import House, migrate
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +22,13 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> str:
-    return _migrated(postgres.create_database())
+    return migrate(postgres.create_database())
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "ledger.sqlite3"
-    _migrated(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -85,12 +84,3 @@ def build(database_url: str, sandbox: Sandbox) -> Iterator[Callable[..., House]]
     yield make
     for one in reversed(built):
         one.close()
-
-
-def _migrated(url: str) -> str:
-    database = Database(url)
-    schema.upgrade(database)
-    database.close()
-    return url
-
-

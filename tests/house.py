@@ -11,7 +11,7 @@ from typing import Any, Self
 import requests
 
 from service.sandbox import Sandbox
-from service.store import keys
+from service.store import keys, schema
 from service.store.engine import Database
 from tests.bed.web import Web
 
@@ -88,6 +88,14 @@ class House:
         """The session once it is in `state`; fails if it takes too long."""
         wait_until(lambda: self.session(session_id).get("state") == state)
         return self.session(session_id)
+
+
+def migrate(url: str) -> str:
+    """The same URL, once the schema is there."""
+    database = Database(url)
+    schema.upgrade(database)
+    database.close()
+    return url
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:

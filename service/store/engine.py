@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,11 @@ except ImportError:  # no wheel for this platform
     sqlite_driver = sqlite3
 
 
-class DatabaseAway(Exception):
+class DatabaseTrouble(Exception):
+    """The database did not do what it was asked, and will not do it the next time either."""
+
+
+class DatabaseAway(DatabaseTrouble):
     """The database cannot be reached, or did not answer in time. It may be back in a moment."""
 
 
@@ -45,7 +49,7 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that writes. Raises DatabaseAway."""
+        """A transaction that writes. Raises DatabaseTrouble, most often DatabaseAway."""
         if not self.is_sqlite:
             with _named_trouble(), self.engine.begin() as db:
                 yield db
@@ -60,7 +64,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of everything it reads. Raises DatabaseAway."""
+        """A transaction that sees one state of everything it reads. Raises DatabaseTrouble."""
         with _named_trouble(), self._reading.begin() as db:
             yield db
 

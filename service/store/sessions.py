@@ -130,7 +130,7 @@ def reserve(db: Connection, names: Iterable[str]) -> None:
     """
     ordered = sorted(set(names))
     if ordered and db.dialect.name == "postgresql":
-        query = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(:names) AS name"
+        query = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS name"
         db.execute(text(query), {"names": ordered})
 
 
@@ -168,8 +168,8 @@ def _is_labelled(db: Connection, key: str, value: str) -> ColumnElement[bool]:
 
 def _insert_or_ignore(db: Connection, values: Mapping[str, Any]) -> bool:
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(session).values(values).on_conflict_do_nothing()
-    return db.execute(statement).rowcount == 1
+    statement = dialect.insert(session).values(values).on_conflict_do_nothing().returning(session.c.id)
+    return db.execute(statement).one_or_none() is not None
 
 
 def _query(*more: ColumnElement[Any]) -> Select[Any]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from service.control import Control
 from service.siprec import new_id
-from service.store.engine import DatabaseAway
+from service.store.engine import DatabaseTrouble
 from service.store.refusals import Refusal
 from service.telnyx.callback import Delivery, Doubt, DoubtfulCallback, Reader
 
@@ -46,7 +46,7 @@ class Door:
             return self._refuse(delivery, refusal.doubt)
         try:
             self._control.hear([callback])
-        except DatabaseAway as trouble:
+        except DatabaseTrouble as trouble:
             log.error("callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503
         return 200
@@ -67,7 +67,7 @@ class Door:
                     headers=delivery.evidence,
                 )
             )
-        except DatabaseAway as trouble:
+        except DatabaseTrouble as trouble:
             log.error("refused callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503  # one wrong setting refuses everything, so ask for it again
         return status

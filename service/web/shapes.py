@@ -239,14 +239,13 @@ class Ready(Shape):
 def session(shown: Session) -> dict[str, Any]:
     """The members of SessionShape."""
     progress, answer = shown.progress, shown.answer
-    own_sid = progress.heard_sid if progress.heard_sid != progress.siprec_sid else None
     return {
         "id": shown.id,
         "origin": shown.origin,
         **{name: getattr(shown.order, name) for name in Order.__dataclass_fields__},
         "state": progress.state,
         "siprec_sid": progress.siprec_sid,
-        "callback_siprec_sid": own_sid,
+        "callback_siprec_sid": progress.callback_siprec_sid,
         "requested_by": shown.requested_by,
         "requested_at": shown.requested_at,
         "accepted_at": progress.accepted_at,

@@ -1,0 +1,47 @@
+"""The README says what is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+from sqlalchemy import text
+
+from service.config import Settings
+from service.store.engine import Database
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def settings_table() -> str:
+    """What the README has to say between its heading `Settings` and the next."""
+    lines = ["| name | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.default is PydanticUndefined else shown(field.default)
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def shown(default: object) -> str:
+    return f"`{default}`" if default not in (None, []) else "none"
+
+
+def test_the_settings_table_is_that_of_the_code() -> None:
+    assert settings_table() in README
+
+
+@pytest.mark.parametrize("view", ["report_sessions_v1", "report_callbacks_v1"])
+def test_every_column_of_a_report_is_documented_in_its_order(database: Database, view: str) -> None:
+    with database.read() as db:
+        columns = list(db.execute(text(f"SELECT * FROM {view}")).keys())
+    section = README.split(f"### {view}:")[1].split("```sql")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", " ".join(first_cells)) == columns
+
+
+@pytest.mark.parametrize("query", re.findall("```sql\n(.*?)```", README, re.DOTALL))
+def test_the_example_queries_run_on_both_databases(database: Database, query: str) -> None:
+    with database.read() as db:
+        assert db.execute(text(query)).all() == []
