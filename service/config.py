@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class SignaturePolicy(StrEnum):
     REQUIRED = "required"
     IF_PRESENT = "if_present"
+
+
+class SpoolUse(StrEnum):
+    ON = "on"
+    OFF = "off"
 
 
 class WrongConfiguration(Exception):
@@ -63,6 +69,12 @@ def _database_url(value: SecretStr) -> SecretStr:
     scheme, _, rest = value.get_secret_value().partition("://")
     if scheme not in {"sqlite", "postgres", "postgresql", "postgresql+psycopg"} or not rest:
         raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
+    return value
+
+
+def _spool_dir(value: Path | None, info: ValidationInfo) -> Path | None:
+    if value is None and info.data.get("SPOOL") is SpoolUse.ON:
+        raise ValueError("is required and not set, unless SPOOL is off")
     return value
 
 
@@ -121,6 +133,21 @@ class Settings(BaseSettings):
             description="`required`, or `if_present`: an unsigned callback then needs the secret in our URL"
         ),
     ] = SignaturePolicy.REQUIRED
+    SPOOL: Annotated[
+        SpoolUse, Field(description="`on`, or `off` where no local disk survives a restart of the process")
+    ] = SpoolUse.ON
+    SPOOL_DIR: Annotated[
+        Path | None,
+        AfterValidator(_spool_dir),
+        Field(
+            validate_default=True,
+            description="a folder on local disk for callbacks that the database cannot take; required unless "
+            "`SPOOL` is `off`",
+        ),
+    ] = None
+    SPOOL_LIMIT_MB: Annotated[
+        int, Field(ge=1, le=1_000_000, description="how much the spool may hold; beyond it callbacks get 503")
+    ] = 1024
     WATCH_SECONDS: Annotated[
         float, Field(gt=0, le=60, description="how often each web process looks for what did not happen")
     ] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from service import hearing, siprec
+from service import hearing, records, siprec
 from service.ledger import Ledger
+from service.records import OwedAnswer
 from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Session
+from service.spool import Spool, SpoolUnusable
 from service.store import events, refusals, sessions
 from service.store.engine import Database, DatabaseAway, DatabaseTrouble
+from service.store.events import Change
 from service.store.refusals import Refusal
 from service.store.sessions import Claim
 from service.telnyx.address import Addresses
@@ -89,15 +93,17 @@ class Control:
         clock: Callable[[], datetime],
         start_deadline: timedelta,
         in_flight: int,
+        spool: Spool | None = None,
     ) -> None:
         self._database = database
         self._telnyx = telnyx
         self._addresses = addresses
         self._clock = clock
         self._start_deadline = start_deadline
+        self._spool = spool
         self._slots = threading.BoundedSemaphore(in_flight)
-        # Answers of Telnyx that found no database; see `catch_up`.
-        self._owed: deque[tuple[Session, Notice]] = deque(maxlen=OWED_AT_MOST)
+        # Answers of Telnyx that found neither database nor spool; see `catch_up`.
+        self._owed: deque[OwedAnswer] = deque(maxlen=OWED_AT_MOST)
 
     def start(self, order: Order, claim: Claim) -> Started:
         """Write it down, ask Telnyx, merge the answer.
@@ -172,7 +178,8 @@ class Control:
         )
         with self._database.begin() as db:
             if sessions.insert(db, new, claim):
-                events.write(db, new.id, new.progress.state, siprec.changes(None, new.progress), now, now)
+                told = siprec.changes(None, new.progress)
+                events.write(db, [Change(new.id, new.progress.state, told, now)], now)
                 return Started(_read(db, new.id))
             earlier = self._earlier(db, claim)  # committed while we looked
             if earlier:
@@ -190,25 +197,35 @@ class Control:
 
     def _settle(self, asked: Session, answer: Notice) -> Session:
         """The second commit. If it finds no database, the app gets the session as first written."""
+        owed = OwedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
         try:
-            return self._merge(asked, answer)
+            return self.settle(owed)
         except DatabaseTrouble as trouble:
             log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.news.label, trouble)
-            self._owed.append((asked, answer))
+            self._owe(owed)
             return asked
 
-    def _merge(self, asked: Session, answer: Notice) -> Session:
-        sid = answer.siprec_sid
-        sids = {(asked.order.call_sid, sid)} if sid else set()
+    def settle(self, owed: OwedAnswer) -> Session:
+        """Merge Telnyx's answer into its session; again and again, if need be. Raises DatabaseTrouble."""
+        sid = owed.notice.siprec_sid
         with self._database.begin() as db:
-            hearing.reserve(db, sids)
-            ledger = Ledger(db, self._clock(), [asked.id], sids)
-            standing = ledger.session(asked.id)
+            sids = {(owed.call_sid, sid)} if sid else set()
+            ledger = hearing.open_for_answer(db, self._clock(), owed.session_id, sids)
+            standing = ledger.session(owed.session_id)
             # A later attempt has an answer of its own.
-            if standing and standing.attempts == asked.attempts:
-                ledger.answer(asked.id, answer)
+            if standing and standing.attempts == owed.attempt:
+                ledger.answer(owed.session_id, owed.notice)
             ledger.close()
-            return _read(db, asked.id)
+            return _read(db, owed.session_id)
+
+    def _owe(self, owed: OwedAnswer) -> None:
+        try:
+            if self._spool is not None:
+                self._spool.append([records.pack(owed)])
+                return
+        except SpoolUnusable as trouble:
+            log.error("answer kept in memory only: session=%s: %s", owed.session_id, trouble)
+        self._owed.append(owed)
 
     def _begin_stop(self, session_id: str) -> Session:
         with self._database.begin() as db:
@@ -221,14 +238,29 @@ class Control:
             ledger.close()
             return _read(db, session_id)
 
-    def hear(self, batch: Sequence[Callback]) -> None:
-        """Keep callbacks and fold them into their sessions, all in one transaction. Raises DatabaseAway.
+    def hear(
+        self, batch: Sequence[Callback], within: float | None = None, *, are_fresh: bool = False
+    ) -> None:
+        """Keep callbacks and fold them into their sessions, all in one transaction.
 
         Any number of them may belong to one session, or be the same; a delivery that is already in the
-        ledger is passed over, so a batch can be given again.
+        ledger is passed over, so a batch can be given again. `are_fresh` promises that there is none.
+        Raises DatabaseAway, after `within` seconds at the latest; DatabaseTrouble for what is in them.
         """
-        with self._database.begin() as db:
+        give_up = None if within is None else time.monotonic() + within
+        if are_fresh:
+            try:
+                with self._database.begin(give_up) as db:
+                    hearing.hear_known(db, batch, self._clock())
+                return
+            except hearing.Unsettled:
+                pass
+        with self._database.begin(give_up) as db:
             hearing.hear(db, batch, self._clock())
+
+    def probe(self, within: float) -> None:
+        """Whether the database takes a transaction. Raises DatabaseTrouble, within so many seconds."""
+        self._database.probe(time.monotonic() + within)
 
     def quarantine(self, refusal: Refusal) -> None:
         """Keep a delivery that was refused. Raises DatabaseAway."""
@@ -255,16 +287,16 @@ class Control:
         return [_read(db, session.id) for session in waiting]
 
     def catch_up(self) -> None:
-        """Write down the answers that found no database. Raises DatabaseAway."""
+        """Write down the answers that found neither database nor spool. Raises DatabaseAway."""
         while self._owed:
-            asked, answer = self._owed[0]
+            owed = self._owed[0]
             try:
-                self._merge(asked, answer)
-                log.info("answer no longer owed: session=%s", asked.id)
+                self.settle(owed)
+                log.info("answer no longer owed: session=%s", owed.session_id)
             except DatabaseAway:
                 raise
             except DatabaseTrouble as trouble:  # its session will be unanswered; the others are not held up
-                log.error("answer given up: session=%s: %s", asked.id, trouble)
+                log.error("answer given up: session=%s: %s", owed.session_id, trouble)
             self._owed.popleft()
 
 

@@ -48,3 +48,11 @@ logger_class = MaskingLogger
 control_socket_disable = True
 # The tokens in our paths are longer than most, and a GET's query holds a whole callback.
 limit_request_line = 8190
+
+
+def worker_exit(_arbiter: Any, worker: Any) -> None:
+    """After the last request: nothing is in hand any more."""
+    from service.app import stop  # not above: the master would hold on to the code across a reload
+
+    if worker.wsgi is not None:
+        stop(worker.wsgi)

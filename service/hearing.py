@@ -16,16 +16,40 @@ from service.telnyx.callback import Callback
 Sids = tuple[str, str]  # call_sid, siprec_sid
 
 
+class Unsettled(Exception):
+    """A callback has no session yet, or teaches its session a sid: that needs `hear`. Nothing was written."""
+
+
+def hear_known(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
+    """Keep fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
+
+    Raises Unsettled.
+    """
+    if not all(told.session_id for told in batch):
+        raise Unsettled
+    ledger = Ledger(db, now, {told.session_id for told in batch if told.session_id})
+    for told in batch:
+        session = ledger.session(told.session_id or "")
+        sid = told.notice.siprec_sid
+        if session is None or (sid is not None and sid not in session.progress.sids):
+            raise Unsettled
+        ledger.hear(_kept(told, session.id))
+    ledger.close()
+
+
 def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
-    """Keep the callbacks and fold them into their sessions: adopt, lock, look, write, in this order."""
+    """Keep the callbacks and fold them into their sessions: adopt, lock, look, write, in this order.
+
+    A delivery that is in the ledger already is passed over.
+    """
     known = callbacks.known_deliveries(db, {told.delivery.id for told in batch})
     fresh = [told for told in batch if told.delivery.id not in known]
     sids = {pair for told in fresh if (pair := _sids(told))}
     reserve(db, sids)
-    kept = _assign(db, fresh, sids)
+    kept, adopted = _assign(db, fresh, sids)
     strays = [one for one in kept if one.session_id is None]
     sessions.reserve(db, [f"stray {one.notice.digest.hex()}" for one in strays])
-    ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id}, sids)
+    ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id} | adopted)
     ledger.hear_strays(strays)
     for one in kept:
         if one.session_id:
@@ -33,15 +57,30 @@ def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
     ledger.close()
 
 
+def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Ledger:
+    """The ledger with a session that is about to learn `sids`, and the adopted ones that hold them."""
+    reserve(db, sids)
+    return Ledger(db, now, {session_id, *_adopted_ones(sessions.holding(db, sids))})
+
+
 def reserve(db: Connection, sids: Collection[Sids]) -> None:
     """Until the transaction ends, nobody else adopts a session of these sids, or has one learn them."""
     sessions.reserve(db, [f"sids {call_sid} {siprec_sid}" for call_sid, siprec_sid in sids])
 
 
-def _assign(db: Connection, batch: Sequence[Callback], sids: Collection[Sids]) -> list[KeptCallback]:
-    """The callbacks in the order in which they came, each with the session it belongs to."""
+def _assign(
+    db: Connection, batch: Sequence[Callback], sids: Collection[Sids]
+) -> tuple[list[KeptCallback], set[str]]:
+    """The callbacks in the order in which they came, each with the session it belongs to.
+
+    And the adopted sessions that hold one of `sids`.
+    """
     named = sessions.existing(db, {told.session_id for told in batch if told.session_id})
-    holders = _holders(db, sids)
+    found = sessions.holding(db, sids)
+    # One of ours before an adopted one.
+    holders = {
+        holder.sids: holder.id for holder in sorted(found, key=lambda h: h.origin is not Origin.ADOPTED)
+    }
     owners: dict[str, str | None] = {}
     for told in sorted(batch, key=lambda told: _sids(told) or ("", "")):  # adopted in the order of sids
         pair = _sids(told)
@@ -51,16 +90,11 @@ def _assign(db: Connection, batch: Sequence[Callback], sids: Collection[Sids]) -
         if pair and pair not in holders and _can_be_adopted(told):
             holders[pair] = sessions.adopt(db, _adopted(told))
         owners[told.delivery.id] = holders.get(pair) if pair else None
-    return [_kept(told, owners[told.delivery.id]) for told in batch]
+    return [_kept(told, owners[told.delivery.id]) for told in batch], {*_adopted_ones(found)}
 
 
-def _holders(db: Connection, sids: Collection[Sids]) -> dict[Sids, str]:
-    """The session that holds each pair of sids; one of ours before an adopted one."""
-    holders: dict[Sids, str] = {}
-    for session in sorted(sessions.holding(db, sids), key=lambda one: one.origin is Origin.ADOPTED):
-        for siprec_sid in session.progress.sids:
-            holders.setdefault((session.order.call_sid, siprec_sid), session.id)
-    return holders
+def _adopted_ones(found: Collection[sessions.Holder]) -> list[str]:
+    return [holder.id for holder in found if holder.origin is Origin.ADOPTED]
 
 
 def _sids(told: Callback) -> Sids | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,28 +12,27 @@ from sqlalchemy import Connection
 from service import siprec
 from service.siprec import News, Notice, Origin, Session
 from service.store import callbacks, events, sessions
-from service.store.callbacks import KeptCallback
+from service.store.callbacks import Evidence, KeptCallback, Told
+from service.store.events import Change
 
 
 class Ledger:
-    """The sessions `ids`, locked, and the adopted ones that hold one of `sids`: (call_sid, siprec_sid).
+    """The sessions `ids`, locked. Nothing is written before `close`.
 
-    Whoever may make a session learn or adopt a sid has reserved it before (`sessions.reserve`), so no
-    other transaction adopts it meanwhile. Nothing is written before `close`, except the timeline.
+    Whoever may have a session learn or adopt a sid has reserved it before (`sessions.reserve`), and names
+    the adopted sessions that hold it too, so that they can be folded into their own.
     """
 
-    def __init__(
-        self, db: Connection, now: datetime, ids: Collection[str], sids: Collection[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, db: Connection, now: datetime, ids: Collection[str]) -> None:
         self._db = db
         self._now = now
-        adopted = {one.id for one in sessions.holding(db, sids) if one.origin is Origin.ADOPTED}
-        self._sessions = sessions.lock(db, {*ids, *adopted})
-        self._callbacks: defaultdict[str | None, list[KeptCallback]] = defaultdict(list)
-        for kept in callbacks.of_sessions(db, self._sessions.keys()):
-            self._callbacks[kept.session_id].append(kept)
+        self._sessions = sessions.lock(db, ids)
+        self._told: defaultdict[str | None, list[Told]] = defaultdict(list)
+        for told in callbacks.told_of(db, self._sessions.keys()):
+            self._told[told.session_id].append(told)
         self._new: list[KeptCallback] = []
-        self._repeats: list[tuple[str, callbacks.Evidence]] = []
+        self._repeats: list[tuple[str, Evidence]] = []
+        self._changes: list[Change] = []
         self._folded: set[str] = set()
         self._changed: set[str] = set()
 
@@ -55,13 +54,13 @@ class Ledger:
 
     def hear(self, heard: KeptCallback) -> None:
         """Keep a callback of a locked session, or of none; a further delivery is counted."""
-        told = self._callbacks[heard.session_id]
-        same = next((kept for kept in told if kept.notice.digest == heard.notice.digest), None)
+        known = self._told[heard.session_id]
+        same = next((told for told in known if told.notice.digest == heard.notice.digest), None)
         if same:
             self._repeats.append((same.id, heard.evidence))
             return
-        is_first = not told
-        told.append(heard)
+        is_first = not known
+        known.append(Told(heard.id, heard.session_id, heard.notice))
         self._new.append(heard)
         if heard.session_id is not None:
             is_birth = is_first and self._sessions[heard.session_id].origin is Origin.ADOPTED
@@ -69,19 +68,19 @@ class Ledger:
 
     def hear_strays(self, heard: Collection[KeptCallback]) -> None:
         """Keep callbacks that belong to no session."""
-        self._callbacks[None] += callbacks.strays(self._db, {one.notice.digest for one in heard})
+        self._told[None] += callbacks.told_strays(self._db, {one.notice.digest for one in heard})
         for one in heard:
             self.hear(one)
 
     def close(self) -> None:
         """Write everything down."""
-        callbacks.keep(self._db, self._new)
+        new = [self._contradicted(one) for one in self._new]
+        callbacks.keep(self._db, new)
         callbacks.count(self._db, self._repeats)
         self._merge()
-        for session_id in sorted(self._folded):
-            self._note_contradictions(self._sessions[session_id])
-        for session_id in sorted(self._changed):
-            sessions.save(self._db, self._sessions[session_id])
+        callbacks.note(self._db, list(self._found({one.id: one.contradiction for one in new})))
+        events.write(self._db, self._changes, self._now)
+        sessions.save(self._db, [self._sessions[session_id] for session_id in sorted(self._changed)])
 
     def _change(self, session: Session) -> None:
         self._sessions[session.id] = replace(session, updated_at=self._now)
@@ -96,10 +95,10 @@ class Ledger:
         self._change(replace(session, progress=after))
         told = siprec.changes(None if is_birth else before, after)
         if told:
-            events.write(self._db, session_id, after.state, told, happened_at, self._now)
+            self._changes.append(Change(session_id, after.state, told, happened_at))
 
     def _notices(self, session: Session) -> list[Notice]:
-        notices = [kept.notice for kept in self._callbacks[session.id]]
+        notices = [told.notice for told in self._told[session.id]]
         if session.answer:
             notices.append(session.answer)
         if session.progress.stop_requested_at:
@@ -114,27 +113,37 @@ class Ledger:
                 self._fold_into(ours.id, adopted)
 
     def _fold_into(self, session_id: str, adopted: Session) -> None:
-        own = {kept.notice.digest: kept for kept in self._callbacks[session_id]}
-        for kept in self._callbacks.pop(adopted.id, []):
-            twin = own.get(kept.notice.digest)
+        own = {told.notice.digest: told for told in self._told[session_id]}
+        for told in self._told.pop(adopted.id, []):
+            twin = own.get(told.notice.digest)
             if twin:
-                callbacks.absorb(self._db, twin, kept)
+                callbacks.absorb(self._db, twin.id, told.id)
                 continue
-            callbacks.move(self._db, kept, session_id)
-            self._callbacks[session_id].append(replace(kept, session_id=session_id))
-            self._fold(session_id, kept.notice.time or kept.notice.heard_at)
+            callbacks.move(self._db, told.id, session_id)
+            self._told[session_id].append(replace(told, session_id=session_id))
+            self._fold(session_id, told.notice.time or told.notice.heard_at)
         if adopted.progress.stop_requested_at:
             asked = Notice(News.STOP_REQUESTED, heard_at=adopted.progress.stop_requested_at)
             self._fold(session_id, asked.heard_at, asked)
         self._change(replace(self._sessions[adopted.id], merged_into=session_id))
-        told = {"merged_into": (None, session_id)}
-        events.write(self._db, adopted.id, adopted.progress.state, told, self._now, self._now)
+        merged = {"merged_into": (None, session_id)}
+        self._changes.append(Change(adopted.id, adopted.progress.state, merged, self._now))
 
-    def _note_contradictions(self, session: Session) -> None:
-        for kept in self._callbacks[session.id]:
-            found = siprec.contradiction(session.order, session.progress, kept.notice)
-            if found != kept.contradiction:
-                callbacks.note(self._db, kept.id, found)
+    def _contradicted(self, new: KeptCallback) -> KeptCallback:
+        return replace(new, contradiction=self._contradiction(new.session_id, new.notice))
+
+    def _found(self, written: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
+        """What is to be noted: what a session has learned may put an earlier callback in doubt, or right."""
+        for told in (told for session_id in self._folded for told in self._told[session_id]):
+            found = self._contradiction(told.session_id, told.notice)
+            if found != written.get(told.id, told.contradiction):
+                yield told.id, found
+
+    def _contradiction(self, session_id: str | None, notice: Notice) -> str | None:
+        if session_id is None:
+            return None
+        session = self._sessions[session_id]
+        return siprec.contradiction(session.order, session.progress, notice)
 
 
 def _is_same_recording(ours: Session, other: Session) -> bool:

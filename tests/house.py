@@ -16,7 +16,7 @@ from service.store.engine import Database
 from tests.bed.web import Web
 
 SECRET_KEY = "a secret that is long enough for a test"
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 30
 
 
 class House:
@@ -35,6 +35,7 @@ class House:
             "PUBLIC_URL": self.web.url,
             "SECRET_KEY": SECRET_KEY,
             "DATABASE_URL": database_url,
+            "SPOOL_DIR": str(self.web.folder / "spool"),
             "TELNYX_API_KEY": sandbox.api_key,
             "TELNYX_PUBLIC_KEY": sandbox.public_key,
             "TELNYX_BASE_URL": sandbox.url,
@@ -86,8 +87,14 @@ class House:
 
     def wait_for(self, session_id: str, state: str) -> dict[str, Any]:
         """The session once it is in `state`; fails if it takes too long."""
-        wait_until(lambda: self.session(session_id).get("state") == state)
-        return self.session(session_id)
+        shown: dict[str, Any] = {}
+
+        def is_so() -> bool:
+            shown.update(self.session(session_id))
+            return shown.get("state") == state
+
+        wait_until(is_so, why=lambda: f"{shown}\n{self.web.log[-3000:]}")
+        return shown
 
 
 def migrate(url: str) -> str:
@@ -98,8 +105,10 @@ def migrate(url: str) -> str:
     return url
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS, why: Callable[[], str] = str
+) -> None:
     give_up = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < give_up, "it took too long"
+        assert time.monotonic() < give_up, f"it took too long: {why()}"
         time.sleep(0.02)

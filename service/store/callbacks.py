@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from service.siprec import Error, ErrorKind, News, Notice
 from service.store.tables import callback, repeat
 
 EVIDENCE = ("received_at", "method", "query", "body", "headers", "verified_by")
-_FOLDED = ("id", "session_id", "digest", "received_at", "event", "happened_at")
 _SIDS = ("account_sid", "call_sid", "siprec_sid")
 
 
@@ -44,18 +56,31 @@ class KeptCallback:
     contradiction: str | None = None
 
 
+@dataclass(frozen=True)
+class Told:
+    """What folding needs of a callback; its evidence stays where it is."""
+
+    id: str
+    session_id: str | None
+    notice: Notice
+    contradiction: str | None = None
+
+
+def told_of(db: Connection, session_ids: Collection[str]) -> list[Told]:
+    """All callbacks of these sessions, as far as folding needs them."""
+    return _told(db, _TOLD_OF, session_ids) if session_ids else []
+
+
+def told_strays(db: Connection, digests: Collection[bytes]) -> list[Told]:
+    """Callbacks that belong to no session, with one of these digests."""
+    return _told(db, _TOLD_STRAYS, digests) if digests else []
+
+
 def of_sessions(db: Connection, session_ids: Collection[str]) -> list[KeptCallback]:
     """All callbacks of these sessions, oldest receipt first."""
     if not session_ids:
         return []
     return _read(db, callback.c.session_id.in_(session_ids))
-
-
-def strays(db: Connection, digests: Collection[bytes]) -> list[KeptCallback]:
-    """Callbacks that belong to no session, with one of these digests."""
-    if not digests:
-        return []
-    return _read(db, callback.c.session_id.is_(None) & callback.c.digest.in_(digests))
 
 
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
@@ -75,28 +100,33 @@ def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
         return
     rows = [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats]
     db.execute(insert(repeat), rows)
-    for of, _ in repeats:
-        counted = update(callback).where(callback.c.id == of)
-        db.execute(counted.values(deliveries=callback.c.deliveries + 1))
+    db.execute(_COUNT, [{"of": of, "more": 1} for of, _ in repeats])
 
 
-def note(db: Connection, callback_id: str, contradiction: str | None) -> None:
-    db.execute(update(callback).where(callback.c.id == callback_id).values(contradiction=contradiction))
+def note(db: Connection, contradictions: Sequence[tuple[str, str | None]]) -> None:
+    """What each of these callbacks says against its session: (its id, in words or None)."""
+    if contradictions:
+        db.execute(_NOTE, [{"of": of, "found": found} for of, found in contradictions])
 
 
-def move(db: Connection, moved: KeptCallback, session_id: str) -> None:
+def move(db: Connection, callback_id: str, session_id: str) -> None:
     """Hand a callback over to another session that does not hold the same one."""
-    db.execute(update(callback).where(callback.c.id == moved.id).values(session_id=session_id))
+    db.execute(update(callback).where(callback.c.id == callback_id).values(session_id=session_id))
 
 
-def absorb(db: Connection, kept: KeptCallback, twin: KeptCallback) -> None:
-    """Turn `twin`, the same callback under another session, into deliveries of `kept`."""
-    row = {"id": twin.id, "callback_id": kept.id, **_evidence_values(twin.evidence)}
-    db.execute(update(repeat).where(repeat.c.callback_id == twin.id).values(callback_id=kept.id))
-    db.execute(delete(callback).where(callback.c.id == twin.id))
-    db.execute(insert(repeat), [row])
-    counted = update(callback).where(callback.c.id == kept.id)
-    db.execute(counted.values(deliveries=callback.c.deliveries + twin.deliveries))
+def absorb(db: Connection, kept_id: str, twin_id: str) -> None:
+    """Turn the twin, the same callback under another session, into deliveries of the one that is kept."""
+    evidence = [callback.c[name] for name in EVIDENCE]
+    twin = select(callback.c.id, literal(kept_id), *evidence).where(callback.c.id == twin_id)
+    db.execute(update(repeat).where(repeat.c.callback_id == twin_id).values(callback_id=kept_id))
+    db.execute(insert(repeat).from_select(["id", "callback_id", *EVIDENCE], twin))
+    gone = delete(callback).where(callback.c.id == twin_id).returning(callback.c.deliveries)
+    db.execute(_COUNT, [{"of": kept_id, "more": db.execute(gone).scalar_one()}])
+
+
+def _told(db: Connection, query: Select[Any], wanted: Collection[Any]) -> list[Told]:
+    rows = db.execute(query, {"wanted": list(wanted)}).mappings()
+    return [Told(row["id"], row["session_id"], _notice(row), row["contradiction"]) for row in rows]
 
 
 def _read(db: Connection, condition: ColumnElement[bool]) -> list[KeptCallback]:
@@ -127,6 +157,29 @@ def _notice(row: RowMapping) -> Notice:
         error=Error(ErrorKind.SIPREC_FAILED, detail=row["error"]) if news is News.FAILED else None,
         **{name: row[name] for name in _SIDS},
     )
+
+
+# Made once: putting a statement together costs more than running it.
+_TOLD = select(
+    callback.c.id,
+    callback.c.session_id,
+    callback.c.digest,
+    callback.c.received_at,
+    callback.c.event,
+    callback.c.happened_at,
+    callback.c.error,
+    callback.c.contradiction,
+    *(callback.c[name] for name in _SIDS),
+).order_by(callback.c.received_at, callback.c.id)
+_WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
+_TOLD_OF = _TOLD.where(callback.c.session_id.in_(_WANTED))
+_TOLD_STRAYS = _TOLD.where(callback.c.session_id.is_(None), callback.c.digest.in_(_WANTED))
+_COUNT = (
+    update(callback)
+    .where(callback.c.id == bindparam("of"))
+    .values(deliveries=callback.c.deliveries + bindparam("more", type_=Integer))
+)
+_NOTE = update(callback).where(callback.c.id == bindparam("of")).values(contradiction=bindparam("found"))
 
 
 def _evidence_values(came: Evidence) -> dict[str, Any]:

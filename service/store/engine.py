@@ -11,17 +11,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5
 OLDEST_SAFE_SQLITE = (3, 51, 3)  # earlier ones have a race in WAL reset that can lose committed writes
+HURRIED_BUSY_SECONDS = 0.7
+HURRIED_CONNECTIONS = 2  # the one who commits, and the one who looks whether the database is back
 POSTGRESQL_OPTIONS = (
-    "-c timezone=UTC -c lock_timeout=5s -c statement_timeout=15s -c idle_in_transaction_session_timeout=30s"
+    "-c timezone=UTC -c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=30s"
 )
+# The client gives up before the server does; then the server shall not hold on to locks for long.
+HURRIED_OPTIONS = (
+    "-c timezone=UTC -c lock_timeout=2s -c statement_timeout=2s -c idle_in_transaction_session_timeout=2s"
+)
+CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+PATIENCE_SECONDS = 6  # more than statement_timeout, which the server keeps only while it lives
 
 try:
     import pysqlite3 as sqlite_driver
@@ -37,30 +46,57 @@ class DatabaseAway(DatabaseTrouble):
     """The database cannot be reached, or did not answer in time. It may be back in a moment."""
 
 
+class DatabaseConflict(DatabaseAway):
+    """Somebody else's transaction came in the way, and this one was undone: it may be tried again."""
+
+
 class Database:
-    """One engine. `begin` is for writing, `read` for reading; each is one transaction."""
+    """One database. `begin` is for writing, `read` for reading; each is one transaction.
+
+    Who is in a hurry gets connections of its own, so that it neither waits for one nor for its check.
+    """
 
     def __init__(self, url: str, connections: int = 5) -> None:
         self._url = _speaking(make_url(url))
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.engine = self._sqlite(connections) if self.is_sqlite else self._postgresql(connections)
+        if self.is_sqlite:
+            _warn_of_old_sqlite()
+            # A deferred BEGIN that turns to writing fails at once with "database is locked".
+            writing = {"sqlite_begin": "BEGIN IMMEDIATE"}
+            self.engine = self._sqlite(connections, BUSY_SECONDS)
+            hurried = self._sqlite(HURRIED_CONNECTIONS, HURRIED_BUSY_SECONDS)
+            self._hurried: Engine = hurried.execution_options(**writing)
+            self._writing: Engine = self.engine.execution_options(**writing)
+            self._reading: Engine = self.engine
+        else:
+            self.engine = self._postgresql(connections, POSTGRESQL_OPTIONS, is_checked=True)
+            self._hurried = self._postgresql(HURRIED_CONNECTIONS, HURRIED_OPTIONS, is_checked=False)
+            self._writing = self.engine
+            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            self._reading = self.engine.execution_options(**one_state)
         # SQLite's own waiting is polling; writers of one process queue up here instead.
         self._turn = threading.Lock()
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A transaction that writes. Raises DatabaseTrouble, most often DatabaseAway."""
-        if not self.is_sqlite:
-            with _named_trouble(), self.engine.begin() as db:
-                yield db
-            return
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise DatabaseAway("the database is busy")
-        try:
-            with _named_trouble(), self._immediate.begin() as db:
-                yield db
-        finally:
-            self._turn.release()
+    def begin(self, give_up: float | None = None) -> Iterator[Connection]:
+        """A transaction that writes; it is over by `give_up` (monotonic), if that is given.
+
+        Raises DatabaseTrouble, most often DatabaseAway: whether it was committed is then not known.
+        """
+        with self._taking_turns(give_up), _named_trouble():
+            if give_up is None:
+                with self._writing.begin() as db:
+                    yield db
+            else:
+                with self._hurried.connect() as db:
+                    _hurry(db, give_up)
+                    with db.begin():
+                        yield db
+
+    def probe(self, give_up: float) -> None:
+        """Raises DatabaseTrouble if it takes none by `give_up`; else who hurries has a connection."""
+        with self.begin(give_up) as db:
+            db.execute(select(1))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -68,43 +104,91 @@ class Database:
         with _named_trouble(), self._reading.begin() as db:
             yield db
 
-    def _sqlite(self, connections: int) -> Engine:
-        if sqlite_driver.sqlite_version_info < OLDEST_SAFE_SQLITE:
-            log.warning(
-                "SQLite %s can lose committed writes; install pysqlite3", sqlite_driver.sqlite_version
-            )
+    @contextmanager
+    def _taking_turns(self, give_up: float | None) -> Iterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        patience = BUSY_SECONDS if give_up is None else max(0.0, give_up - time.monotonic())
+        if not self._turn.acquire(timeout=patience):
+            raise DatabaseAway("the database is busy")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def unhurried(self) -> Iterator[Connection]:
+        """A connection for what may take its time, and others' too: a migration."""
+        with self.engine.connect() as db:
+            if not self.is_sqlite:
+                _driver(db).patience = None
+            try:
+                yield db
+            finally:
+                db.invalidate()  # nobody else shall be so patient
+
+    def _sqlite(self, connections: int, busy_seconds: float) -> Engine:
         # isolation_level=None: the driver's own transactions lose updates between processes.
         engine = create_engine(
             self._url,
             module=sqlite_driver,
-            connect_args={"isolation_level": None, "timeout": BUSY_SECONDS, "check_same_thread": False},
+            connect_args={"isolation_level": None, "timeout": busy_seconds, "check_same_thread": False},
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=BUSY_SECONDS,
+            pool_timeout=busy_seconds,
             json_serializer=canonical_json,
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        # A deferred BEGIN that turns to writing fails at once with "database is locked".
-        self._immediate = engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-        self._reading = engine
         return engine
 
-    def _postgresql(self, connections: int) -> Engine:
+    def _postgresql(self, connections: int, options: str, *, is_checked: bool) -> Engine:
         engine = create_engine(
             self._url,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=BUSY_SECONDS,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": 2, "options": POSTGRESQL_OPTIONS},
+            pool_pre_ping=is_checked,
+            connect_args={"connect_timeout": 2, "options": options},
             json_serializer=canonical_json,
         )
-        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        event.listen(engine, "do_connect", _connect_patiently)
         return engine
 
     def close(self) -> None:
         self.engine.dispose()
+        self._hurried.dispose()
+
+
+class _Patient(psycopg.Connection[Any]):
+    """Gives up on a server that says nothing; psycopg alone would wait for ever."""
+
+    patience: float | None = PATIENCE_SECONDS
+    give_up: float | None = None  # monotonic
+
+    def wait(self, *args: Any, **options: Any) -> Any:
+        patience = self.patience if self.give_up is None else max(0.001, self.give_up - time.monotonic())
+        try:
+            return super().wait(*args, **{"timeout": patience, **options})
+        except psycopg.OperationalError as trouble:
+            if trouble.sqlstate is None:  # not the server's word, so what it is at nobody knows
+                self.close()
+            raise
+
+
+def _connect_patiently(_dialect: Any, _record: Any, args: Any, options: Any) -> _Patient:
+    return _Patient.connect(*args, **options)
+
+
+def _hurry(db: Connection, give_up: float) -> None:
+    """SQLite needs none: its waiting is bounded by the connection's busy timeout."""
+    if db.dialect.name == "postgresql":
+        _driver(db).give_up = give_up
+
+
+def _driver(db: Connection) -> Any:
+    return db.connection.driver_connection
 
 
 def canonical_json(value: Any) -> str:
@@ -147,15 +231,22 @@ def _named_trouble() -> Iterator[None]:
     except PoolTimeout as trouble:
         raise DatabaseAway("no connection is free") from trouble
     except DBAPIError as trouble:
-        if not _is_away(trouble):
-            raise
-        raise DatabaseAway(
-            f"{type(trouble.orig).__name__}: {trouble.orig}".splitlines()[0][:200]
-        ) from trouble
+        kind = _kind(trouble)
+        reason = f"{type(trouble.orig).__name__}: {trouble.orig}"
+        raise kind(reason.splitlines()[0][:200]) from trouble
+    except SQLAlchemyError as trouble:
+        raise DatabaseTrouble(type(trouble).__name__) from trouble
 
 
-def _is_away(trouble: DBAPIError) -> bool:
-    is_unmade = getattr(trouble.orig, "sqlstate", None) == "42P01"  # undefined_table: not yet migrated
-    return (
-        isinstance(trouble, OperationalError | InterfaceError) or trouble.connection_invalidated or is_unmade
-    )
+def _kind(trouble: DBAPIError) -> type[DatabaseTrouble]:
+    sqlstate = getattr(trouble.orig, "sqlstate", None)
+    if sqlstate in CONFLICTS:
+        return DatabaseConflict
+    is_unmade = sqlstate == "42P01"  # undefined_table: not yet migrated
+    is_away = isinstance(trouble, OperationalError) or trouble.connection_invalidated
+    return DatabaseAway if is_away or is_unmade else DatabaseTrouble
+
+
+def _warn_of_old_sqlite() -> None:
+    if sqlite_driver.sqlite_version_info < OLDEST_SAFE_SQLITE:
+        log.warning("SQLite %s can lose committed writes; install pysqlite3", sqlite_driver.sqlite_version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -25,22 +25,30 @@ class Event:
     written_at: datetime
 
 
-def write(
-    db: Connection,
-    session_id: str,
-    state: State,
-    changes: Mapping[str, tuple[object, object]],
-    happened_at: datetime,
-    written_at: datetime,
-) -> None:
-    row = {
-        "session_id": session_id,
-        "state": state,
-        "changes": {fact: [_json(value) for value in pair] for fact, pair in changes.items()},
-        "happened_at": happened_at,
-        "written_at": written_at,
-    }
-    db.execute(insert(event), [row])
+@dataclass(frozen=True)
+class Change:
+    """An event to be written; `told` is fact -> (before, after)."""
+
+    session_id: str
+    state: State
+    told: Mapping[str, tuple[object, object]]
+    happened_at: datetime
+
+
+def write(db: Connection, changes: Sequence[Change], written_at: datetime) -> None:
+    """In this order."""
+    rows = [
+        {
+            "session_id": change.session_id,
+            "state": change.state,
+            "changes": {fact: [_json(value) for value in pair] for fact, pair in change.told.items()},
+            "happened_at": change.happened_at,
+            "written_at": written_at,
+        }
+        for change in changes
+    ]
+    if rows:
+        db.execute(insert(event), rows)
 
 
 def of_session(db: Connection, session_id: str) -> list[Event]:

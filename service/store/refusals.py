@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from service.store.tables import refused
 
@@ -35,13 +35,22 @@ def keep(db: Connection, new: Refusal) -> None:
         "answered": new.answered,
         "reason": new.reason,
         "method": new.method,
-        "token": new.token,
+        "token": _storable(new.token),
         "query": new.query[:LARGEST_BODY],
         "body": new.body[:LARGEST_BODY],
         "headers": dict(new.headers),
     }
     sequence = db.execute(insert(refused).returning(refused.c.sequence), [row]).scalar_one()
     db.execute(delete(refused).where(refused.c.sequence <= sequence - MOST_KEPT))
+
+
+def _storable(token: str | None) -> str | None:
+    """The token comes from a URL that anybody may write; PostgreSQL takes no NUL."""
+    return token and token.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def count(db: Connection) -> int:
+    return db.execute(select(func.count()).select_from(refused)).scalar_one()
 
 
 def newest(db: Connection, limit: int) -> list[Refusal]:

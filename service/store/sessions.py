@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, cast, or_, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    cast,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.siprec import (
@@ -36,6 +48,15 @@ class Claim:
     api_key_id: str
     idempotency_key: str | None = None
     request_digest: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A session and a (call_sid, siprec_sid) that it is known by."""
+
+    id: str
+    origin: Origin
+    sids: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,9 +98,10 @@ def adopt(db: Connection, new: Session) -> str:
     return str(row.merged_into or row.id)
 
 
-def save(db: Connection, changed: Session) -> None:
-    """Write what can change of a session; the caller has locked it."""
-    db.execute(update(session).where(session.c.id == changed.id).values(_values(changed)))
+def save(db: Connection, changed: Sequence[Session]) -> None:
+    """Write what can change of sessions; the caller has locked them."""
+    if changed:
+        db.execute(_SAVE, [{"of": one.id, **_values(one)} for one in changed])
 
 
 def find(db: Connection, session_id: str) -> Session | None:
@@ -108,18 +130,24 @@ def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
     return (_session(row), row["request_digest"]) if row else None
 
 
-def holding(db: Connection, sids: Collection[tuple[str, str]]) -> list[Session]:
-    """Sessions known by one of these (call_sid, siprec_sid), those folded into others left out."""
+def holding(db: Connection, sids: Collection[tuple[str, str]]) -> list[Holder]:
+    """Who is known by one of these (call_sid, siprec_sid); those folded into others left out."""
     if not sids:
         return []
     call_sids, siprec_sids = {call for call, _ in sids}, {sid for _, sid in sids}
-    query = _query().where(
+    query = select(
+        session.c.id, session.c.origin, session.c.call_sid, session.c.answered_sid, session.c.heard_sid
+    ).where(
         session.c.call_sid.in_(call_sids),
         or_(session.c.answered_sid.in_(siprec_sids), session.c.heard_sid.in_(siprec_sids)),
         session.c.merged_into.is_(None),
     )
-    found = [_session(row) for row in db.execute(query.order_by(session.c.id)).mappings()]
-    return [s for s in found if any((s.order.call_sid, sid) in sids for sid in s.progress.sids)]
+    return [
+        Holder(row.id, Origin(row.origin), pair)
+        for row in db.execute(query.order_by(session.c.id))
+        for pair in ((row.call_sid, row.answered_sid), (row.call_sid, row.heard_sid))
+        if pair in sids
+    ]
 
 
 def reserve(db: Connection, names: Iterable[str]) -> None:
@@ -130,8 +158,8 @@ def reserve(db: Connection, names: Iterable[str]) -> None:
     """
     ordered = sorted(set(names))
     if ordered and db.dialect.name == "postgresql":
-        query = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS name"
-        db.execute(text(query), {"names": ordered})
+        locked = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0))"
+        db.execute(text(f"{locked} FROM unnest(CAST(:names AS text[])) AS name"), {"names": ordered})
 
 
 def overdue(db: Connection, now: datetime, limit: int) -> list[str]:
@@ -254,3 +282,7 @@ def _progress(row: RowMapping, answer: Notice | None) -> Progress:
         failure=failure,
         **{name: row[name] for name in kept},
     )
+
+
+# Made once: putting a statement together costs more than running it.
+_SAVE = update(session).where(session.c.id == bindparam("of"))

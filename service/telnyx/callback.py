@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -22,7 +22,8 @@ from service.telnyx.address import Addresses
 from service.telnyx.form import Form
 
 SIGNATURE_AGE_LIMIT = timedelta(seconds=300)  # what Telnyx's SDKs allow, either way
-LONGEST_ID = 255  # characters; a longer one cannot be looked up, and is shown as a problem
+LONGEST_ID = 255  # bytes; an index takes no more than 2700, and three ids are one adopted session's key
+LONGEST_TEXT = 255
 LONGEST_ERROR = 1000
 KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
 
@@ -54,6 +55,11 @@ class Callback:
     event: str | None  # SiprecEvent, as written
     notice: Notice
     problem: str | None
+
+    def raw(self) -> Callback:
+        """The evidence and nothing that was read from it: for what a database will not take as parsed."""
+        unread = Notice(News.OTHER, heard_at=self.notice.heard_at, digest=self.notice.digest)
+        return replace(self, event=None, notice=unread, problem="it could not be stored as it was read")
 
 
 class Doubt(StrEnum):
@@ -87,7 +93,7 @@ class Reader:
             self._accept_unsigned(delivery, session_id)
         if delivery.method == "GET" and session_id is None:
             raise DoubtfulCallback(Doubt.UNBOUND)
-        return _parse(delivery, session_id, verified_by or "token")
+        return parse(delivery, session_id, verified_by or "token")
 
     def _signer(self, delivery: Delivery) -> str | None:
         signature = delivery.headers.get("telnyx-signature-ed25519")
@@ -115,7 +121,8 @@ def _fits(key: VerifyKey, signature: str, signed: bytes) -> bool:
     return True
 
 
-def _parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callback:
+def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callback:
+    """What a genuine delivery says, as far as it can be read. Never raises."""
     form = Form.of(delivery.method, delivery.query, delivery.body)
     problems = list(form.problems)
     if verified_by != "token":
@@ -124,7 +131,7 @@ def _parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Call
         problems.append("the query is not signed, and was not read")
     if delivery.method == "GET" and delivery.body:
         problems.append("the body of a GET was not read")
-    event = _text(form, "SiprecEvent", LONGEST_ID, problems)
+    event = _text(form, "SiprecEvent", LONGEST_TEXT, problems)
     happened_at = _moment(form, problems)
     notice = Notice(
         news=News.of_event(event),
@@ -163,8 +170,8 @@ def _text(form: Form, name: str, longest: int, problems: list[str]) -> str | Non
 
 
 def _id(form: Form, name: str, problems: list[str]) -> str | None:
-    if len(form.get(name) or "") > LONGEST_ID:
-        problems.append(f"{name} is longer than {LONGEST_ID} characters, and was not read")
+    if len((form.get(name) or "").encode()) > LONGEST_ID:
+        problems.append(f"{name} is longer than {LONGEST_ID} bytes, and was not read")
         return None
     return _text(form, name, LONGEST_ID, problems)
 
@@ -176,7 +183,7 @@ def _error(form: Form, event: str | None, problems: list[str]) -> Error | None:
 
 
 def _moment(form: Form, problems: list[str]) -> datetime | None:
-    text = _text(form, "Timestamp", LONGEST_ID, problems)
+    text = _text(form, "Timestamp", LONGEST_TEXT, problems)
     if text is None:
         return None
     moment = read_time(text)

@@ -6,8 +6,10 @@ and …/updates-siprec-session-for-a-call
 
 from __future__ import annotations
 
+import json
 import logging
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,7 +18,7 @@ from urllib.parse import quote
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.util.retry import Retry
 
 from service.siprec import Error, ErrorKind, News, Notice, Order
@@ -24,22 +26,23 @@ from service.siprec import Error, ErrorKind, News, Notice, Order
 CONNECT_TIMEOUT_SECONDS = 3.05
 LONGEST_DETAIL = 1000
 LONGEST_SID = 255
+LARGEST_ANSWER = 1024 * 1024  # bytes; Telnyx's have a few hundred
 
-# Only what cannot have started anything is asked again: a request that never left, and a 429.
+# Only what cannot have started anything is asked again: a request that never left, and, after these
+# pauses, a 429. urllib3 could repeat that too, but first it reads the answer, however long it is.
+PAUSES_SECONDS = (0.3, 1.0)
 # read=False, not 0: with 0 a timeout comes disguised as something else.
 RETRIES = Retry(
     total=None,
     connect=2,
-    status=2,
+    status=0,
     read=False,
     redirect=False,
     other=0,
     allowed_methods=None,
-    status_forcelist={429},
     backoff_factor=0.2,
     backoff_max=1,
-    retry_after_max=1,
-    raise_on_status=False,
+    respect_retry_after_header=False,
 )
 NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, ProxyError, ssl.SSLCertVerificationError)
 
@@ -87,13 +90,35 @@ class Client:
         if {".", ".."} & set(path):  # quoting does not help: requests would still walk up
             return Error(ErrorKind.REJECTED, detail="a sid cannot be . or ..")
         url = "/".join([self._base_url, "texml", *(quote(part, safe=":") for part in path)])
+        for pause in PAUSES_SECONDS:
+            answer = self._ask(url, form)
+            if not isinstance(answer, Error) or answer.kind is not ErrorKind.RATE_LIMITED:
+                return answer
+            time.sleep(pause)
+        return self._ask(url, form)
+
+    def _ask(self, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
         try:
-            response = self._http.post(url, data=form, timeout=self._timeout, allow_redirects=False)
+            with self._http.post(
+                url, data=form, timeout=self._timeout, allow_redirects=False, stream=True
+            ) as response:
+                return _read(response.status_code, self._document(response))
         except requests.RequestException as trouble:
             log.warning("telnyx gave no answer: %s", type(trouble).__name__)
             kind = ErrorKind.UNREACHABLE if _never_left(trouble) else ErrorKind.NO_ANSWER
             return Error(kind, detail=_reason(trouble))
-        return _read(response)
+
+    def _document(self, response: requests.Response) -> Any:
+        """The JSON in the answer; None if it is none, breaks off, is too large or too long in coming."""
+        body, give_up = bytearray(), time.monotonic() + self._timeout[1]
+        try:
+            while part := response.raw.read1(LARGEST_ANSWER, decode_content=True):
+                body += part
+                if len(body) > LARGEST_ANSWER or time.monotonic() > give_up:
+                    return None
+            return json.loads(body.decode(response.encoding or "utf-8", "replace"))
+        except (HTTPError, LookupError, ValueError, RecursionError):
+            return None
 
 
 class _Bearer(AuthBase):
@@ -126,16 +151,12 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _read(response: requests.Response) -> Mapping[str, Any] | Error:
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        body = None
-    if response.ok and response.status_code < 300:
-        if isinstance(body, dict):
-            return body
-        return Error(ErrorKind.NO_ANSWER, response.status_code, detail="the answer cannot be read")
-    return _error(response.status_code, body)
+def _read(status: int, document: Any) -> Mapping[str, Any] | Error:
+    if not 200 <= status < 300:
+        return _error(status, document)
+    if isinstance(document, dict):
+        return document
+    return Error(ErrorKind.NO_ANSWER, status, detail="the answer cannot be read")
 
 
 def _error(status: int, body: Any) -> Error:

@@ -6,12 +6,12 @@ import hashlib
 import re
 from uuid import UUID
 
-from flask import Blueprint, request, url_for
+from flask import Blueprint, Response, request, url_for
 
 from service.control import UnknownSession
 from service.siprec import News, Session, State
 from service.store import callbacks, events, sessions
-from service.store.engine import canonical_json
+from service.store.engine import DatabaseAway, canonical_json
 from service.store.sessions import Claim
 from service.telnyx.form import Form
 from service.web import auth, shapes
@@ -32,8 +32,25 @@ from service.web.shapes import (
 LARGEST_BODY = 64 * 1024
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
+
+def reach_database() -> None:
+    """While callbacks find no database, no thread is left to wait for it here."""
+    if parts().intake.is_away:
+        raise DatabaseAway("callbacks found it away")
+
+
+def tell_spool(response: Response) -> Response:
+    """Whoever reads shall know that callbacks wait which are not yet shown."""
+    age = parts().intake.spool_age()
+    if age is not None:
+        response.headers["Ledger-Spool-Age"] = f"{age:.3f}"
+    return response
+
+
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
 blueprint.before_request(auth.api_key)
+blueprint.before_request(reach_database)
+blueprint.after_request(tell_spool)
 
 
 @blueprint.post("/sessions")

@@ -24,10 +24,6 @@ def api_key() -> None:
     g.api_key = key
 
 
-def telnyx_signs() -> None:
-    """Telnyx: the callback door judges signature and token itself."""
-
-
 def anyone() -> None:
     """The health checks and the API documents."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
 from service.control import Control
+from service.intake import Intake, NotKept
 from service.siprec import new_id
 from service.store.engine import DatabaseTrouble
 from service.store.refusals import Refusal
@@ -20,9 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class Door:
-    def __init__(self, reader: Reader, control: Control) -> None:
+    def __init__(
+        self, reader: Reader, intake: Intake, control: Control, clock: Callable[[], datetime]
+    ) -> None:
         self._reader = reader
+        self._intake = intake
         self._control = control
+        self._clock = clock
 
     def receive(
         self,
@@ -31,22 +36,21 @@ class Door:
         query: bytes,
         headers: Mapping[str, str],
         body: bytes,
-        now: datetime,
     ) -> int:
         """200 once it is kept; 403 or 404 if it is not Telnyx's; 413 too large; 503 our trouble.
 
-        `headers` have lower-case names, `query` and `body` are as they came, `now` is UTC.
+        `headers` have lower-case names, `query` and `body` are as they came.
         """
         if len(body) > LARGEST_BODY:
             return 413
-        delivery = Delivery(new_id(), now, method, token, query, headers, body)
+        delivery = Delivery(new_id(), self._clock(), method, token, query, headers, body)
         try:
             callback = self._reader.read(delivery)
         except DoubtfulCallback as refusal:
             return self._refuse(delivery, refusal.doubt)
         try:
-            self._control.hear([callback])
-        except DatabaseTrouble as trouble:
+            self._intake.keep(callback)
+        except NotKept as trouble:
             log.error("callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503
         return 200

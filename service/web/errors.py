@@ -123,11 +123,15 @@ def _handler(told: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
 
 
 def request_id() -> str:
-    """The caller's, if it is sane; else a new one."""
+    """Of the request that is served."""
     if "request_id" not in g:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        g.request_id = request_id_of(request.headers.get("X-Request-Id", ""))
     return str(g.request_id)
+
+
+def request_id_of(given: str) -> str:
+    """The caller's, if it is sane; else a new one."""
+    return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def _finish(response: Response) -> Response:

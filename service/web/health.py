@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from service.store import schema
-from service.store.engine import DatabaseAway
+from service.spool import SpoolUnusable
+from service.store import refusals, schema
+from service.store.engine import DatabaseTrouble
 from service.store.schema import Age
 from service.web import auth
 from service.web.operation import Answer, operation
 from service.web.parts import parts
-from service.web.shapes import Alive, DatabaseHealth, Ready
+from service.web.shapes import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
 
 blueprint = Blueprint("health", __name__)
 blueprint.before_request(auth.anyone)
@@ -25,14 +26,31 @@ def healthz() -> Answer:
 @blueprint.get("/readyz")
 @operation("Callbacks can be kept", answers={200: Ready, 503: Ready})
 def readyz() -> Answer:
-    database = _database()
-    is_ready = database.reachable and database.schema_age in {Age.CURRENT, Age.NEWER}
-    return Answer(Ready(ready=is_ready, database=database), 200 if is_ready else 503)
+    database, refused = _database()
+    spool = _spool()
+    has_database = database.reachable and database.schema_age in {Age.CURRENT, Age.NEWER}
+    is_ready = has_database or spool.state is SpoolState.ON
+    shown = Ready(ready=is_ready, database=database, spool=spool, refused=refused)
+    return Answer(shown, 200 if is_ready else 503)
 
 
-def _database() -> DatabaseHealth:
+def _database() -> tuple[DatabaseHealth, int | None]:
     try:
         with parts().database.read() as db:
-            return DatabaseHealth(reachable=True, schema_age=schema.age(db))
-    except DatabaseAway:
-        return DatabaseHealth(reachable=False)
+            age = schema.age(db)
+            refused = refusals.count(db) if age in {Age.CURRENT, Age.NEWER} else None
+            return DatabaseHealth(reachable=True, schema_age=age), refused
+    except DatabaseTrouble:
+        return DatabaseHealth(reachable=False), None
+
+
+def _spool() -> SpoolHealth:
+    try:
+        depth = parts().intake.depth()
+    except SpoolUnusable:
+        return SpoolHealth(state=SpoolState.BROKEN)
+    if depth is None:
+        return SpoolHealth(state=SpoolState.OFF)
+    return SpoolHealth(
+        state=SpoolState.ON, entries=depth.entries, oldest_seconds=depth.age, set_aside=depth.set_aside
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from functools import cache
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ PAGE_POLICY = (
 )
 PAGE_FILES = {"swagger_bundle.js", "swagger_style.css"}
 
-blueprint = Blueprint("reference", __name__, static_folder="static", template_folder="templates")
+blueprint = Blueprint("reference", __name__, template_folder="templates")
 blueprint.before_request(auth.anyone)
 
 
@@ -109,9 +110,8 @@ def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
     schema = {"type": "string", "format": "uuid"}
-    return [
-        {"name": name, "in": "path", "required": True, "schema": schema} for name in sorted(rule.arguments)
-    ]
+    told = {"in": "path", "required": True, "description": "as Location and `id` tell it", "schema": schema}
+    return [{"name": name, **told} for name in sorted(rule.arguments)]
 
 
 def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
 def _responses(operation: Operation, names: Any, *, is_shut: bool) -> dict[str, Any]:
     told = {
         str(status): {
-            "description": "",
+            "description": HTTPStatus(status).phrase,
             "content": {"application/json": {"schema": names[model, "serialization"]}},
         }
         for status, model in operation.answers.items()

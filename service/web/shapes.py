@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -40,10 +42,28 @@ def _no_dots(text: str) -> str:
     return text
 
 
+def _whole(number: object) -> object:
+    # To JSON 90 and 90.0 are the same number, and to some of its writers too.
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 def _timeout(seconds: int) -> int:
     if 0 < seconds < 90:
         raise ValueError("must be 0 (off), or at least 90")
     return seconds
+
+
+def _written_out(text: object) -> object:
+    if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", text):
+        raise ValueError("must be a time as RFC 3339 writes it, with a zone")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
 
 
 Text = Annotated[
@@ -53,17 +73,24 @@ Text = Annotated[
     Field(json_schema_extra={"pattern": PRINTABLE}),
 ]
 Sid = Annotated[Text, AfterValidator(_no_dots), Field(json_schema_extra={"not": {"enum": [".", ".."]}})]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Timeout = Annotated[
     int,
-    Field(ge=0, le=LARGEST_INTEGER, json_schema_extra={"anyOf": [{"const": 0}, {"minimum": 90}]}),
+    Field(
+        ge=0,
+        le=LARGEST_INTEGER,
+        json_schema_extra={"anyOf": [{"const": 0}, {"type": "integer", "minimum": 90}]},
+    ),
     AfterValidator(_timeout),
+    BeforeValidator(_whole),
 ]
 Time = Annotated[
     datetime,
     PlainSerializer(lambda t: t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), when_used="json"),
     Field(description="UTC, with microseconds"),
 ]
+# Written out, or pydantic takes a number for seconds since 1970.
+AskedTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 class Shape(BaseModel):
@@ -99,7 +126,9 @@ class StartRequest(Shape):
     )
     reference: Text | None = Field(default=None, description="the app's own, to find it again")
     labels: Annotated[dict[LabelKey, Text], Field(max_length=MOST_LABELS)] = Field(
-        default_factory=dict, description="the app's own, to find and group by"
+        default_factory=dict,
+        description="the app's own, to find and group by",
+        json_schema_extra={"additionalProperties": False},  # pydantic tells the pattern of the keys only
     )
 
     def order(self, account_sid: str) -> Order:
@@ -197,21 +226,17 @@ class CallbackList(Shape):
 
 
 class SessionQuery(Shape):
-    state: State | None = None
-    call_sid: Text | None = None
-    account_sid: Text | None = None
-    connector_name: Text | None = None
-    reference: Text | None = None
+    state: State | None = Field(default=None, description="as it is now")
+    call_sid: Text | None = Field(default=None, description="as it was asked for, or as Telnyx called back")
+    account_sid: Text | None = Field(default=None, description="likewise")
+    connector_name: Text | None = Field(default=None, description="as it was asked for")
+    reference: Text | None = Field(default=None, description="the app's own; all of it must be equal")
     label: tuple[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00-\x1f\x7f-\x9f]{1,255}$")], ...
     ] = Field(default=(), max_length=MOST_LABELS, description="key:value; may be repeated, then all must fit")
-    requested_after: AwareDatetime | None = Field(
-        default=None, description="RFC 3339, with a zone; exclusive"
-    )
-    requested_before: AwareDatetime | None = Field(
-        default=None, description="RFC 3339, with a zone; exclusive"
-    )
-    limit: int = Field(default=50, ge=1, le=250)
+    requested_after: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
+    requested_before: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
+    limit: int = Field(default=50, ge=1, le=250, description="sessions per page; 50 unless asked otherwise")
     cursor: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
         default=None, description="next_cursor of the page before, with the same filters"
     )
@@ -231,9 +256,24 @@ class DatabaseHealth(Shape):
     schema_age: Age | None = Field(default=None, description="against this release; newer is fine")
 
 
+class SpoolState(StrEnum):
+    ON = "on"
+    OFF = "off"
+    BROKEN = "broken"  # its folder cannot be written to
+
+
+class SpoolHealth(Shape):
+    state: SpoolState
+    entries: int = Field(default=0, description="callbacks of this host that wait for the database")
+    oldest_seconds: float | None = Field(default=None, description="how long the oldest has waited")
+    set_aside: int = Field(default=0, description="files that cannot be drained; a person has to look")
+
+
 class Ready(Shape):
-    ready: bool
+    ready: bool = Field(description="the database or the spool takes callbacks")
     database: DatabaseHealth
+    spool: SpoolHealth
+    refused: int | None = Field(description="callbacks in quarantine; null without a database")
 
 
 def session(shown: Session) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""What goes into the spool and comes back: callbacks that are genuine, and Telnyx's answers to starts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from service.siprec import Error, ErrorKind, News, Notice
+from service.telnyx import callback
+from service.telnyx.callback import Callback, Delivery
+
+
+@dataclass(frozen=True)
+class OwedAnswer:
+    """Telnyx's answer to the `attempt`-th start of a session, which its second commit could not take."""
+
+    session_id: str
+    attempt: int
+    call_sid: str
+    notice: Notice
+
+
+class StrangeRecord(ValueError):
+    """Not a record of this release, nor of an earlier one."""
+
+
+def pack(kept: Callback | OwedAnswer) -> bytes:
+    body = _callback(kept) if isinstance(kept, Callback) else _answer(kept)
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def unpack(record: bytes) -> Callback | OwedAnswer:
+    """Whether a callback is genuine was judged before it was packed, and is not judged again.
+
+    Raises StrangeRecord.
+    """
+    try:
+        body = json.loads(record)
+        return _read_callback(body) if body["kind"] == "callback" else _read_answer(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as trouble:
+        raise StrangeRecord(str(trouble)) from trouble
+
+
+def _callback(told: Callback) -> dict[str, Any]:
+    came = told.delivery
+    return {
+        "kind": "callback",
+        "id": came.id,
+        "received_at": came.received_at.isoformat(),
+        "method": came.method,
+        "query": _text(came.query),
+        "body": _text(came.body),
+        "headers": came.evidence,
+        "session_id": told.session_id,
+        "verified_by": told.verified_by,
+    }
+
+
+def _read_callback(body: Mapping[str, Any]) -> Callback:
+    delivery = Delivery(
+        id=body["id"],
+        received_at=datetime.fromisoformat(body["received_at"]),
+        method=body["method"],
+        token=None,
+        query=base64.b64decode(body["query"]),
+        headers=body["headers"],
+        body=base64.b64decode(body["body"]),
+    )
+    return callback.parse(delivery, body["session_id"], body["verified_by"])
+
+
+def _answer(owed: OwedAnswer) -> dict[str, Any]:
+    return {
+        "kind": "answer",
+        "session_id": owed.session_id,
+        "attempt": owed.attempt,
+        "call_sid": owed.call_sid,
+        "news": owed.notice.news.label,
+        "heard_at": owed.notice.heard_at.isoformat(),
+        "siprec_sid": owed.notice.siprec_sid,
+        "error": asdict(owed.notice.error) if owed.notice.error else None,
+    }
+
+
+def _read_answer(body: Mapping[str, Any]) -> OwedAnswer:
+    told = body["error"]
+    error = Error(ErrorKind(told["kind"]), told["status"], told["code"], told["detail"]) if told else None
+    notice = Notice(
+        news=next(news for news in News if news.is_answer and news.label == body["news"]),
+        heard_at=datetime.fromisoformat(body["heard_at"]),
+        siprec_sid=body["siprec_sid"],
+        error=error,
+    )
+    return OwedAnswer(body["session_id"], body["attempt"], body["call_sid"], notice)
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
