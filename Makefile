@@ -12,12 +12,14 @@ OURS = service migrations tests
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
-.PHONY: help demo run test check browser format lock dist clean
+.PHONY: help demo run test drill bench check browser format lock dist clean
 
 help:
 	@echo 'make demo    try it: the service and a pretended Telnyx, nothing to set up (ONCE=1: end by itself)'
 	@echo 'make run     the service, configured by your environment'
 	@echo 'make test    check, then the tests (JOBS=4 in parallel, ARGS="-k word" for pytest)'
+	@echo 'make drill   100,000 callbacks on each kind of database, while everything is broken in turn'
+	@echo 'make bench   how fast callbacks are kept, beside a floor and a naive handler (QUICK=1: a trial)'
 	@echo 'make check   ruff, mypy, import-linter, deptry'
 	@echo 'make format  let ruff format and mend'
 	@echo 'make lock    requirements.lock from pyproject.toml (ARGS=--upgrade for newer versions)'
@@ -33,11 +35,22 @@ run: $(READY)
 	    export DATABASE_URL=sqlite:///ledger.sqlite3; \
 	    echo "DATABASE_URL is not set: keeping everything in $$PWD/ledger.sqlite3"; \
 	fi; \
+	if [ -z "$$SPOOL_DIR" ] && [ "$$SPOOL" != off ]; then \
+	    export SPOOL_DIR=spool; \
+	    echo "SPOOL_DIR is not set: spooling to $$PWD/spool while the database is away"; \
+	fi; \
 	$(BIN)/siprec-ledger db upgrade && \
 	exec $(BIN)/gunicorn -c python:service.gunicorn_conf 'service.app:web()'
 
 test: check browser
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+drill: $(READY)
+	@$(BIN)/siprec-ledger drill --callbacks 100000 $(ARGS)
+	@$(BIN)/siprec-ledger drill --callbacks 100000 --postgresql $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet $(OURS)

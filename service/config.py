@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     HOST: Annotated[str, Field(min_length=1, description="the address to listen on")] = "0.0.0.0"  # noqa: S104 (a container's door; the platform decides who reaches it)
     PORT: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 8000
 
+    @property
+    def secrets(self) -> list[str]:
+        """The one that signs first, then those that are still honoured."""
+        return [key.get_secret_value() for key in (self.SECRET_KEY, *self.SECRET_KEY_FALLBACKS)]
+
 
 def load() -> Settings:
     """Raises WrongConfiguration with every problem at once."""

@@ -27,6 +27,7 @@ from service.telnyx.address import Addresses
 from service.telnyx.callback import Callback
 from service.telnyx.client import Client
 
+QUARANTINE_SECONDS = 0.8
 OVERDUE_AT_ONCE = 100
 OWED_AT_MOST = 10_000
 
@@ -263,8 +264,8 @@ class Control:
         self._database.probe(time.monotonic() + within)
 
     def quarantine(self, refusal: Refusal) -> None:
-        """Keep a delivery that was refused. Raises DatabaseAway."""
-        with self._database.begin() as db:
+        """Keep a delivery that was refused. Raises DatabaseTrouble, within QUARANTINE_SECONDS."""
+        with self._database.begin(time.monotonic() + QUARANTINE_SECONDS) as db:
             refusals.keep(db, refusal)
 
     def give_up_waiting(self) -> int:

@@ -83,6 +83,17 @@ def of_sessions(db: Connection, session_ids: Collection[str]) -> list[KeptCallba
     return _read(db, callback.c.session_id.in_(session_ids))
 
 
+def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[KeptCallback]:
+    """The newest first, by when they first came; `before` is the id of the last one already seen."""
+    query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
+    if has_problem is not None:
+        is_clean = callback.c.problem.is_(None) & callback.c.contradiction.is_(None)
+        query = query.where(~is_clean if has_problem else is_clean)
+    if before is not None:
+        query = query.where(callback.c.id < before)
+    return [_kept(row) for row in db.execute(query).mappings()]
+
+
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
     """Which of these deliveries are in the ledger already."""
     first = select(callback.c.id).where(callback.c.id.in_(ids))

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 BUSY_SECONDS = 5
 OLDEST_SAFE_SQLITE = (3, 51, 3)  # earlier ones have a race in WAL reset that can lose committed writes
 HURRIED_BUSY_SECONDS = 0.7
-HURRIED_CONNECTIONS = 2  # the one who commits, and the one who looks whether the database is back
+HURRIED_CONNECTIONS = 4  # who commits, who looks whether the database is back, and who refuses
 POSTGRESQL_OPTIONS = (
     "-c timezone=UTC -c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=30s"
 )
@@ -69,8 +69,8 @@ class Database:
             self._writing: Engine = self.engine.execution_options(**writing)
             self._reading: Engine = self.engine
         else:
-            self.engine = self._postgresql(connections, POSTGRESQL_OPTIONS, is_checked=True)
-            self._hurried = self._postgresql(HURRIED_CONNECTIONS, HURRIED_OPTIONS, is_checked=False)
+            self.engine = self._postgresql(connections, POSTGRESQL_OPTIONS, BUSY_SECONDS)
+            self._hurried = self._postgresql(HURRIED_CONNECTIONS, HURRIED_OPTIONS, HURRIED_BUSY_SECONDS)
             self._writing = self.engine
             one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             self._reading = self.engine.execution_options(**one_state)
@@ -143,13 +143,13 @@ class Database:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
-    def _postgresql(self, connections: int, options: str, *, is_checked: bool) -> Engine:
+    def _postgresql(self, connections: int, options: str, busy_seconds: float) -> Engine:
         engine = create_engine(
             self._url,
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=BUSY_SECONDS,
-            pool_pre_ping=is_checked,
+            pool_timeout=busy_seconds,
+            pool_pre_ping=options is POSTGRESQL_OPTIONS,  # the hurried ones find out by failing
             connect_args={"connect_timeout": 2, "options": options},
             json_serializer=canonical_json,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from service.store.tables import refused
 
@@ -18,6 +19,7 @@ LARGEST_BODY = 16 * 1024  # a callback has a few hundred bytes; more is cut
 class Refusal:
     """A refused delivery; `received_at` is UTC, `answered` the HTTP status it got."""
 
+    delivery_id: str
     received_at: datetime
     answered: int
     reason: str
@@ -31,6 +33,7 @@ class Refusal:
 def keep(db: Connection, new: Refusal) -> None:
     """Keep it, and let go of the one that is MOST_KEPT older."""
     row = {
+        "delivery_id": new.delivery_id,
         "received_at": new.received_at,
         "answered": new.answered,
         "reason": new.reason,
@@ -55,5 +58,19 @@ def count(db: Connection) -> int:
 
 def newest(db: Connection, limit: int) -> list[Refusal]:
     query = select(refused).order_by(refused.c.sequence.desc()).limit(limit)
-    rows = db.execute(query).mappings()
-    return [Refusal(**{name: value for name, value in row.items() if name != "sequence"}) for row in rows]
+    return [refusal for _, refusal in _read(db, query)]
+
+
+def oldest(db: Connection, after: int, limit: int) -> list[tuple[int, Refusal]]:
+    """Each with its place in the order, to go on from."""
+    query = select(refused).where(refused.c.sequence > after).order_by(refused.c.sequence).limit(limit)
+    return _read(db, query)
+
+
+def let_go(db: Connection, place: int) -> None:
+    db.execute(delete(refused).where(refused.c.sequence == place))
+
+
+def _read(db: Connection, query: Select[Any]) -> list[tuple[int, Refusal]]:
+    rows = [dict(row) for row in db.execute(query).mappings()]
+    return [(row.pop("sequence"), Refusal(**row)) for row in rows]

@@ -158,6 +158,9 @@ Index(
     postgresql_where=text("session_id IS NULL"),
 )
 
+_HAS_PROBLEM = text("problem IS NOT NULL OR contradiction IS NOT NULL")
+Index("callback_problem", callback.c.id, sqlite_where=_HAS_PROBLEM, postgresql_where=_HAS_PROBLEM)
+
 repeat = Table(
     "callback_repeat",
     metadata,
@@ -187,6 +190,7 @@ refused = Table(
     metadata,
     Column("sequence", Sequence, primary_key=True),
     Column("received_at", UtcTime, nullable=False),
+    Column("delivery_id", Text, nullable=False),
     Column("answered", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("method", Text, nullable=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
 from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
@@ -11,6 +12,7 @@ from flask import Blueprint, Response, request, url_for
 from service.control import UnknownSession
 from service.siprec import News, Session, State
 from service.store import callbacks, events, sessions
+from service.store.callbacks import KeptCallback
 from service.store.engine import DatabaseAway, canonical_json
 from service.store.sessions import Claim
 from service.telnyx.form import Form
@@ -21,6 +23,9 @@ from service.web.parts import parts
 from service.web.problems import Problem, wrong_field
 from service.web.shapes import (
     CallbackList,
+    CallbackPage,
+    CallbackQuery,
+    CallbackShape,
     Nothing,
     SessionPage,
     SessionQuery,
@@ -81,11 +86,14 @@ def start(body: StartRequest) -> Answer:
 @operation("List sessions, newest first", answers={200: SessionPage}, problems=(422, 503), query=SessionQuery)
 def index(query: SessionQuery) -> Answer:
     wanted, cursors = query.filter(), parts().cursors
-    before = cursors.read(query.cursor, wanted) if query.cursor else None
+    before = None
+    if query.cursor:
+        requested_at, session_id = cursors.read(query.cursor, wanted)
+        before = datetime.fromisoformat(requested_at), session_id
     with parts().database.read() as db:
         found = sessions.page(db, wanted, before, query.limit + 1)
     page, more = found[: query.limit], found[query.limit :]
-    cursor = cursors.after(page[-1], wanted) if more else None
+    cursor = cursors.after((page[-1].requested_at.isoformat(), page[-1].id), wanted) if more else None
     return Answer(SessionPage(sessions=[_shape(one) for one in page], next_cursor=cursor))
 
 
@@ -110,8 +118,22 @@ def show_callbacks(session_id: UUID) -> Answer:
         kept = callbacks.of_sessions(db, [str(session_id)])
     if session is None:
         raise UnknownSession
-    told = [(one, Form.of(one.evidence.method, one.evidence.query, one.evidence.body)) for one in kept]
-    return Answer(CallbackList(callbacks=[shapes.callback(one, form.texts) for one, form in told]))
+    return Answer(CallbackList(callbacks=[_callback(one) for one in kept]))
+
+
+@blueprint.get("/callbacks")
+@operation(
+    "List callbacks, newest first", answers={200: CallbackPage}, problems=(422, 503), query=CallbackQuery
+)
+def index_callbacks(query: CallbackQuery) -> Answer:
+    """With `problem=true` those that something is wrong with, also where they belong to no session."""
+    cursors = parts().cursors
+    before = cursors.read(query.cursor, query.problem)[0] if query.cursor else None
+    with parts().database.read() as db:
+        found = callbacks.page(db, query.problem, before, query.limit + 1)
+    page, more = found[: query.limit], found[query.limit :]
+    cursor = cursors.after((page[-1].id,), query.problem) if more else None
+    return Answer(CallbackPage(callbacks=[_callback(one) for one in page], next_cursor=cursor))
 
 
 @blueprint.post("/sessions/<uuid:session_id>/stop")
@@ -139,6 +161,11 @@ def _status(session: Session, headers: dict[str, str]) -> int:
 
 def _shape(session: Session) -> SessionShape:
     return SessionShape(**shapes.session(session))
+
+
+def _callback(kept: KeptCallback) -> CallbackShape:
+    came = kept.evidence
+    return shapes.callback(kept, Form.of(came.method, came.query, came.body).texts)
 
 
 def _claim(body: StartRequest) -> Claim:

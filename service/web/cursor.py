@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
 
 from itsdangerous import BadData, URLSafeSerializer
-
-from service.siprec import Session
-from service.store.sessions import Filter
 
 
 class StrangeCursor(Exception):
@@ -26,20 +22,20 @@ class Cursors:
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 
-    def after(self, last: Session, wanted: Filter) -> str:
-        """For the page that follows `last`."""
-        return str(self._serializer.dumps([last.requested_at.isoformat(), last.id, _list(wanted)]))
+    def after(self, place: tuple[str, ...], wanted: object) -> str:
+        """For the page that follows `place` in the list of all that is `wanted`."""
+        return str(self._serializer.dumps([_list(wanted), *place]))
 
-    def read(self, cursor: str, wanted: Filter) -> tuple[datetime, str]:
-        """(requested_at, id) of the last session on the page before. Raises StrangeCursor."""
+    def read(self, cursor: str, wanted: object) -> tuple[str, ...]:
+        """The place that `after` was given. Raises StrangeCursor."""
         try:
-            requested_at, session_id, listed = self._serializer.loads(cursor)
+            listed, *place = self._serializer.loads(cursor)
         except (BadData, UnicodeError, ValueError, TypeError) as trouble:
             raise StrangeCursor from trouble
         if listed != _list(wanted):
             raise StrangeCursor
-        return datetime.fromisoformat(requested_at), session_id
+        return tuple(place)
 
 
-def _list(wanted: Filter) -> str:
+def _list(wanted: object) -> str:
     return hashlib.sha256(repr(wanted).encode("utf-8", "surrogatepass")).hexdigest()[:16]

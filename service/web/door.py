@@ -61,6 +61,7 @@ class Door:
         try:
             self._control.quarantine(
                 Refusal(
+                    delivery_id=delivery.id,
                     received_at=delivery.received_at,
                     answered=status,
                     reason=doubt.value,

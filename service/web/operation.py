@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
+from inspect import getdoc
 from typing import Any, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.web.problems import Problem, WrongField, wrong_field
 from service.web.shapes import Nothing
@@ -80,7 +82,7 @@ def operation(
             return view(**given).response()
 
         declared[serve] = Operation(
-            summary, answers, problems, body, body_is_required, query, headers, view.__doc__ or ""
+            summary, answers, problems, body, body_is_required, query, headers, getdoc(view) or ""
         )
         return serve
 
@@ -88,7 +90,7 @@ def operation(
 
 
 def _read_body(model: type[M], *, is_required: bool) -> M:
-    raw = request.get_data()
+    raw = _raw_body()
     if not raw and not is_required:
         return model()
     if not request.is_json:
@@ -100,6 +102,17 @@ def _read_body(model: type[M], *, is_required: bool) -> M:
     if errors[0]["type"] == "json_invalid":
         raise Problem(400, "not-json", errors[0]["msg"])
     raise Problem(422, "wrong-request", errors=[_wrong("body", error) for error in errors])
+
+
+def _raw_body() -> bytes:
+    largest = request.max_content_length
+    assert largest is not None
+    # At its limit werkzeug cuts a chunked body off without a word.
+    request.max_content_length = largest + 1
+    raw = request.get_data()
+    if len(raw) > largest:
+        raise RequestEntityTooLarge
+    return raw
 
 
 def _read_query(model: type[M]) -> M:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from flask import Flask, current_app
 
+from service.assembly import Assembly
 from service.control import Control
 from service.intake import Intake
 from service.store.engine import Database
-from service.watch import Watch
 from service.web.cursor import Cursors
 from service.web.door import Door
 
@@ -20,14 +18,22 @@ _NAME = "siprec-ledger"
 
 @dataclass(frozen=True)
 class Parts:
-    database: Database
-    control: Control
-    intake: Intake
+    works: Assembly
     door: Door
     cursors: Cursors
-    watch: Watch
-    clock: Callable[[], datetime]  # UTC
     account_sid: str | None  # of a start that names none
+
+    @property
+    def database(self) -> Database:
+        return self.works.database
+
+    @property
+    def control(self) -> Control:
+        return self.works.control
+
+    @property
+    def intake(self) -> Intake:
+        return self.works.intake
 
     def attach(self, app: Flask) -> None:
         app.extensions[_NAME] = self

@@ -96,7 +96,7 @@ def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, 
         "operationId": rule.endpoint.replace(".", "_"),
         "summary": operation.summary,
         "description": operation.description,
-        "tags": [rule.endpoint.partition(".")[0]],
+        "tags": ["sessions" if is_shut else "health"],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
         "responses": _responses(operation, names, is_shut=is_shut),
     }

@@ -93,6 +93,9 @@ Time = Annotated[
 AskedTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,10 +104,21 @@ class Nothing(Shape):
     """No field at all."""
 
 
+AN_ORDER = {
+    "call_sid": "v3:9X2vxPDFrqpTYwsAIbt0",
+    "connector_name": "recorder",
+    "track": "both_tracks",
+    "reference": "claim 77",
+    "labels": {"team": "fraud"},
+}
+
+
 class StartRequest(Shape):
     """What to record. Every field of Telnyx's form but StatusCallback, which is always ours."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, json_schema_extra={"examples": [AN_ORDER]}
+    )
 
     call_sid: Sid = Field(description="the call to record")
     account_sid: Sid | None = Field(default=None, description="default: the service's TELNYX_ACCOUNT_SID")
@@ -207,6 +221,7 @@ class SessionPage(Shape):
 
 class CallbackShape(Shape):
     id: str
+    session_id: str | None = Field(description="null where it belongs to no session that we know")
     event: str | None = Field(description="SiprecEvent, as Telnyx wrote it")
     happened_at: Time | None = Field(description="its Timestamp")
     received_at: Time = Field(description="when it first came")
@@ -237,7 +252,7 @@ class SessionQuery(Shape):
     requested_after: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
     requested_before: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
     limit: int = Field(default=50, ge=1, le=250, description="sessions per page; 50 unless asked otherwise")
-    cursor: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+    cursor: Cursor | None = Field(
         default=None, description="next_cursor of the page before, with the same filters"
     )
 
@@ -245,6 +260,19 @@ class SessionQuery(Shape):
         labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
         wanted = self.model_dump(exclude={"label", "limit", "cursor"})
         return Filter(**wanted, labels=labels)
+
+
+class CallbackPage(Shape):
+    callbacks: list[CallbackShape]
+    next_cursor: str | None = Field(description="for the next page; null on the last")
+
+
+class CallbackQuery(Shape):
+    problem: bool | None = Field(default=None, description="whether something is wrong with it")
+    limit: int = Field(default=50, ge=1, le=250, description="callbacks per page; 50 unless asked otherwise")
+    cursor: Cursor | None = Field(
+        default=None, description="next_cursor of the page before, with the same filter"
+    )
 
 
 class Alive(Shape):
@@ -320,6 +348,7 @@ def callback(shown: KeptCallback, fields: list[tuple[str, str]]) -> CallbackShap
     said = shown.notice
     return CallbackShape(
         id=shown.id,
+        session_id=shown.session_id,
         event=shown.event,
         happened_at=said.happened_at,
         received_at=shown.evidence.received_at,

@@ -5,6 +5,9 @@ window.ui = SwaggerUIBundle({
   dom_id: "#reference",
   deepLinking: true,
   docExpansion: "list",
+  defaultModelRendering: "model", // with what is said of each field; "Try it out" shows the example
+  defaultModelExpandDepth: 1,
   defaultModelsExpandDepth: 0,
+  displayRequestDuration: true,
   validatorUrl: null, // the default asks a server elsewhere
 });

@@ -1,0 +1,75 @@
+"""What works behind the doors, built once from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from service.config import Settings, SignaturePolicy, SpoolUse
+from service.control import Control
+from service.intake import Intake
+from service.spool import Spool
+from service.store.engine import Database
+from service.telnyx.address import Addresses
+from service.telnyx.callback import Reader
+from service.telnyx.client import Client
+from service.watch import Watch
+
+SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait for a request
+
+
+@dataclass(frozen=True)
+class Assembly:
+    database: Database
+    control: Control
+    intake: Intake
+    reader: Reader
+    watch: Watch
+    clock: Callable[[], datetime]  # UTC
+
+    def start(self) -> None:
+        """After the fork. Raises SpoolUnusable."""
+        self.intake.start()
+        self.watch.start()
+
+    def stop(self) -> None:
+        """When the process ends: what the spool holds is left for others at once."""
+        self.watch.stop()
+        self.intake.stop()
+        self.database.close()
+
+
+def assemble(settings: Settings) -> Assembly:
+    database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
+    addresses = Addresses(settings.PUBLIC_URL, settings.secrets)
+    api_key = settings.TELNYX_API_KEY.get_secret_value()
+    spool = _spool(settings)
+    control = Control(
+        database=database,
+        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
+        addresses=addresses,
+        clock=_now,
+        start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
+        in_flight=max(1, settings.THREADS // 4),
+        spool=spool,
+    )
+    must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
+    return Assembly(
+        database=database,
+        control=control,
+        intake=Intake(control, spool),
+        reader=Reader(settings.TELNYX_PUBLIC_KEY, addresses, must_be_signed=must_be_signed),
+        watch=Watch(control, timedelta(seconds=settings.WATCH_SECONDS)),
+        clock=_now,
+    )
+
+
+def _spool(settings: Settings) -> Spool | None:
+    if settings.SPOOL is SpoolUse.OFF or settings.SPOOL_DIR is None:
+        return None
+    return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
