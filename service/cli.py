@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 
 import click
 
+from service import assembly, config, quarantine
+from service.drill.cli import drill
 from service.sandbox.cli import sandbox
+from service.sandbox.demo import demo
 from service.store import keys, refusals, schema
 from service.store.engine import Database, DatabaseTrouble
 
@@ -21,6 +24,8 @@ def main() -> None:
 
 
 main.add_command(sandbox)
+main.add_command(drill)
+main.add_command(demo)
 
 
 @contextmanager
@@ -34,8 +39,19 @@ def _database(url: str) -> Iterator[Database]:
         database.close()
 
 
+def _checked(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    try:
+        return config.database_url(url)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from wrong
+
+
 _database_url = click.option(
-    "--database-url", envvar="DATABASE_URL", required=True, help="Default: the environment's DATABASE_URL."
+    "--database-url",
+    envvar="DATABASE_URL",
+    required=True,
+    callback=_checked,
+    help="Default: the environment's DATABASE_URL.",
 )
 
 
@@ -123,6 +139,22 @@ def refused(limit: int, database_url: str) -> None:
                     }
                 )
             )
+
+
+@callbacks_.command()
+def retry() -> None:
+    """Judge what was refused again, with the settings as they are now."""
+    try:
+        works = assembly.assemble(config.load())
+    except config.WrongConfiguration as wrong:
+        raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
+    try:
+        told = quarantine.retry(works.database, works.control, works.reader)
+    except DatabaseTrouble as trouble:
+        raise click.ClickException(f"the database does not answer: {trouble}") from trouble
+    finally:
+        works.database.close()
+    click.echo(f"kept: {told.kept}, still refused: {told.refused}")
 
 
 def _now() -> datetime:

@@ -28,7 +28,17 @@ class WrongConfiguration(Exception):
 
 
 def _listed(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if not (parts := [part.strip() for part in value.split(",") if part.strip()]):
+        raise ValueError("must not be empty")
+    return parts
+
+
+def _named(value: Any) -> Any:
+    if value == "":  # or a path would be the folder that we happen to be in
+        raise ValueError("must not be empty")
+    return value
 
 
 def _public_url(value: str) -> str:
@@ -65,10 +75,24 @@ def _public_key(value: str) -> str:
     return value
 
 
-def _database_url(value: SecretStr) -> SecretStr:
-    scheme, _, rest = value.get_secret_value().partition("://")
-    if scheme not in {"sqlite", "postgres", "postgresql", "postgresql+psycopg"} or not rest:
+def database_url(text: str) -> str:
+    """The same, if it names a database that we can speak to. Raises ValueError."""
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite":
+        if rest in {"", "/", "/:memory:"} or not rest.startswith("/"):
+            raise ValueError("must name a file: sqlite:////path/to/ledger.sqlite3")
+        return text
+    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not rest:
         raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
+    try:
+        urlsplit(text).port  # noqa: B018 (reading it is what raises)
+    except ValueError:
+        raise ValueError("must name its port by a number") from None
+    return text
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    database_url(value.get_secret_value())
     return value
 
 
@@ -138,6 +162,7 @@ class Settings(BaseSettings):
     ] = SpoolUse.ON
     SPOOL_DIR: Annotated[
         Path | None,
+        BeforeValidator(_named),
         AfterValidator(_spool_dir),
         Field(
             validate_default=True,

@@ -42,16 +42,16 @@ def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
 
     A delivery that is in the ledger already is passed over.
     """
-    known = callbacks.known_deliveries(db, {told.delivery.id for told in batch})
-    fresh = [told for told in batch if told.delivery.id not in known]
-    sids = {pair for told in fresh if (pair := _sids(told))}
+    each = list({told.delivery.id: told for told in batch}.values())
+    sids = {pair for told in each if (pair := _sids(told))}
     reserve(db, sids)
-    kept, adopted = _assign(db, fresh, sids)
-    strays = [one for one in kept if one.session_id is None]
-    sessions.reserve(db, [f"stray {one.notice.digest.hex()}" for one in strays])
+    kept, adopted = _assign(db, each, sids)
+    sessions.reserve(db, [f"stray {one.notice.digest.hex()}" for one in kept if one.session_id is None])
     ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id} | adopted)
-    ledger.hear_strays(strays)
-    for one in kept:
+    known = callbacks.known_deliveries(db, {one.id for one in kept})  # after the lock, or two might not see
+    fresh = [one for one in kept if one.id not in known]
+    ledger.hear_strays([one for one in fresh if one.session_id is None])
+    for one in fresh:
         if one.session_id:
             ledger.hear(one)
     ledger.close()

@@ -107,10 +107,12 @@ class Ledger:
 
     def _merge(self) -> None:
         """One recording, one session: an adopted one that turns out to be ours is folded into ours."""
-        everyone = list(self._sessions.values())
-        for ours in (one for one in everyone if one.origin is not Origin.ADOPTED):
-            for adopted in (one for one in everyone if _is_same_recording(ours, one)):
-                self._fold_into(ours.id, adopted)
+        everyone = self._sessions.values()
+        adopted = [one for one in everyone if one.origin is Origin.ADOPTED and one.merged_into is None]
+        for one in adopted:
+            ours = next((own for own in everyone if _is_same_recording(own, one)), None)
+            if ours is not None:
+                self._fold_into(ours.id, one)
 
     def _fold_into(self, session_id: str, adopted: Session) -> None:
         own = {told.notice.digest: told for told in self._told[session_id]}
@@ -146,10 +148,9 @@ class Ledger:
         return siprec.contradiction(session.order, session.progress, notice)
 
 
-def _is_same_recording(ours: Session, other: Session) -> bool:
+def _is_same_recording(ours: Session, adopted: Session) -> bool:
     return (
-        other.origin is Origin.ADOPTED
-        and other.merged_into is None
-        and other.order.call_sid == ours.order.call_sid
-        and other.progress.heard_sid in ours.progress.sids
+        ours.origin is not Origin.ADOPTED
+        and ours.order.call_sid == adopted.order.call_sid
+        and adopted.progress.heard_sid in ours.progress.sids
     )

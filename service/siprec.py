@@ -120,14 +120,8 @@ class News(Enum):
     def __init__(self, label: str, state: State) -> None:
         self.label = label
         self.state = state
-
-    @property
-    def is_answer(self) -> bool:
-        return self in {News.ACCEPTED, News.REFUSED, News.UNANSWERED}
-
-    @property
-    def is_callback(self) -> bool:
-        return not self.is_answer and self is not News.STOP_REQUESTED
+        self.is_answer = label in {"accepted", "refused", "unanswered"}
+        self.is_callback = not self.is_answer and label != "stop-requested"
 
     @classmethod
     def of_event(cls, event: str | None) -> News:
@@ -243,26 +237,31 @@ class Session:
 
 def advance(progress: Progress, notice: Notice) -> Progress:
     """`progress` after one more notice, given in order of precedence; see `fold`."""
+    learned: dict[str, object] = {}
     if notice.news.is_answer:
-        after = replace(progress, answered_sid=notice.siprec_sid, refusal=notice.error)
+        learned = {"answered_sid": notice.siprec_sid, "refusal": notice.error}
         if notice.news is News.ACCEPTED:
-            after = replace(after, accepted_at=notice.heard_at)
+            learned["accepted_at"] = notice.heard_at
     elif notice.news is News.STOP_REQUESTED:
-        after = replace(progress, stop_requested_at=_earlier(progress.stop_requested_at, notice.heard_at))
+        learned["stop_requested_at"] = _earlier(progress.stop_requested_at, notice.heard_at)
     else:
-        after = _hear(progress, notice)
-    return replace(after, state=max(after.state, _vouched(notice), key=lambda state: state.rank))
+        learned = _heard(progress, notice)
+    vouched = _vouched(notice)
+    if vouched.rank > progress.state.rank:
+        learned["state"] = vouched
+    return replace(progress, **learned)  # type: ignore[arg-type]
 
 
-def _hear(progress: Progress, notice: Notice) -> Progress:
-    after = replace(progress, heard_sid=progress.heard_sid or notice.siprec_sid)
+def _heard(progress: Progress, notice: Notice) -> dict[str, object]:
+    """What a callback teaches."""
+    learned: dict[str, object] = {"heard_sid": progress.heard_sid or notice.siprec_sid}
     if notice.news is News.STARTED:
-        return replace(after, started_at=_earlier(after.started_at, notice.time))
+        learned["started_at"] = _earlier(progress.started_at, notice.time)
+    elif notice.news is not News.OTHER:
+        learned["ended_at"] = _earlier(progress.ended_at, notice.time)
     if notice.news is News.FAILED:
-        after = replace(after, failure=after.failure or notice.error)
-    if notice.news in {News.STOPPED, News.FAILED}:
-        return replace(after, ended_at=_earlier(after.ended_at, notice.time))
-    return after
+        learned["failure"] = progress.failure or notice.error
+    return learned
 
 
 def _vouched(notice: Notice) -> State:

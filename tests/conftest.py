@@ -77,7 +77,7 @@ def build(database_url: str, sandbox: Sandbox) -> Iterator[Callable[..., House]]
     built: list[House] = []
 
     def make(**settings: str) -> House:
-        built.append(House(database_url, sandbox, **settings))
+        built.append(House(database_url, sandbox, 1, **settings))
         built[-1].__enter__()
         return built[-1]
 

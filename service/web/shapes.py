@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
     StringConstraints,
 )
@@ -104,7 +105,7 @@ class Nothing(Shape):
     """No field at all."""
 
 
-AN_ORDER = {
+AN_ORDER: dict[str, JsonValue] = {
     "call_sid": "v3:9X2vxPDFrqpTYwsAIbt0",
     "connector_name": "recorder",
     "track": "both_tracks",

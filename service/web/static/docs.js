@@ -5,8 +5,7 @@ window.ui = SwaggerUIBundle({
   dom_id: "#reference",
   deepLinking: true,
   docExpansion: "list",
-  defaultModelRendering: "model", // with what is said of each field; "Try it out" shows the example
-  defaultModelExpandDepth: 1,
+  defaultModelExpandDepth: 2,
   defaultModelsExpandDepth: 0,
   displayRequestDuration: true,
   validatorUrl: null, // the default asks a server elsewhere

@@ -1,0 +1,72 @@
+"""Runs the load program, and reads what became of each request."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import machine
+from tests.bench.post import CALLBACKS, Post
+
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Load:
+    """How it is sent. `rate` None: a connection sends when it is answered; else so many a second."""
+
+    connections: int
+    seconds: float
+    rate: float | None = None
+    is_fresh: bool = False  # a connection for each request
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What became of the requests from `first` on, in their order; a status of 1 means no answer."""
+
+    first: int
+    statuses: list[int]
+    milliseconds: list[float]  # of those answered 200, ascending
+    seconds: float
+    cpu_seconds: float  # of the load program
+
+    @property
+    def next(self) -> int:
+        """Where the next slice begins: with a new block, so that no repeat is parted from its first."""
+        return -(-(self.first + len(self.statuses)) // CALLBACKS) * CALLBACKS
+
+    @property
+    def kept(self) -> int:
+        return len(self.milliseconds)
+
+    @property
+    def rate(self) -> float:
+        return self.kept / self.seconds if self.seconds else 0
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds; infinite if nothing was answered."""
+        if not self.milliseconds:
+            return float("inf")
+        return self.milliseconds[min(self.kept - 1, int(self.kept * share))]
+
+
+def send(program: Path, port: int, post: Post, first: int, load: Load) -> Slice:
+    with tempfile.NamedTemporaryFile() as results, machine.on_core(machine.LOAD_CORE):
+        arguments = [port, post.path, results.name, first, load.connections, load.seconds]
+        arguments += [load.rate or 0, int(load.is_fresh)]
+        done = subprocess.run(
+            [program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=load.seconds + PATIENCE_SECONDS,
+        )
+        numbers = array("I", Path(results.name).read_bytes())
+    statuses, taken = list(numbers[0::2]), numbers[1::2]
+    answered = sorted(us / 1000 for status, us in zip(statuses, taken, strict=True) if status == 200)
+    seconds, cpu_seconds = map(float, done.stdout.split())
+    return Slice(first, statuses, answered, seconds, cpu_seconds)

@@ -1,0 +1,330 @@
+"""The database on each kind: one state to a reader, no update lost, and trouble that is bounded and named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.store import engine, keys, sessions
+from service.store.engine import Database, DatabaseAway, DatabaseTrouble, canonical_json
+from tests.bed.postgres import Postgres
+
+CHECKOUT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+PROCESSES, THREADS, TIMES = 4, 8, 5
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+def names(database: Database) -> list[str]:
+    with database.read() as db:
+        return [key.name for key in keys.listed(db)]
+
+
+def write(database: Database, name: str) -> None:
+    with database.begin() as db:
+        keys.create(db, name, NOW)
+
+
+# Transactions
+
+
+def test_a_reader_sees_one_state_while_others_write(database: Database) -> None:
+    write(database, "before")
+    with database.read() as db:
+        seen = [key.name for key in keys.listed(db)]
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(write, database, "meanwhile").result()
+        assert [key.name for key in keys.listed(db)] == seen == ["before"]
+    assert sorted(names(database)) == ["before", "meanwhile"]
+
+
+def test_a_writer_s_rows_are_seen_once_they_are_committed(database: Database) -> None:
+    with database.begin() as db:
+        keys.create(db, "new", NOW)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(names, database).result() == []
+    assert names(database) == ["new"]
+
+
+def test_what_breaks_inside_undoes_it_all_and_passes_through(database: Database) -> None:
+    def break_down() -> None:
+        with database.begin() as db:
+            keys.create(db, "gone", NOW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_down()
+    assert names(database) == []
+    write(database, "next")
+
+
+COUNT = f"""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from sqlalchemy import text
+from service.store.engine import Database
+
+database = Database(sys.argv[1], connections={THREADS})
+lock = "" if database.is_sqlite else " FOR UPDATE"
+
+def count(_):
+    for _ in range({TIMES}):
+        with database.begin() as db:
+            seen = db.scalar(text("SELECT n FROM counter" + lock))
+            db.execute(text("UPDATE counter SET n = :n"), {{"n": seen + 1}})
+
+sys.stdin.readline()
+with ThreadPoolExecutor({THREADS}) as pool:
+    list(pool.map(count, range({THREADS})))
+"""
+
+
+def test_writers_of_many_threads_and_processes_lose_no_update(database: Database, database_url: str) -> None:
+    with database.begin() as db:
+        db.execute(text("CREATE TABLE counter (n INTEGER)"))
+        db.execute(text("INSERT INTO counter VALUES (0)"))
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", COUNT, database_url],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(PROCESSES)
+    ]
+    for program in programs:
+        assert program.stdin
+        program.stdin.write("go\n")
+        program.stdin.flush()
+    troubles = [program.communicate(timeout=60)[1] for program in programs]
+    assert troubles == [""] * PROCESSES
+    with database.read() as db:
+        assert db.scalar(text("SELECT n FROM counter")) == PROCESSES * THREADS * TIMES
+
+
+# Trouble, named
+
+
+@pytest.fixture
+def empty_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without a schema."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{tmp_path}/empty.sqlite3"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.create_database()
+
+
+def test_a_missing_schema_is_a_database_that_is_away(empty_url: str) -> None:
+    database = Database(empty_url)
+    try:
+        for transaction in (database.read, database.begin):
+            with pytest.raises(DatabaseAway), transaction() as db:
+                sessions.find(db, "id")
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////nowhere/at/all/ledger.sqlite3",
+        "postgresql://postgres@/ledger?host=/nowhere",
+        "postgres://127.0.0.1:9/ledger",
+        "postgresql://no-such-host.invalid/ledger",
+    ],
+)
+def test_a_database_that_is_not_there_is_away(url: str) -> None:
+    database = Database(url)
+    for transaction in (database.read, database.begin):
+        with within(5), pytest.raises(DatabaseAway), transaction() as db:
+            db.execute(text("SELECT 1"))
+
+
+def test_a_file_that_is_no_database_will_not_be_one_the_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(DatabaseTrouble) as caught, Database(f"sqlite:///{path}").read():
+        pass
+    assert not isinstance(caught.value, DatabaseAway)
+
+
+WITHOUT_A_NAME = "INSERT INTO api_key (id) VALUES ('x')"
+OF_NOBODY = (
+    "INSERT INTO session_event (session_id, state, changes, happened_at, written_at)"
+    " VALUES ('nobody', 'x', '{}', '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z')"
+)
+
+
+@pytest.mark.parametrize("statement", [WITHOUT_A_NAME, OF_NOBODY], ids=["not null", "foreign key"])
+def test_a_constraint_is_trouble_that_waiting_does_not_help(database: Database, statement: str) -> None:
+    with pytest.raises(DatabaseTrouble) as caught, database.begin() as db:
+        db.execute(text(statement))
+    assert not isinstance(caught.value, DatabaseAway)
+    write(database, "next")
+
+
+def test_the_trouble_s_words_are_one_short_line(database: Database) -> None:
+    with pytest.raises(DatabaseTrouble) as caught, database.begin() as db:
+        db.execute(text("INSERT INTO api_key (id, name) VALUES (:id, 'x')"), {"id": "secret " * 200})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) <= 200
+
+
+# Trouble, bounded
+
+
+def test_nobody_waits_for_ever_for_a_connection(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.3)
+    database = Database(database_url, connections=1)
+    with database.read() as db:
+        db.execute(text("SELECT 1"))
+        with ThreadPoolExecutor(1) as pool, within(3), pytest.raises(DatabaseAway):
+            pool.submit(names, database).result()
+    assert names(database) == []
+    database.close()
+
+
+def test_nobody_waits_for_ever_for_another_process_s_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.3)
+    path = tmp_path / "ledger.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    with database.begin() as db:
+        db.execute(text("CREATE TABLE counter (n INTEGER)"))
+    # Not another SQLite library: two of them in one process do not see each other's locks.
+    other: Any = database.engine.dialect.loaded_dbapi.connect(str(path), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with within(3), pytest.raises(DatabaseAway), database.begin():
+        pass
+    other.execute("ROLLBACK")
+    other.close()
+    with database.begin() as db:
+        db.execute(text("INSERT INTO counter VALUES (1)"))
+    database.close()
+
+
+@pytest.fixture
+def frozen_at_will(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
+    if not postgres.is_ours:
+        pytest.skip("the server that TEST_DATABASE_URL names is not ours to freeze")
+    monkeypatch.setattr(engine._Patient, "patience", 1.0)
+    yield postgres
+    postgres.thaw()
+
+
+@pytest.fixture
+def on_postgresql(frozen_at_will: Postgres, postgres_template: str) -> Iterator[Database]:
+    url = frozen_at_will.create_database(template=postgres_template)
+    database = Database(url)
+    write(database, "before")  # so that a connection is kept
+    yield database
+    frozen_at_will.thaw()
+    database.close()
+    frozen_at_will.drop_database(url)
+
+
+@pytest.mark.parametrize("moment", ["before it begins", "in the middle", "before the commit"])
+def test_a_server_that_freezes_is_away_in_bounded_time_and_comes_back(
+    frozen_at_will: Postgres, on_postgresql: Database, moment: str
+) -> None:
+    def meet(now: str) -> None:
+        if now == moment:
+            frozen_at_will.freeze()
+
+    def work() -> None:
+        meet("before it begins")
+        with on_postgresql.begin() as db:
+            db.execute(text("SELECT 1"))
+            meet("in the middle")
+            keys.create(db, "frozen", NOW)
+            meet("before the commit")
+
+    with within(6), pytest.raises(DatabaseAway):
+        work()
+    with within(6), pytest.raises(DatabaseAway):
+        names(on_postgresql)
+    frozen_at_will.thaw()
+    write(on_postgresql, "after")
+    assert {"before", "after"} <= set(names(on_postgresql))
+
+
+def test_many_threads_before_a_frozen_server_all_come_back(
+    frozen_at_will: Postgres, on_postgresql: Database
+) -> None:
+    frozen_at_will.freeze()
+    ended = []
+
+    def ask() -> None:
+        with pytest.raises(DatabaseAway):
+            names(on_postgresql)
+        ended.append(True)
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    with within(12):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(ended) == len(threads)
+
+
+def test_a_server_that_restarts_is_met_again(frozen_at_will: Postgres, on_postgresql: Database) -> None:
+    frozen_at_will.restart()
+    write(on_postgresql, "after")
+    assert sorted(names(on_postgresql)) == ["after", "before"]
+
+
+# Settings
+
+
+def test_sqlite_commits_to_disk_and_keeps_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ledger.sqlite3")
+    for transaction in (database.begin, database.read):
+        with transaction() as db:
+            for pragma, value in {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}.items():
+                assert db.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+    database.close()
+
+
+def test_sqlite_is_new_enough_not_to_lose_what_was_committed(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ledger.sqlite3")
+    with database.read() as db:
+        version = str(db.scalar(text("SELECT sqlite_version()")))
+    database.close()
+    assert tuple(map(int, version.split("."))) >= engine.OLDEST_SAFE_SQLITE
+
+
+def test_postgresql_speaks_utc_and_a_reader_cannot_write(on_postgresql: Database) -> None:
+    with on_postgresql.read() as db:
+        assert db.scalar(text("SHOW timezone")) == "UTC"
+        assert db.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+    with pytest.raises(DatabaseTrouble), on_postgresql.read() as db:
+        keys.create(db, "no", NOW)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_usual_name_of_postgresql_is_known(scheme: str) -> None:
+    assert Database(f"{scheme}://127.0.0.1/ledger").engine.url.drivername == "postgresql+psycopg"
+
+
+def test_json_is_the_same_text_everywhere() -> None:
+    assert canonical_json({"b": [1, None], "a": "ü\u2603\n"}) == '{"a":"ü\u2603\\n","b":[1,null]}'

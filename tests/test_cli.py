@@ -1,0 +1,179 @@
+"""The operators' door: what it prints, and that it says plainly what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service import cli
+from service.store import keys
+from service.store.engine import Database
+from tests.bed.postgres import Postgres
+
+CHECKOUT = Path(__file__).parents[1]
+NOBODY = "postgresql://postgres@/ledger?host=/nowhere"
+
+
+def run(url: str | None, *arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, list(arguments), env={"DATABASE_URL": url})
+
+
+@pytest.fixture
+def empty_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without a schema."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.sqlite3"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+def test_the_schema_is_made_and_made_again(empty_url: str) -> None:
+    for _ in range(2):
+        done = run(empty_url, "db", "upgrade")
+        assert (done.exit_code, done.output) == (0, "the schema is current\n")
+    assert run(empty_url, "keys", "create", "app").exit_code == 0
+
+
+def test_four_processes_may_make_the_schema_at_once(empty_url: str, tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "DATABASE_URL": empty_url}
+    command = [sys.executable, "-c", "from service.cli import main; main()", "db", "upgrade"]
+    started = [
+        subprocess.Popen(
+            command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    ended = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0, 0], ended
+    assert {out for out, _ in ended} == {"the schema is current\n"}
+
+
+def test_a_key_is_shown_once_and_opens_until_it_is_revoked(database_url: str, database: Database) -> None:
+    made = run(database_url, "keys", "create", "billing app")
+    assert made.exit_code == 0
+    key = made.output.strip()
+    assert re.fullmatch(r"slk_[0-9a-f]{32}_[\w-]{43}", key)
+    assert key not in run(database_url, "keys", "list").output
+    with database.read() as db:
+        recognised = keys.recognise(db, key)
+        assert recognised is not None
+        assert recognised.name == "billing app"
+    assert run(database_url, "keys", "revoke", "billing app").output == "revoked: billing app\n"
+    with database.read() as db:
+        assert keys.recognise(db, key) is None
+
+
+def test_keys_are_listed_with_their_times(database_url: str) -> None:
+    assert run(database_url, "keys", "list").output == ""
+    run(database_url, "keys", "create", "one")
+    run(database_url, "keys", "create", "ünïcode")
+    run(database_url, "keys", "revoke", "one")
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    one, other = run(database_url, "keys", "list").output.splitlines()
+    assert re.fullmatch(rf"one\t{time}\trevoked {time}", one)
+    assert re.fullmatch(rf"ünïcode\t{time}\tin force", other)
+
+
+def test_a_name_is_given_once_even_after_it_was_revoked(database_url: str) -> None:
+    run(database_url, "keys", "create", "app")
+    for _ in range(2):
+        done = run(database_url, "keys", "create", "app")
+        assert (done.exit_code, done.output) == (
+            1,
+            "Error: there is a key of this name, perhaps revoked: app\n",
+        )
+        run(database_url, "keys", "revoke", "app")
+
+
+def test_what_is_not_in_force_cannot_be_revoked(database_url: str) -> None:
+    run(database_url, "keys", "create", "app")
+    run(database_url, "keys", "revoke", "app")
+    for name in ("app", "nobody"):
+        done = run(database_url, "keys", "revoke", name)
+        assert (done.exit_code, done.output) == (1, f"Error: there is no key in force of this name: {name}\n")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\0b", "a\tb", "\x1b[31m", "x" * 101, "\u202e"])
+def test_a_name_must_be_printable(database_url: str, name: str) -> None:
+    done = run(database_url, "keys", "create", name)
+    assert (done.exit_code, "1 to 100 printable characters" in done.output) == (2, True)
+
+
+def test_nothing_refused_is_nothing_shown(database_url: str) -> None:
+    done = run(database_url, "callbacks", "refused")
+    assert (done.exit_code, done.output) == (0, "")
+    assert run(database_url, "callbacks", "refused", "--limit", "0").exit_code == 2
+
+
+COMMANDS = [
+    ["db", "upgrade"],
+    ["keys", "create", "app"],
+    ["keys", "list"],
+    ["keys", "revoke", "app"],
+    ["callbacks", "refused"],
+]
+TROUBLES = {
+    "away": NOBODY,
+    "in no folder": "sqlite:////nowhere/at/all/ledger.sqlite3",
+    "no URL": "ledger.sqlite3",
+    "of another kind": "mysql://user:hush@host/db",
+    "with a port that is none": "postgresql://user:hush@host:port/db",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_trouble_with_the_database_is_told_plainly(command: list[str], trouble: str) -> None:
+    done = run(TROUBLES[trouble], *command)
+    assert done.exit_code in {1, 2}, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert "Error: " in done.output
+    assert "Traceback" not in done.output
+    assert "hush" not in done.output
+    assert len(done.output) < 600
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)
+def test_a_database_without_a_schema_is_told_plainly(empty_url: str, command: list[str]) -> None:
+    done = run(empty_url, *command)
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_file_that_is_no_database_is_told_plainly(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    path.write_bytes(b"no database" * 1000)
+    done = run(f"sqlite:///{path}", *command)
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_without_a_database_url_it_says_what_is_missing(command: list[str]) -> None:
+    done = run(None, *command)
+    assert done.exit_code == 2
+    assert "--database-url" in done.output
+
+
+def test_the_program_itself_says_what_it_is() -> None:
+    program = shutil.which("siprec-ledger", path=str(Path(sys.executable).parent))
+    assert program is not None
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, "siprec-ledger" in done.stdout) == (0, True)
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=30)
+    assert all(name in done.stdout for name in ("db", "keys", "callbacks", "sandbox"))

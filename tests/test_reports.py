@@ -1,0 +1,365 @@
+"""The reporting views are a contract: the same rows on both databases, under names that never change."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service import siprec
+from service.control import Control
+from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
+from service.siprec import Order, Origin, Progress, State, Track
+from service.store import keys
+from service.store import sessions as store
+from service.store.engine import Database, canonical_json
+from service.store.sessions import Claim
+from service.telnyx.address import Addresses
+from service.telnyx.callback import Delivery, Reader
+from service.telnyx.client import Client
+from tests.bed.postgres import Postgres
+from tests.house import migrate
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ADDRESSES = Addresses("http://127.0.0.1:9", ["a secret that is long enough for a test"])  # nobody listens
+
+# A column may be appended here. None may ever go, move, or be called something else.
+SESSIONS = [
+    "session_id",
+    "origin",
+    "account_sid",
+    "call_sid",
+    "siprec_sid",
+    "callback_siprec_sid",
+    "connector_name",
+    "name",
+    "track",
+    "state",
+    "requested_at",
+    "accepted_at",
+    "started_at",
+    "ended_at",
+    "stop_requested_at",
+    "updated_at",
+    "seconds_to_accepted",
+    "seconds_to_started",
+    "duration_seconds",
+    "error_kind",
+    "error_status",
+    "error_code",
+    "error_detail",
+    "requested_by",
+    "reference",
+    "labels",
+]
+CALLBACKS = [
+    "callback_id",
+    "session_id",
+    "event",
+    "happened_at",
+    "received_at",
+    "deliveries",
+    "verified_by",
+    "problem",
+    "call_sid",
+    "siprec_sid",
+]
+TIMES = {name for name in SESSIONS + CALLBACKS if name.endswith("_at")}
+
+
+class Story:
+    """Tells a database what happened, by a clock that the story sets."""
+
+    def __init__(self, database: Database, sandbox: Sandbox) -> None:
+        self.database = database
+        self.sandbox = sandbox
+        self.now = NOON
+        telnyx = Client(sandbox.url, sandbox.api_key, 5, self._clock)
+        self._control = Control(database, telnyx, ADDRESSES, self._clock, timedelta(seconds=60), 8)
+        self._reader = Reader([sandbox.public_key], ADDRESSES, must_be_signed=True)
+        with database.begin() as db:
+            keys.create(db, "claims app", NOON)
+            self._claim = Claim(keys.listed(db)[0].id)
+
+    def _clock(self) -> datetime:
+        """Every look takes a microsecond."""
+        self.now += timedelta(microseconds=1)
+        return self.now
+
+    def start(self, call_sid: str, answer: Answer | None = None, **order: Any) -> str:
+        given = answer or Answer(fields={"sid": f"sid of {call_sid}"})
+        self.sandbox.behave(Behaviour(answer=given, drop=frozenset(EVENTS)), call_sid)
+        return self._control.start(Order("account-1", call_sid, **order), self._claim).session.id
+
+    def stop(self, session_id: str) -> None:
+        self._control.stop(session_id)
+
+    def hear(
+        self, call_sid: str, event: str, at: datetime, session_id: str | None = None, **fields: Any
+    ) -> None:
+        said: dict[str, Any] = {"SiprecSid": f"sid of {call_sid}", **fields}
+        body = self.sandbox.compose(Session("account-1", call_sid), event, at, **said)
+        token = ADDRESSES.of(session_id).rpartition("/")[2] if session_id else None
+        received_at = self._clock()
+        came = Delivery(
+            siprec.new_id(), received_at, "POST", token, b"", self.sandbox.sign(body, received_at), body
+        )
+        self._control.hear([self._reader.read(came)])
+
+
+def tell(story: Story) -> None:
+    def after(seconds: float) -> datetime:
+        return NOON + timedelta(seconds=seconds)
+
+    whole = story.start(
+        "stopped",
+        connector_name="recorder",
+        name="my name",
+        track=Track.INBOUND,
+        reference="claim 77",
+        labels={"team": "fraud", "größe": "a\"b'c"},
+    )
+    story.hear("stopped", "siprec-started", after(1.000001), whole)
+    story.hear("stopped", "siprec-odd", after(2), whole)
+    story.hear("stopped", "siprec-stopped", after(61.000003), whole, AccountSid="account-2")
+    story.hear("stopped", "siprec-stopped", after(61.000003), whole, AccountSid="account-2")
+
+    failed = story.start("failed", Answer(kind="close"))
+    story.hear("failed", "siprec-failed", after(0.25), failed, SiprecError="no-answer")
+    story.start("unanswered", Answer(kind="close"))
+    story.start("refused", Answer.error(422, code="10032", detail="Bad ünput"))
+    overruled = story.start("overruled", Answer.error(404, detail="Resource not found"))
+    story.hear("overruled", "siprec-started", after(3), overruled)
+    story.start("accepted")
+    differing = story.start("differing")
+    story.hear("differing", "siprec-started", after(4), differing, SiprecSid="another")
+    late = story.start("implausible")
+    story.hear("implausible", "siprec-started", after(-8 * 86400), late)
+    story.hear("adopted", "siprec-started", after(5))
+    story.hear("adopted", "siprec-stopped", after(299.999999))
+    story.hear("merged", "siprec-started", after(6))
+    story.start("merged")
+    story.hear("stray", "siprec-started", after(7), None, SiprecSid=None)
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[dict[str, Database]]:
+    """The same story, on each kind of database."""
+    path = tmp_path_factory.mktemp("reports") / "ledger.sqlite3"
+    urls = {"sqlite": f"sqlite:///{path}", "postgresql": postgres.create_database()}
+    told = {}
+    for kind, url in urls.items():
+        told[kind] = Database(migrate(url))
+        with Sandbox() as sandbox:
+            tell(Story(told[kind], sandbox))
+    yield told
+    for database in told.values():
+        database.close()
+
+
+def select(database: Database, query: str) -> list[dict[str, Any]]:
+    with database.read() as db:
+        return [dict(row) for row in db.execute(text(query)).mappings()]
+
+
+def comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """Times as SQLite writes them; ids, which differ from database to database, only as there or not."""
+    said: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, datetime):
+            assert value.utcoffset() == timedelta(0)
+            said[name] = value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        elif name in {"session_id", "callback_id"}:
+            said[name] = value is not None
+        elif name == "labels":
+            said[name] = value if isinstance(value, str) else canonical_json(value)
+        else:
+            said[name] = value
+    return said
+
+
+def sessions(database: Database) -> dict[str, dict[str, Any]]:
+    """By call."""
+    rows = select(database, "SELECT * FROM report_sessions_v1")
+    assert len({row["call_sid"] for row in rows}) == len(rows)
+    return {row["call_sid"]: comparable(row) for row in rows}
+
+
+def callbacks(database: Database) -> list[dict[str, Any]]:
+    query = "SELECT * FROM report_callbacks_v1 ORDER BY received_at, callback_id"
+    return [comparable(row) for row in select(database, query)]
+
+
+@pytest.mark.parametrize(("view", "columns"), [("sessions", SESSIONS), ("callbacks", CALLBACKS)])
+def test_the_columns_are_those_that_were_promised(database: Database, view: str, columns: list[str]) -> None:
+    with database.read() as db:
+        assert list(db.execute(text(f"SELECT * FROM report_{view}_v1")).keys()) == columns
+
+
+def test_both_databases_tell_the_same_story(stories: dict[str, Database]) -> None:
+    assert sessions(stories["sqlite"]) == sessions(stories["postgresql"])
+    assert callbacks(stories["sqlite"]) == callbacks(stories["postgresql"])
+    assert len(sessions(stories["sqlite"])) == 10
+    assert len(callbacks(stories["sqlite"])) == 11
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def told(request: pytest.FixtureRequest, stories: dict[str, Database]) -> Database:
+    return stories[request.param]
+
+
+def of(told: Database, call_sid: str, *names: str) -> tuple[Any, ...]:
+    row = sessions(told)[call_sid]
+    return tuple(row[name] for name in names)
+
+
+def test_a_whole_session_says_everything(told: Database) -> None:
+    row = sessions(told)["stopped"]
+    assert {name: row[name] for name in SESSIONS if name not in TIMES | {"seconds_to_started", "labels"}} == {
+        "session_id": True,
+        "origin": "api",
+        "account_sid": "account-1",
+        "call_sid": "stopped",
+        "siprec_sid": "sid of stopped",
+        "callback_siprec_sid": None,
+        "connector_name": "recorder",
+        "name": "my name",
+        "track": "inbound_track",
+        "state": "stopped",
+        "seconds_to_accepted": 1e-06,
+        "duration_seconds": 60.000002,
+        "error_kind": None,
+        "error_status": None,
+        "error_code": None,
+        "error_detail": None,
+        "requested_by": "claims app",
+        "reference": "claim 77",
+    }
+    assert row["started_at"] == "2026-03-01T12:00:01.000001Z"
+    assert row["seconds_to_started"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call_sid", "state", "error"),
+    [
+        ("stopped", "stopped", (None, None, None, None)),
+        ("failed", "failed", ("siprec_failed", None, None, "no-answer")),
+        ("refused", "refused", ("rejected", 422, "10032", "Bad ünput")),
+        (
+            "unanswered",
+            "unanswered",
+            ("no_answer", None, None, "the connection broke before Telnyx answered"),
+        ),
+        ("overruled", "started", (None, None, None, None)),
+        ("accepted", "accepted", (None, None, None, None)),
+        ("implausible", "started", (None, None, None, None)),
+    ],
+)
+def test_an_error_explains_the_state_that_stands(
+    told: Database, call_sid: str, state: str, error: tuple[Any, ...]
+) -> None:
+    assert of(told, call_sid, "state") == (state,)
+    assert of(told, call_sid, "error_kind", "error_status", "error_code", "error_detail") == error
+
+
+def test_what_is_not_known_is_null(told: Database) -> None:
+    unknown = ("started_at", "ended_at", "seconds_to_started", "duration_seconds", "callback_siprec_sid")
+    assert of(told, "accepted", *unknown) == (None,) * 5
+    assert of(told, "implausible", "started_at", "seconds_to_started") == (None, None)
+    assert of(told, "unanswered", "accepted_at", "seconds_to_accepted", "siprec_sid") == (None, None, None)
+    assert of(told, "failed", "started_at", "duration_seconds", "ended_at") == (
+        None,
+        None,
+        "2026-03-01T12:00:00.250000Z",
+    )
+
+
+def test_both_sids_stand_there_where_they_differ(told: Database) -> None:
+    sids = ("siprec_sid", "callback_siprec_sid")
+    assert of(told, "differing", *sids) == ("sid of differing", "another")
+    assert of(told, "adopted", *sids) == ("sid of adopted", None)
+
+
+def test_an_adopted_session_was_requested_by_nobody_and_took_no_time_to_start(told: Database) -> None:
+    names = ("origin", "requested_by", "seconds_to_accepted", "seconds_to_started", "duration_seconds")
+    assert of(told, "adopted", *names) == ("adopted", None, None, None, 294.999999)
+
+
+def test_a_session_that_was_folded_into_another_is_not_told_twice(told: Database) -> None:
+    assert of(told, "merged", "origin", "state") == ("api", "started")
+    assert select(told, "SELECT count(*) AS n FROM session WHERE merged_into IS NOT NULL") == [{"n": 1}]
+
+
+def test_labels_are_read_by_the_same_words(told: Database) -> None:
+    wanted = "labels ->> 'team' = 'fraud'"
+    rows = select(told, f"SELECT call_sid, labels ->> 'größe' AS size FROM report_sessions_v1 WHERE {wanted}")
+    assert rows == [{"call_sid": "stopped", "size": "a\"b'c"}]
+
+
+def test_a_callback_says_what_is_wrong_with_it_and_with_its_session(told: Database) -> None:
+    rows = [row for row in callbacks(told) if row["call_sid"] == "stopped"]
+    assert [(row["event"], row["deliveries"], row["problem"]) for row in rows] == [
+        ("siprec-started", 1, None),
+        ("siprec-odd", 1, "nobody has heard of this SiprecEvent"),
+        ("siprec-stopped", 2, "AccountSid is not the one that was asked for"),
+    ]
+    assert [row["happened_at"] for row in rows][::2] == [
+        "2026-03-01T12:00:01.000001Z",
+        "2026-03-01T12:01:01.000003Z",
+    ]
+    (stray,) = (row for row in callbacks(told) if row["call_sid"] == "stray")
+    assert (stray["session_id"], stray["siprec_sid"]) == (False, None)
+    assert stray["problem"] == "SiprecSid is missing; it belongs to no session that we know"
+    assert all(row["verified_by"].startswith("ed25519:") for row in callbacks(told))
+
+
+def test_a_time_that_nobody_believes_is_told_but_sets_none(told: Database) -> None:
+    (row,) = (row for row in callbacks(told) if row["call_sid"] == "implausible")
+    assert row["happened_at"] == "2026-02-21T12:00:00.000000Z"
+    assert row["problem"] == "Timestamp is too far from when it came, and set no time"
+
+
+def test_in_sqlite_every_time_is_utc_text_with_six_digits(stories: dict[str, Database]) -> None:
+    rows = select(stories["sqlite"], "SELECT * FROM report_sessions_v1")
+    rows += select(stories["sqlite"], "SELECT * FROM report_callbacks_v1")
+    times = [value for row in rows for name, value in row.items() if name in TIMES and value is not None]
+    assert len(times) > 30
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time) for time in times)
+
+
+def test_seconds_are_exact_to_the_microsecond(database: Database) -> None:
+    """Whatever the two times are, it is the number that Python too comes to."""
+    dice = random.Random(1)
+    pairs = {}
+    with database.begin() as db:
+        keys.create(db, "an app", NOON)
+        key_id = keys.listed(db)[0].id
+        for n in range(300):
+            start = NOON + timedelta(microseconds=dice.randrange(-(10**15), 10**15))
+            span = dice.choice([1, 999_999, 10**6, 10**9, 10**12, 10**14])
+            pairs[f"call-{n}"] = start, start + timedelta(microseconds=dice.randrange(-span, span + 1))
+            assert store.insert(db, ended(f"call-{n}", *pairs[f"call-{n}"]), Claim(key_id))
+    rows = select(database, "SELECT call_sid, duration_seconds FROM report_sessions_v1")
+    assert {row["call_sid"]: row["duration_seconds"] for row in rows} == {
+        call_sid: (ended_at - started_at).total_seconds()
+        for call_sid, (started_at, ended_at) in pairs.items()
+    }
+
+
+def ended(call_sid: str, started_at: datetime, ended_at: datetime) -> siprec.Session:
+    progress = Progress(State.STOPPED, started_at=started_at, ended_at=ended_at)
+    return siprec.Session(siprec.new_id(), Origin.API, Order("account-1", call_sid), NOON, NOON, progress)
+
+
+def test_every_view_is_written_down_and_every_one_written_down_is_made(database: Database) -> None:
+    files = (Path(__file__).parents[1] / "migrations" / "views").glob("*.sql")
+    catalogue = "sqlite_master WHERE type = 'view'" if database.is_sqlite else "pg_class WHERE relkind = 'v'"
+    name = "name" if database.is_sqlite else "relname"
+    made = select(database, f"SELECT {name} AS name FROM {catalogue} AND {name} LIKE 'report%'")
+    assert {row["name"] for row in made} == {path.stem.replace(".v", "_v") for path in files}

@@ -1,0 +1,390 @@
+"""What a session is: whatever comes, in whatever order, it adds up to the same."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service import siprec
+from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Progress, Session, State
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+ORDER = Order("account-1", "call-1")
+REJECTED = Error(ErrorKind.REJECTED, 404, "10005", "Resource not found")
+SILENCE = Error(ErrorKind.NO_ANSWER, detail="Telnyx did not answer in time")
+
+ACCEPTED = Notice(News.ACCEPTED, NOON, siprec_sid="sid-1")
+REFUSED = Notice(News.REFUSED, NOON, error=REJECTED)
+UNANSWERED = Notice(News.UNANSWERED, NOON, error=SILENCE)
+
+
+def callback(
+    news: News,
+    heard: int = 10,
+    happened: datetime | None = None,
+    digest: bytes | None = None,
+    account_sid: str | None = "account-1",
+    call_sid: str | None = "call-1",
+    siprec_sid: str | None = "sid-1",
+    error: str = "no-answer",
+) -> Notice:
+    """`heard` is seconds after noon; unless told otherwise, it happened one second before."""
+    return Notice(
+        news,
+        heard_at=NOON + heard * SECOND,
+        happened_at=happened or NOON + (heard - 1) * SECOND,
+        digest=digest or f"{news.label} {heard} {happened} {call_sid} {siprec_sid} {error}".encode(),
+        account_sid=account_sid,
+        call_sid=call_sid,
+        siprec_sid=siprec_sid,
+        error=Error(ErrorKind.SIPREC_FAILED, detail=error) if news is News.FAILED else None,
+    )
+
+
+def folded(*notices: Notice) -> Progress:
+    return siprec.fold(ORDER, notices)
+
+
+# Order and repetition
+
+SECONDS = st.integers(0, 5).map(lambda seconds: NOON + seconds * SECOND)  # few, so that many are equal
+MOMENTS = SECONDS | st.sampled_from(
+    [NOON - timedelta(days=8), NOON + timedelta(hours=1), datetime.min.replace(tzinfo=UTC)]
+)
+ANSWERS = st.sampled_from([ACCEPTED, REFUSED, UNANSWERED, replace(ACCEPTED, siprec_sid="sid-2")])
+WISHES = SECONDS.map(lambda heard_at: Notice(News.STOP_REQUESTED, heard_at))
+
+
+@st.composite
+def callbacks(draw: st.DrawFn) -> Notice:
+    news = draw(st.sampled_from([news for news in News if news.is_callback]))
+    said = callback(
+        news,
+        account_sid=draw(st.sampled_from([None, "account-1", "account-2"])),
+        call_sid=draw(st.sampled_from([None, "call-1", "call-2"])),
+        siprec_sid=draw(st.sampled_from([None, "sid-1", "sid-2"])),
+        error=draw(st.sampled_from(["no-answer", "busy"])),
+    )
+    happened_at = draw(st.none() | MOMENTS)
+    # As Telnyx's, a digest tells any two apart that say something different.
+    digest = repr((news, happened_at, said.account_sid, said.call_sid, said.siprec_sid, said.error))
+    return replace(said, heard_at=draw(SECONDS), happened_at=happened_at, digest=digest.encode())
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Notice]:
+    """What a session may have been told: at most one answer, each callback's first delivery."""
+    heard = draw(st.lists(callbacks(), max_size=8, unique_by=lambda notice: notice.digest))
+    return draw(st.lists(ANSWERS, max_size=1)) + draw(st.lists(WISHES, max_size=3)) + heard
+
+
+@settings(deadline=None)
+@given(stories(), st.data())
+def test_neither_order_nor_repetition_matters(story: list[Notice], data: st.DataObject) -> None:
+    again = data.draw(st.lists(st.sampled_from(story), max_size=4)) if story else []
+    shuffled = data.draw(st.permutations([*story, *again]))
+    assert folded(*shuffled) == folded(*story)
+
+
+@settings(deadline=None)
+@given(stories(), callbacks())
+def test_one_more_callback_never_moves_a_session_down(story: list[Notice], more: Notice) -> None:
+    before, after = folded(*story), folded(*story, more)
+    if before.heard_sid in {
+        None,
+        after.heard_sid,
+    }:  # else it was the first to name a sid, and unseats another
+        assert after.state.rank >= before.state.rank
+    assert (after.answered_sid, after.accepted_at) == (before.answered_sid, before.accepted_at)
+
+
+@settings(deadline=None)
+@given(stories())
+def test_what_is_shown_hangs_together(story: list[Notice]) -> None:
+    progress = folded(*story)
+    assert (progress.failure is not None) == (progress.state is State.FAILED)
+    assert progress.started_at is None or progress.state.rank >= State.STARTED.rank
+    assert progress.ended_at is None or progress.state.is_over
+    assert progress.sids >= {sid for sid in (progress.siprec_sid, progress.callback_siprec_sid) if sid}
+
+
+@settings(deadline=None)
+@given(stories())
+def test_times_are_the_earliest_that_can_be_believed(story: list[Notice]) -> None:
+    progress = folded(*story)
+    if progress.heard_sid is None:
+        return
+    ours = [n for n in story if n.call_sid in {None, "call-1"} and n.siprec_sid in {None, progress.heard_sid}]
+    started = [n.time for n in ours if n.news is News.STARTED and n.time]
+    ended = [n.time for n in ours if n.news in {News.STOPPED, News.FAILED} and n.time]
+    assert progress.started_at == min(started, default=None)
+    assert progress.ended_at == min(ended, default=None)
+
+
+# States
+
+
+def test_the_states_rank_as_they_are_documented() -> None:
+    ranked = sorted(State, key=lambda state: state.rank)
+    assert ranked == ["requested", "unanswered", "refused", "accepted", "started", "stopped", "failed"]
+    assert [state for state in ranked if state.is_over] == ["refused", "stopped", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("notices", "state"),
+    [
+        ([], "requested"),
+        ([UNANSWERED], "unanswered"),
+        ([REFUSED], "refused"),
+        ([ACCEPTED], "accepted"),
+        ([Notice(News.STOP_REQUESTED, NOON)], "requested"),
+        ([ACCEPTED, Notice(News.STOP_REQUESTED, NOON)], "accepted"),
+        ([UNANSWERED, callback(News.STARTED)], "started"),
+        ([REFUSED, callback(News.STARTED)], "started"),
+        ([REFUSED, callback(News.STOPPED)], "stopped"),
+        ([callback(News.STOPPED, 5), callback(News.STARTED, 9)], "stopped"),
+        ([callback(News.FAILED, 5), callback(News.STOPPED, 9)], "failed"),
+        ([callback(News.STOPPED, 5), callback(News.FAILED, 9)], "failed"),
+        ([callback(News.OTHER)], "accepted"),  # Telnyx knows it by a sid
+        ([callback(News.OTHER, siprec_sid=None)], "requested"),
+        ([REFUSED, callback(News.OTHER)], "accepted"),
+        ([callback(News.STARTED), callback(News.OTHER, 20)], "started"),
+        ([callback(News.STARTED, siprec_sid=None, call_sid=None)], "started"),
+    ],
+)
+def test_the_highest_state_that_is_vouched_for_stands(notices: list[Notice], state: str) -> None:
+    assert folded(*notices).state == state
+
+
+@pytest.mark.parametrize(
+    ("event", "news"),
+    [
+        ("siprec-started", News.STARTED),
+        ("siprec-stopped", News.STOPPED),
+        ("siprec-failed", News.FAILED),
+        ("accepted", News.OTHER),  # no callback answers for Telnyx's API
+        ("refused", News.OTHER),
+        ("unanswered", News.OTHER),
+        ("stop-requested", News.OTHER),
+        ("other", News.OTHER),
+        ("SIPREC-STARTED", News.OTHER),
+        ("", News.OTHER),
+        (None, News.OTHER),
+    ],
+)
+def test_only_three_events_are_known(event: str | None, news: News) -> None:
+    assert News.of_event(event) is news
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("offset", "is_believed"),
+    [
+        (timedelta(0), True),
+        (timedelta(days=-7), True),
+        (timedelta(days=-7, microseconds=-1), False),
+        (timedelta(minutes=5), True),
+        (timedelta(minutes=5, microseconds=1), False),
+    ],
+)
+def test_a_timestamp_far_from_its_receipt_moves_the_state_and_sets_no_time(
+    offset: timedelta, is_believed: bool
+) -> None:
+    heard_at = NOON + 10 * SECOND
+    started = folded(callback(News.STARTED, 10, happened=heard_at + offset))
+    assert (started.state, started.started_at) == ("started", heard_at + offset if is_believed else None)
+    ended = folded(callback(News.FAILED, 10, happened=heard_at + offset))
+    assert (ended.state, ended.ended_at) == ("failed", heard_at + offset if is_believed else None)
+
+
+def test_a_time_comes_from_the_next_one_where_the_earliest_cannot_be_believed() -> None:
+    wild = callback(News.STARTED, 3, happened=NOON - timedelta(days=30))
+    assert folded(wild, callback(News.STARTED, 8)).started_at == NOON + 7 * SECOND
+
+
+def test_the_wish_to_stop_is_a_time_and_the_earliest_counts() -> None:
+    wishes = [Notice(News.STOP_REQUESTED, NOON + s * SECOND) for s in (9, 4, 7)]
+    assert folded(ACCEPTED, *wishes).stop_requested_at == NOON + 4 * SECOND
+
+
+# Sids
+
+
+def test_both_sids_are_kept_where_answer_and_callback_differ() -> None:
+    progress = folded(ACCEPTED, callback(News.STARTED, siprec_sid="sid-2"))
+    assert (progress.state, progress.answered_sid, progress.heard_sid) == ("started", "sid-1", "sid-2")
+    assert (progress.siprec_sid, progress.callback_siprec_sid) == ("sid-1", "sid-2")
+    assert progress.sids == {"sid-1", "sid-2"}
+
+
+def test_one_sid_that_both_name_is_shown_once() -> None:
+    for notices in ([ACCEPTED], [callback(News.STARTED)], [ACCEPTED, callback(News.STARTED)]):
+        progress = folded(*notices)
+        assert (progress.siprec_sid, progress.callback_siprec_sid) == ("sid-1", None)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        callback(News.FAILED, call_sid="call-2"),
+        callback(News.FAILED, call_sid="call-2", siprec_sid="sid-9"),
+        callback(News.FAILED, heard=20, siprec_sid="sid-2"),
+    ],
+    ids=["another call", "another call's sid", "a second sid"],
+)
+def test_what_belongs_to_something_else_moves_nothing(stranger: Notice) -> None:
+    own = [ACCEPTED, callback(News.STARTED)]
+    assert folded(*own, stranger) == folded(stranger, *own) == folded(*own)
+
+
+def test_the_first_sid_by_time_counts_not_the_first_to_arrive() -> None:
+    late = callback(News.STARTED, heard=30, happened=NOON + 1 * SECOND, siprec_sid="sid-early")
+    progress = folded(callback(News.STOPPED, heard=10, siprec_sid="sid-late"), late)
+    assert (progress.heard_sid, progress.state, progress.ended_at) == ("sid-early", "started", None)
+
+
+def test_another_account_still_moves_it() -> None:
+    assert folded(callback(News.STARTED, account_sid="account-2")).state == "started"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("notices", "error"),
+    [
+        ([REFUSED], REJECTED),
+        ([UNANSWERED], SILENCE),
+        ([ACCEPTED], None),
+        ([REFUSED, callback(News.STARTED)], None),
+        ([UNANSWERED, callback(News.STOPPED)], None),
+        ([REFUSED, callback(News.OTHER)], None),
+        ([REFUSED, callback(News.FAILED)], Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
+        (
+            [callback(News.FAILED, 20, error="late"), callback(News.FAILED, 10, error="early")],
+            Error(ErrorKind.SIPREC_FAILED, detail="early"),
+        ),
+    ],
+)
+def test_an_error_explains_the_present_state_and_no_other(notices: list[Notice], error: Error | None) -> None:
+    assert folded(*notices).error == error
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_only_what_did_nothing_may_be_asked_again(kind: ErrorKind) -> None:
+    is_repeatable = kind in {ErrorKind.UNREACHABLE, ErrorKind.RATE_LIMITED}
+    refused = Notice(News.REFUSED, NOON, error=Error(kind))
+    for notices, expected in (([refused], is_repeatable), ([refused, callback(News.STARTED)], False)):
+        session = Session("id", Origin.API, ORDER, NOON, NOON, folded(*notices), answer=refused)
+        assert session.can_be_asked_again is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "deadline", "is_asking"),
+    [(None, 1, True), (None, 0, False), (None, None, False), (ACCEPTED, 1, False)],
+)
+def test_telnyx_is_waited_for_until_it_answers_or_the_deadline(
+    answer: Notice | None, deadline: int | None, is_asking: bool
+) -> None:
+    deadline_at = None if deadline is None else NOON + deadline * SECOND
+    session = Session("id", Origin.API, ORDER, NOON, NOON, answer=answer, deadline_at=deadline_at)
+    assert session.is_asking(NOON) is is_asking
+
+
+# What a callback contradicts
+
+OTHER_CALL = "CallSid is another call's: it moved nothing"
+OTHER_ACCOUNT = "AccountSid is not the one that was asked for"
+SECOND_SID = "SiprecSid is not the one that came first: it moved nothing"
+UNLIKE_ANSWER = "SiprecSid is not the one that Telnyx answered"
+
+
+@pytest.mark.parametrize(
+    ("progress", "said", "contradiction"),
+    [
+        (Progress(), {}, None),
+        (Progress(answered_sid="sid-1", heard_sid="sid-1"), {}, None),
+        (Progress(), {"account_sid": None, "call_sid": None, "siprec_sid": None}, None),
+        (Progress(), {"account_sid": "account-2"}, OTHER_ACCOUNT),
+        (Progress(), {"call_sid": "call-2"}, OTHER_CALL),
+        (Progress(answered_sid="sid-0", heard_sid="sid-1"), {}, UNLIKE_ANSWER),
+        (Progress(heard_sid="sid-0"), {}, SECOND_SID),
+        (Progress(answered_sid="sid-1", heard_sid="sid-0"), {}, SECOND_SID),
+        (
+            Progress(heard_sid="sid-0"),
+            {"account_sid": "account-2", "call_sid": "call-2"},
+            f"{OTHER_CALL}; {OTHER_ACCOUNT}; {SECOND_SID}",
+        ),
+    ],
+)
+def test_a_contradiction_is_put_into_words(
+    progress: Progress, said: dict[str, Any], contradiction: str | None
+) -> None:
+    notice = replace(callback(News.STARTED), **said)
+    assert siprec.contradiction(ORDER, progress, notice) == contradiction
+
+
+@settings(deadline=None)
+@given(stories())
+def test_whatever_moved_nothing_says_so(story: list[Notice]) -> None:
+    progress = folded(*story)
+    for notice in (notice for notice in story if notice.news.is_callback):
+        idle = "it moved nothing" in (siprec.contradiction(ORDER, progress, notice) or "")
+        if idle:
+            assert folded(*(one for one in story if one != notice)) == progress
+
+
+# What changed
+
+
+def test_a_new_session_shows_only_what_is_known_of_it() -> None:
+    assert siprec.changes(None, Progress()) == {"state": (None, State.REQUESTED)}
+
+
+def test_changes_are_the_facts_that_differ() -> None:
+    before = folded(UNANSWERED)
+    after = folded(UNANSWERED, callback(News.FAILED))
+    assert siprec.changes(before, after) == {
+        "state": (State.UNANSWERED, State.FAILED),
+        "siprec_sid": (None, "sid-1"),
+        "ended_at": (None, NOON + 9 * SECOND),
+        "error": (SILENCE, Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
+    }
+    assert siprec.changes(after, after) == {}
+
+
+# Ids
+
+
+def test_an_id_is_a_uuid_of_version_7_that_tells_its_time() -> None:
+    with time_machine.travel(NOON, tick=False):
+        id = siprec.new_id()
+    read = uuid.UUID(id)
+    assert (read.version, read.variant) == (7, uuid.RFC_4122)
+    assert read.int >> 80 == NOON.timestamp() * 1000
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", id)
+
+
+def test_ids_sort_by_the_millisecond_in_which_they_were_made() -> None:
+    ids = []
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(50):
+            ids.append(siprec.new_id())
+            clock.shift(0.001)
+    assert ids == sorted(ids)
+
+
+def test_ids_of_one_millisecond_differ() -> None:
+    with time_machine.travel(NOON, tick=False):
+        assert len({siprec.new_id() for _ in range(1000)}) == 1000
