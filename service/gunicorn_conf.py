@@ -16,14 +16,14 @@ try:
 except WrongConfiguration as wrong:
     sys.exit(f"siprec-ledger cannot start, the configuration is wrong:\n{wrong}")
 
-SECRET_PART = re.compile(r"(/callbacks/siprec/)[^/?\s\"']+(\?[^\s\"']*)?")
+SECRET_PART = re.compile(r"(/callbacks)/[^\s\"']*")
 
 
 class Masked(logging.Filter):
     """Callback URLs hold a secret, and a GET's query holds the callback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = SECRET_PART.sub(r"\1***", record.getMessage())
+        record.msg = SECRET_PART.sub(r"\1/***", record.getMessage())
         record.args = ()
         return True
 

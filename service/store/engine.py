@@ -120,7 +120,7 @@ class Database:
     @contextmanager
     def unhurried(self) -> Iterator[Connection]:
         """A connection for what may take its time, and others' too: a migration."""
-        with self.engine.connect() as db:
+        with _named_trouble(), self.engine.connect() as db:
             if not self.is_sqlite:
                 _driver(db).patience = None
             try:

@@ -119,8 +119,7 @@ def lock(db: Connection, ids: Collection[str]) -> dict[str, Session]:
     """Lock sessions in the order of their ids, and read them. Unknown ids are left out."""
     if not ids:
         return {}
-    rows = db.execute(_LOCK, {"ids": list(ids)}).mappings()
-    return {row["id"]: _session(row) for row in rows}
+    return {row["id"]: _session(row) for row in db.execute(_LOCK, {"ids": list(ids)}).mappings()}
 
 
 def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:

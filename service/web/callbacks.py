@@ -54,7 +54,7 @@ class CallbackShell:
             method=method,
             token=token,
             query=environ.get("QUERY_STRING", "").encode("latin-1"),
-            headers={name: environ[key] for key, name in HEADERS.items() if environ.get(key)},
+            headers={name: environ[key] for key, name in HEADERS.items() if key in environ},
             body=body,
         )
 

@@ -39,9 +39,9 @@ class Stage:
 stage = Stage()
 config = SchemathesisConfig.from_dict(
     {
-        "seed": 15,  # the same every time; other seeds are tried by hand
+        "seed": 1,  # the same every time; other seeds are tried by hand
         # Every request comes with a key: a made-up one that our own replaces proves nothing.
-        "generation": {"max-examples": 200, "database": "none", "with-security-parameters": False},
+        "generation": {"max-examples": 60, "database": "none", "with-security-parameters": False},
     }
 )
 document = schemathesis.openapi.from_wsgi("/openapi.json", stage, config=config)
