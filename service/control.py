@@ -207,14 +207,18 @@ class Control:
             return asked
 
     def settle(self, owed: OwedAnswer) -> Session:
-        """Merge Telnyx's answer into its session; again and again, if need be. Raises DatabaseTrouble."""
+        """Merge Telnyx's answer into its session; again and again, if need be.
+
+        Raises DatabaseTrouble, and UnknownSession if the ledger was put back to before the start.
+        """
         sid = owed.notice.siprec_sid
         with self._database.begin() as db:
             sids = {(owed.call_sid, sid)} if sid else set()
             ledger = hearing.open_for_answer(db, self._clock(), owed.session_id, sids)
             standing = ledger.session(owed.session_id)
-            # A later attempt has an answer of its own.
-            if standing and standing.attempts == owed.attempt:
+            if standing is None:
+                raise UnknownSession(owed.session_id)
+            if standing.attempts == owed.attempt:  # a later attempt has an answer of its own
                 ledger.answer(owed.session_id, owed.notice)
             ledger.close()
             return _read(db, owed.session_id)

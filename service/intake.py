@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service import records
-from service.control import Control
+from service.control import Control, UnknownSession
 from service.records import OwedAnswer
 from service.spool import Depth, Spool, SpoolUnusable
 from service.store.engine import DatabaseAway, DatabaseConflict, DatabaseTrouble
@@ -21,6 +21,9 @@ ANSWER_SECONDS: Final = 1.5  # from receipt to answer
 SPOOL_SECONDS: Final = 0.2  # of these, for the spool
 PROBE_SECONDS: Final = 0.25
 CONFLICTS: Final = 3
+
+# What a spooled record may meet that the next try will meet too.
+UNKEEPABLE: Final = (DatabaseTrouble, records.StrangeRecord, UnknownSession)
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +212,7 @@ class Intake:
             self._write(batch)
         except DatabaseAway:
             raise
-        except (DatabaseTrouble, records.StrangeRecord):
+        except UNKEEPABLE:
             for record in batch:
                 self._keep_alone(record)
 
@@ -218,7 +221,7 @@ class Intake:
             self._write([record])
         except DatabaseAway:
             raise
-        except (DatabaseTrouble, records.StrangeRecord) as trouble:
+        except UNKEEPABLE as trouble:
             assert self._spool is not None
             log.error("spooled record set aside: %s", trouble)
             self._spool.set_aside(record)

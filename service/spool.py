@@ -96,6 +96,10 @@ class Spool:
 
     def depth(self) -> Depth:
         """Raises SpoolUnusable if nothing can be added."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as trouble:
+            raise SpoolUnusable(f"{self._folder}: {trouble.strerror}") from trouble
         if not os.access(self._folder, os.W_OK) or self._size() >= self._limit:
             raise SpoolUnusable("the folder cannot be written to, or the spool is full")
         files = self._files()

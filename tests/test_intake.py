@@ -16,8 +16,9 @@ from sqlalchemy import text
 from service import records
 from service.control import Control
 from service.intake import ANSWER_SECONDS, Intake, NotKept
+from service.records import OwedAnswer
 from service.sandbox import Behaviour, Sandbox, Session
-from service.siprec import new_id
+from service.siprec import News, Notice, new_id
 from service.spool import Spool
 from service.store.engine import Database, DatabaseAway, DatabaseTrouble
 from service.telnyx.address import Addresses
@@ -137,14 +138,15 @@ def test_a_record_that_cannot_be_kept_is_set_aside_and_holds_nobody_up(
         hear(batch, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(desk.control, "hear", refuse_some)
-    desk.intake._append([b"what is this"])
+    lost = OwedAnswer(new_id(), 1, "v3:call-1", Notice(News.ACCEPTED, heard_at=_now(), siprec_sid="sid-1"))
+    desk.intake._append([b"what is this", records.pack(lost)])
     for event in ("siprec-started", "siprec-failed", "siprec-stopped"):
         desk.intake._append([records.pack(desk.callback(event=event))])
     wait_until(lambda: desk.intake.spool_age() is None)
     assert desk.deliveries() == {"siprec-started": 1, "siprec-stopped": 1}
     depth = desk.intake.depth()
     assert depth is not None
-    assert depth.set_aside == 2
+    assert depth.set_aside == 3
 
 
 def test_without_a_spool_a_database_away_is_said_at_once(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from service.siprec import Error, ErrorKind, News, Notice
+from service.store import bulk
 from service.store.tables import callback, repeat
 
 EVIDENCE = ("received_at", "method", "query", "body", "headers", "verified_by")
@@ -100,8 +101,7 @@ def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
 
 
 def keep(db: Connection, new: Sequence[KeptCallback]) -> None:
-    if new:
-        db.execute(_KEEP, [_row(one) for one in new])
+    bulk.add(db, callback, [_row(one) for one in new])
 
 
 def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
@@ -109,7 +109,7 @@ def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
     if not repeats:
         return
     rows = [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats]
-    db.execute(_REPEAT, rows)
+    bulk.add(db, repeat, rows)
     db.execute(_COUNT, [{"of": of, "more": 1} for of, _ in repeats])
 
 
@@ -189,8 +189,6 @@ _KNOWN = (
     .where(callback.c.id.in_(_WANTED))
     .union_all(select(repeat.c.id).where(repeat.c.id.in_(_WANTED)))
 )
-_KEEP = insert(callback)
-_REPEAT = insert(repeat)
 _COUNT = (
     update(callback)
     .where(callback.c.id == bindparam("of"))

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, select
 
 from service.siprec import State
+from service.store import bulk
 from service.store.tables import event, written_out
 
 
@@ -47,8 +48,7 @@ def write(db: Connection, changes: Sequence[Change], written_at: datetime) -> No
         }
         for change in changes
     ]
-    if rows:
-        db.execute(_WRITE, rows)
+    bulk.add(db, event, rows)
 
 
 def of_session(db: Connection, session_id: str) -> list[Event]:
@@ -65,6 +65,3 @@ def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-_WRITE = insert(event)  # made once: putting a statement together takes longer than running it

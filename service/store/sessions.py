@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -37,6 +36,7 @@ from service.siprec import (
     State,
     Track,
 )
+from service.store import bulk
 from service.store.tables import api_key, session
 
 _ORDER_COLUMNS = [f.name for f in fields(Order)]
@@ -101,8 +101,7 @@ def adopt(db: Connection, new: Session) -> str:
 
 def save(db: Connection, changed: Sequence[Session]) -> None:
     """Write what can change of sessions; the caller has locked them."""
-    if changed:
-        db.execute(_SAVE, [{"of": one.id, **_values(one)} for one in changed])
+    bulk.change(db, session, [{"id": one.id, **_values(one)} for one in changed])
 
 
 def find(db: Connection, session_id: str) -> Session | None:
@@ -281,7 +280,6 @@ def _progress(row: RowMapping, answer: Notice | None) -> Progress:
 # Made once: putting a statement together takes four times as long as running it.
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SIPREC_SIDS: BindParameter[Any] = bindparam("siprec_sids", expanding=True)
-_SAVE = update(session).where(session.c.id == bindparam("of"))
 _EXISTING = select(session.c.id).where(session.c.id.in_(_IDS))
 _LOCK = (
     _query()

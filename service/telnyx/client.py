@@ -58,13 +58,7 @@ class Client:
         self._base_url = base_url
         self._timeout = (min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
         self._clock = clock
-        self._http = requests.Session()
-        self._http.auth = _Bearer(api_key)
-        # A kept connection may be closed by Telnyx just as we write to it, and then nobody knows whether
-        # the request arrived. A fresh one costs a handshake and leaves no doubt.
-        self._http.headers.update({"Connection": "close", "Accept": "application/json"})
-        for scheme in ("http://", "https://"):
-            self._http.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+        self._auth = _Bearer(api_key)
 
     def start(self, order: Order, status_callback: str) -> Notice:
         """Telnyx's answer as a notice: accepted, refused or unanswered."""
@@ -99,14 +93,30 @@ class Client:
 
     def _ask(self, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
         try:
-            with self._http.post(
-                url, data=form, timeout=self._timeout, allow_redirects=False, stream=True
-            ) as response:
+            with (
+                self._session() as http,
+                http.post(
+                    url, data=form, timeout=self._timeout, allow_redirects=False, stream=True
+                ) as response,
+            ):
                 return _read(response.status_code, self._document(response))
         except requests.RequestException as trouble:
             log.warning("telnyx gave no answer: %s", type(trouble).__name__)
             kind = ErrorKind.UNREACHABLE if _never_left(trouble) else ErrorKind.NO_ANSWER
             return Error(kind, detail=_reason(trouble))
+
+    def _session(self) -> requests.Session:
+        """A new one for every request, so that no connection is used twice.
+
+        A kept one may be closed by Telnyx just as we write to it, and then nobody knows whether the request
+        arrived. A fresh one costs a handshake and leaves no doubt. The header alone only asks for it.
+        """
+        http = requests.Session()
+        http.auth = self._auth
+        http.headers.update({"Connection": "close", "Accept": "application/json"})
+        for scheme in ("http://", "https://"):
+            http.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+        return http
 
     def _document(self, response: requests.Response) -> Any:
         """The JSON in the answer; None if it is none, breaks off, is too large or too long in coming."""

@@ -157,9 +157,13 @@ def test_a_netrc_file_does_not_overrule_the_key(
     assert b"\r\nAuthorization: Bearer KEY\r\n" in heard.requests[0]
 
 
-def test_every_request_has_a_connection_of_its_own(wire: MakeWire) -> None:
-    heard = wire(say(http(200, ACCEPTED)))
-    asking = client(heard.url)
+def test_every_request_has_a_connection_of_its_own_even_if_telnyx_would_keep_it(wire: MakeWire) -> None:
+    def answer_and_stay(connection: socket.socket) -> None:
+        say(http(200, ACCEPTED, "Connection: keep-alive"))(connection)
+        hang(connection)
+
+    heard = wire(answer_and_stay)
+    asking = client(heard.url, timeout_seconds=1)
     for _ in range(3):
         assert asking.start(ORDER, CALLBACK).news is News.ACCEPTED
     assert heard.connections == 3
