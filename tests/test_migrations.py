@@ -110,10 +110,9 @@ def test_indexes_are_as_unique_and_as_partial_as_the_code_says(database: Databas
             assert left == [], table.name
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_ids_of_the_timeline_are_never_used_again(database: Database) -> None:
     """SQLite gives the highest id again once its row is gone, unless it is told not to."""
-    if not database.is_sqlite:
-        pytest.skip("a sequence on PostgreSQL")
     with database.read() as db:
         for table in ("session_event", "refused_delivery"):
             made = db.scalar(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table})

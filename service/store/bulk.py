@@ -48,7 +48,7 @@ def change(db: Connection, table: Table, rows: Sequence[Row]) -> None:
         if db.dialect.name == "postgresql":
             db.execute(_change_json(table, columns), {"rows": _json(rows)})
         else:
-            db.execute(_change(table), [{"of": row["id"], **row} for row in rows])
+            db.execute(_change(table), [_named(row) for row in rows])
 
 
 @cache
@@ -73,6 +73,11 @@ def _change_json(table: Table, columns: tuple[str, ...]) -> TextClause:
     values = ", ".join(f'"{name}" = {_value(table, name)}' for name in columns if name != "id")
     rows = _rows(table, columns)
     return text(f"UPDATE {table.name} SET {values} FROM {rows} WHERE {table.name}.id = r.id")  # noqa: S608
+
+
+def _named(row: Row) -> Row:
+    """Without `id` among what is set: SQLite would look for every row that refers to it."""
+    return {"of" if name == "id" else name: value for name, value in row.items()}
 
 
 def _rows(table: Table, columns: tuple[str, ...]) -> str:

@@ -64,9 +64,8 @@ def test_a_time_of_another_zone_comes_back_in_utc(database: Database, hours: flo
     assert found.tzinfo is UTC
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_in_sqlite_a_time_is_text_of_one_length(database: Database) -> None:
-    if not database.is_sqlite:
-        pytest.skip("PostgreSQL has a type for it")
     with database.begin() as db:
         keep(db, "first", MOMENTS[0])
         keep(db, "second", MOMENTS[4])
