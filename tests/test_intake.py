@@ -85,7 +85,7 @@ def test_callbacks_that_come_at_once_are_all_kept_once(desk: Desk) -> None:
 
 def test_one_bad_callback_in_a_batch_harms_no_other_and_is_kept_raw(desk: Desk) -> None:
     good, bad = desk.callback(Number="1"), desk.callback(Number="2")
-    unstorable: object = {} if desk.database.is_sqlite else "\0"
+    unstorable = object() if desk.database.is_sqlite else "\0"
     bad = replace(bad, notice=replace(bad.notice, siprec_sid=unstorable))  # type: ignore[arg-type]
     batch = [good, bad, desk.callback(Number="3")]
     desk.intake._hear(batch, time.monotonic() + 5)
