@@ -17,6 +17,7 @@ from service.store.engine import DatabaseAway, canonical_json
 from service.store.sessions import Claim
 from service.telnyx.form import Form
 from service.web import auth, shapes
+from service.web.asked import CallbackQuery, Nothing, SessionQuery, StartRequest
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, Header, operation
 from service.web.parts import parts
@@ -24,14 +25,10 @@ from service.web.problems import Problem, wrong_field
 from service.web.shapes import (
     CallbackList,
     CallbackPage,
-    CallbackQuery,
     CallbackShape,
-    Nothing,
     SessionPage,
-    SessionQuery,
     SessionShape,
     SessionWithTimeline,
-    StartRequest,
 )
 
 LARGEST_BODY = 64 * 1024

@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from service.web.asked import Nothing
 from service.web.problems import Problem, WrongField, wrong_field
-from service.web.shapes import Nothing
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -129,7 +128,7 @@ def _read_query(model: type[M]) -> M:
         raise Problem(422, "wrong-request", errors=[_wrong("query", e) for e in found]) from None
 
 
-def _wrong(place: str, error: ErrorDetails) -> WrongField:
+def _wrong(place: str, error: Mapping[str, Any]) -> WrongField:
     pointer = "".join(f"/{_escaped(str(part))}" for part in error["loc"] if part != "[key]")
     expected = {"extra_forbidden": "no such field", "missing": "this field is required"}
     detail = expected.get(error["type"], error["msg"].removeprefix("Value error, "))

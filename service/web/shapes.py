@@ -1,153 +1,32 @@
-"""The JSON that goes in and out. The same models validate, answer, and make the OpenAPI document."""
+"""The JSON that goes out: the same models answer, and make the OpenAPI document."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     PlainSerializer,
-    StringConstraints,
 )
 
 from service.siprec import CallbackMethod, ErrorKind, Order, Origin, Session, SipTransport, State, Track
 from service.store.callbacks import KeptCallback
 from service.store.events import Event
 from service.store.schema import Age
-from service.store.sessions import Filter
 
-# No NUL, no control characters, no lone surrogates: no database column and no log line wants them.
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
-LARGEST_INTEGER = 2**31 - 1
-MOST_LABELS = 32
-
-
-def _without_controls(text: str) -> str:
-    if not re.fullmatch(PRINTABLE[1:-1], text):
-        raise ValueError("must not hold control characters")
-    return text
-
-
-def _no_dots(text: str) -> str:
-    if text in {".", ".."}:
-        raise ValueError("must not be . or ..")
-    return text
-
-
-def _whole(number: object) -> object:
-    # To JSON 90 and 90.0 are the same number, and to some of its writers too.
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-def _timeout(seconds: int) -> int:
-    if 0 < seconds < 90:
-        raise ValueError("must be 0 (off), or at least 90")
-    return seconds
-
-
-def _written_out(text: object) -> object:
-    if not isinstance(text, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", text):
-        raise ValueError("must be a time as RFC 3339 writes it, with a zone")
-    return text
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
-
-
-Text = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=255),
-    AfterValidator(_without_controls),
-    Field(json_schema_extra={"pattern": PRINTABLE}),
-]
-Sid = Annotated[Text, AfterValidator(_no_dots), Field(json_schema_extra={"not": {"enum": [".", ".."]}})]
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Timeout = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=LARGEST_INTEGER,
-        json_schema_extra={"anyOf": [{"const": 0}, {"type": "integer", "minimum": 90}]},
-    ),
-    AfterValidator(_timeout),
-    BeforeValidator(_whole),
-]
 Time = Annotated[
     datetime,
     PlainSerializer(lambda t: t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), when_used="json"),
     Field(description="UTC, with microseconds"),
 ]
-# Written out, or pydantic takes a number for seconds since 1970.
-AskedTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
-
-
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
 class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Nothing(Shape):
-    """No field at all."""
-
-
-AN_ORDER: dict[str, JsonValue] = {
-    "call_sid": "v3:9X2vxPDFrqpTYwsAIbt0",
-    "connector_name": "recorder",
-    "track": "both_tracks",
-    "reference": "claim 77",
-    "labels": {"team": "fraud"},
-}
-
-
-class StartRequest(Shape):
-    """What to record. Every field of Telnyx's form but StatusCallback, which is always ours."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, json_schema_extra={"examples": [AN_ORDER]}
-    )
-
-    call_sid: Sid = Field(description="the call to record")
-    account_sid: Sid | None = Field(default=None, description="default: the service's TELNYX_ACCOUNT_SID")
-    connector_name: Text | None = Field(default=None, description="a SIPREC connector of the account")
-    name: Text | None = Field(default=None, description="may be used to stop the session from TeXML")
-    track: Track | None = Field(default=None, description="Telnyx's default: both_tracks")
-    include_metadata_custom_headers: bool | None = Field(
-        default=None, description="custom parameters go into the recording metadata, not into SIP headers"
-    )
-    secure: bool | None = Field(
-        default=None, description="SRTP and TLS; the connector's port must then be 5061"
-    )
-    session_timeout_secs: Timeout | None = Field(
-        default=None, description="0 (off), or at least 90; Telnyx's default: 1800"
-    )
-    sip_transport: SipTransport | None = Field(default=None, description="Telnyx's default: udp")
-    status_callback_method: CallbackMethod = Field(
-        default=CallbackMethod.POST, description="POST is signed, GET only as far as our URL is secret"
-    )
-    reference: Text | None = Field(default=None, description="the app's own, to find it again")
-    labels: Annotated[dict[LabelKey, Text], Field(max_length=MOST_LABELS)] = Field(
-        default_factory=dict,
-        description="the app's own, to find and group by",
-        json_schema_extra={"additionalProperties": False},  # pydantic tells the pattern of the keys only
-    )
-
-    def order(self, account_sid: str) -> Order:
-        return Order(**{**self.model_dump(), "account_sid": account_sid})
 
 
 class ErrorShape(Shape):
@@ -241,39 +120,9 @@ class CallbackList(Shape):
     callbacks: list[CallbackShape] = Field(description="in the order in which they first came")
 
 
-class SessionQuery(Shape):
-    state: State | None = Field(default=None, description="as it is now")
-    call_sid: Text | None = Field(default=None, description="as it was asked for, or as Telnyx called back")
-    account_sid: Text | None = Field(default=None, description="likewise")
-    connector_name: Text | None = Field(default=None, description="as it was asked for")
-    reference: Text | None = Field(default=None, description="the app's own; all of it must be equal")
-    label: tuple[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00-\x1f\x7f-\x9f]{1,255}$")], ...
-    ] = Field(default=(), max_length=MOST_LABELS, description="key:value; may be repeated, then all must fit")
-    requested_after: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
-    requested_before: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
-    limit: int = Field(default=50, ge=1, le=250, description="sessions per page; 50 unless asked otherwise")
-    cursor: Cursor | None = Field(
-        default=None, description="next_cursor of the page before, with the same filters"
-    )
-
-    def filter(self) -> Filter:
-        labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
-        wanted = self.model_dump(exclude={"label", "limit", "cursor"})
-        return Filter(**wanted, labels=labels)
-
-
 class CallbackPage(Shape):
     callbacks: list[CallbackShape]
     next_cursor: str | None = Field(description="for the next page; null on the last")
-
-
-class CallbackQuery(Shape):
-    problem: bool | None = Field(default=None, description="whether something is wrong with it")
-    limit: int = Field(default=50, ge=1, le=250, description="callbacks per page; 50 unless asked otherwise")
-    cursor: Cursor | None = Field(
-        default=None, description="next_cursor of the page before, with the same filter"
-    )
 
 
 class Alive(Shape):
