@@ -15,8 +15,10 @@ from tests.house import House
 
 
 def retry(house: House) -> str:
-    command = [Path(sys.executable).with_name("siprec-ledger"), "callbacks", "retry"]
-    run = subprocess.run(command, env=house.web.env, capture_output=True, text=True, timeout=30)
+    program = Path(sys.executable).with_name("siprec-ledger")
+    run = subprocess.run(
+        [program, "callbacks", "retry"], env=house.web.env, capture_output=True, text=True, timeout=30
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
