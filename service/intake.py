@@ -163,7 +163,15 @@ class Intake:
             raise
         except DatabaseTrouble as trouble:
             log.error("callback kept raw: delivery=%s: %s", told.delivery.id, trouble)
+            self._hear_raw(told, give_up)
+
+    def _hear_raw(self, told: Callback, give_up: float) -> None:
+        try:
             self._insist([told.raw()], give_up)
+        except DatabaseAway:
+            raise
+        except DatabaseTrouble:  # the drain will set it aside, where a person can look at it
+            self._append([records.pack(told)])
 
     def _insist(self, batch: Sequence[Callback], give_up: float) -> None:
         for tried in range(1, CONFLICTS + 1):

@@ -42,7 +42,9 @@ class Delivery:
 
     @property
     def evidence(self) -> dict[str, str]:
-        return {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
+        kept = {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
+        # No database keeps a NUL in text, and no server lets one through.
+        return {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in kept.items()}
 
 
 @dataclass(frozen=True)

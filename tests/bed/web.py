@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import http.client
 import os
+import random
 import shutil
 import signal
 import socket
@@ -57,7 +58,7 @@ class Web:
         # Bound and never listened to, it only keeps others off the port. What gunicorn gets is a second
         # socket at the same address, so that the port refuses connections once gunicorn is gone;
         # a listening socket that we kept open would take them and leave them waiting.
-        self._place = _socket_at(("127.0.0.1", 0))
+        self._place = _some_place()
         self.address: tuple[str, int] = self._place.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
         self.folder = Path(tempfile.mkdtemp(prefix="bed-web-"))
@@ -173,8 +174,23 @@ class Web:
         return False
 
 
+def _some_place() -> socket.socket:
+    """A socket on a free port below those that the kernel gives to outgoing connections.
+
+    One of these could take the port while nobody listens there, and then gunicorn could not come back.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError):
+            return _socket_at(("127.0.0.1", port))
+    raise DidNotStart("a hundred ports were taken")
+
+
 def _socket_at(address: tuple[str, int]) -> socket.socket:
     place = socket.socket()
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place.bind(address)
+    try:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(address)
+    except OSError:
+        place.close()
+        raise
     return place
