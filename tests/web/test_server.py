@@ -35,8 +35,9 @@ def padded(size: int) -> bytes:
     return told + b" " * (size - len(told))
 
 
+# Not much more than the limit: who is still sending when the server hangs up may lose the answer with the line.
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["whole", "chunked"])
-@pytest.mark.parametrize(("size", "status"), [(64 * KIB, 201), (64 * KIB + 1, 413), (3 * MIB, 413)])
+@pytest.mark.parametrize(("size", "status"), [(64 * KIB, 201), (64 * KIB + 1, 413), (80 * KIB, 413)])
 def test_v1_takes_64_kib(served: House, size: int, status: int, is_chunked: bool) -> None:
     body = padded(size)
     answer = served.http.post(
@@ -58,7 +59,7 @@ def form_of(served: House, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["whole", "chunked"])
-@pytest.mark.parametrize(("size", "status"), [(500, 200), (MIB, 200), (MIB + 1, 413), (5 * MIB, 413)])
+@pytest.mark.parametrize(("size", "status"), [(500, 200), (MIB, 200), (MIB + 1, 413), (MIB + 10 * KIB, 413)])
 def test_the_callback_door_takes_a_mebibyte(served: House, size: int, status: int, is_chunked: bool) -> None:
     body = form_of(served, size)
     answer = requests.post(
