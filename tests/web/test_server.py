@@ -35,7 +35,7 @@ def padded(size: int) -> bytes:
     return told + b" " * (size - len(told))
 
 
-# Not much more than the limit: who is still sending when the server hangs up may lose the answer with the line.
+# Not much more than the limit: who still sends when the server hangs up may lose the answer with the line.
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["whole", "chunked"])
 @pytest.mark.parametrize(("size", "status"), [(64 * KIB, 201), (64 * KIB + 1, 413), (80 * KIB, 413)])
 def test_v1_takes_64_kib(served: House, size: int, status: int, is_chunked: bool) -> None:
