@@ -38,6 +38,10 @@ class UnknownSession(Exception):
     """There is no session of this id."""
 
 
+# Why an answer of Telnyx could not be merged into its session.
+UNSETTLED = (DatabaseTrouble, UnknownSession)
+
+
 class TelnyxBusy(Exception):
     """As many requests wait for Telnyx as this process allows. Nothing was done."""
 
@@ -201,7 +205,7 @@ class Control:
         owed = OwedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
         try:
             return self.settle(owed)
-        except DatabaseTrouble as trouble:
+        except UNSETTLED as trouble:
             log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.news.label, trouble)
             self._owe(owed)
             return asked
@@ -300,7 +304,7 @@ class Control:
                 log.info("answer no longer owed: session=%s", owed.session_id)
             except DatabaseAway:
                 raise
-            except DatabaseTrouble as trouble:  # its session will be unanswered; the others are not held up
+            except UNSETTLED as trouble:  # its session will be unanswered; the others are not held up
                 log.error("answer given up: session=%s: %s", owed.session_id, trouble)
             self._owed.popleft()
 
