@@ -6,10 +6,9 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from functools import reduce
 
 # A callback's Timestamp outside these bounds around its own receipt says what happened, but not when.
 OLDEST_PLAUSIBLE = timedelta(days=7)
@@ -27,16 +26,12 @@ class State(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"  # outranks STOPPED, so that no failure is ever hidden
 
-    @property
-    def rank(self) -> int:
-        return _RANKS[self]
+    def __init__(self, _value: str) -> None:
+        self.rank = len(type(self))  # members are made one after the other
 
     @property
     def is_over(self) -> bool:
         return self in {State.REFUSED, State.STOPPED, State.FAILED}
-
-
-_RANKS = {state: rank for rank, state in enumerate(State)}
 
 
 class Origin(StrEnum):
@@ -126,7 +121,10 @@ class News(Enum):
     @classmethod
     def of_event(cls, event: str | None) -> News:
         """What a callback's SiprecEvent says."""
-        return next((n for n in (cls.STARTED, cls.STOPPED, cls.FAILED) if n.label == event), cls.OTHER)
+        return _EVENTS.get(event, cls.OTHER)
+
+
+_EVENTS: Mapping[str | None, News] = {news.label: news for news in (News.STARTED, News.STOPPED, News.FAILED)}
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,8 @@ class Notice:
         """When it happened, if that can be believed."""
         if self.happened_at is None:
             return None
-        is_plausible = self.heard_at - OLDEST_PLAUSIBLE <= self.happened_at <= self.heard_at + CLOCK_LEAD
-        return self.happened_at if is_plausible else None
+        lead = self.happened_at - self.heard_at
+        return self.happened_at if -OLDEST_PLAUSIBLE <= lead <= CLOCK_LEAD else None
 
     @property
     def precedence(self) -> tuple[datetime, bytes]:
@@ -235,33 +233,31 @@ class Session:
         return self.progress.state is State.REFUSED and error is not None and error.is_repeatable
 
 
-def advance(progress: Progress, notice: Notice) -> Progress:
-    """`progress` after one more notice, given in order of precedence; see `fold`."""
-    learned: dict[str, object] = {}
-    if notice.news.is_answer:
-        learned = {"answered_sid": notice.siprec_sid, "refusal": notice.error}
-        if notice.news is News.ACCEPTED:
-            learned["accepted_at"] = notice.heard_at
-    elif notice.news is News.STOP_REQUESTED:
-        learned["stop_requested_at"] = _earlier(progress.stop_requested_at, notice.heard_at)
-    else:
-        learned = _heard(progress, notice)
-    vouched = _vouched(notice)
-    if vouched.rank > progress.state.rank:
-        learned["state"] = vouched
-    return replace(progress, **learned)  # type: ignore[arg-type]
+def fold(order: Order, notices: Iterable[Notice]) -> Progress:
+    """What `notices` of a session, in any order and with repetitions, add up to.
 
-
-def _heard(progress: Progress, notice: Notice) -> dict[str, object]:
-    """What a callback teaches."""
-    learned: dict[str, object] = {"heard_sid": progress.heard_sid or notice.siprec_sid}
-    if notice.news is News.STARTED:
-        learned["started_at"] = _earlier(progress.started_at, notice.time)
-    elif notice.news is not News.OTHER:
-        learned["ended_at"] = _earlier(progress.ended_at, notice.time)
-    if notice.news is News.FAILED:
-        learned["failure"] = progress.failure or notice.error
-    return learned
+    Another call's callback, or one with a second SiprecSid, moves nothing.
+    """
+    ordered = sorted(notices, key=lambda notice: notice.precedence)
+    answer = next((notice for notice in ordered if notice.news.is_answer), None)
+    wishes = [notice for notice in ordered if notice.news is News.STOP_REQUESTED]
+    ours = [n for n in ordered if n.news.is_callback and n.call_sid in (None, order.call_sid)]
+    heard_sid = next((notice.siprec_sid for notice in ours if notice.siprec_sid), None)
+    heard = [notice for notice in ours if notice.siprec_sid in (None, heard_sid)]
+    vouched = [_vouched(notice) for notice in heard]
+    if answer:
+        vouched.append(answer.news.state)
+    return Progress(
+        state=max(vouched, key=lambda state: state.rank, default=State.REQUESTED),
+        answered_sid=answer.siprec_sid if answer else None,
+        heard_sid=heard_sid,
+        accepted_at=answer.heard_at if answer and answer.news is News.ACCEPTED else None,
+        started_at=_earliest(notice.time for notice in heard if notice.news is News.STARTED),
+        ended_at=_earliest(notice.time for notice in heard if notice.news in (News.STOPPED, News.FAILED)),
+        stop_requested_at=_earliest(notice.heard_at for notice in wishes),
+        refusal=answer.error if answer else None,
+        failure=next((notice.error for notice in heard if notice.news is News.FAILED), None),
+    )
 
 
 def _vouched(notice: Notice) -> State:
@@ -270,23 +266,8 @@ def _vouched(notice: Notice) -> State:
     return notice.news.state
 
 
-def fold(order: Order, notices: Iterable[Notice]) -> Progress:
-    """What `notices` of a session, in any order and with repetitions, add up to."""
-    ordered = sorted(set(notices), key=lambda notice: notice.precedence)
-    heard_sid = next((n.siprec_sid for n in ordered if n.siprec_sid and _is_of(order, n)), None)
-    moving = (n for n in ordered if _moves(order, heard_sid, n))
-    return reduce(advance, moving, Progress())
-
-
-def _is_of(order: Order, notice: Notice) -> bool:
-    return notice.news.is_callback and notice.call_sid in {None, order.call_sid}
-
-
-def _moves(order: Order, heard_sid: str | None, notice: Notice) -> bool:
-    """Another call's callback, or one with a second SiprecSid, moves nothing."""
-    if not notice.news.is_callback:
-        return True
-    return _is_of(order, notice) and notice.siprec_sid in {None, heard_sid}
+def _earliest(times: Iterable[datetime | None]) -> datetime | None:
+    return min((time for time in times if time), default=None)
 
 
 def contradiction(order: Order, progress: Progress, notice: Notice) -> str | None:
@@ -307,10 +288,6 @@ def changes(before: Progress | None, after: Progress) -> dict[str, tuple[object,
     """Fact -> (before, after), for the facts that differ; `before` is None where there was no session."""
     old, new = before.facts() if before else {}, after.facts()
     return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
-
-
-def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    return min((time for time in (one, other) if time), default=None)
 
 
 def new_id() -> str:
