@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from enum import StrEnum
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
+from service.record import record
 from service.siprec import Error, ErrorKind, News, Notice
 from service.telnyx.address import Addresses
 from service.telnyx.form import Form
@@ -28,7 +29,7 @@ LONGEST_ERROR = 1000
 KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Delivery:
     """One request that reached the callback door, as it came. `id` is ours, `received_at` is UTC."""
 
@@ -47,7 +48,7 @@ class Delivery:
         return {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in kept.items()}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Callback:
     """A genuine delivery and what it says."""
 
@@ -83,7 +84,8 @@ class Reader:
     """Judges deliveries. `public_keys` are Telnyx's, base64; a signature by any of them counts."""
 
     def __init__(self, public_keys: Sequence[str], addresses: Addresses, *, must_be_signed: bool) -> None:
-        self._keys = [VerifyKey(base64.b64decode(key)) for key in public_keys]
+        keys = [VerifyKey(base64.b64decode(key)) for key in public_keys]
+        self._keys = [(key, f"ed25519:{hashlib.sha256(bytes(key)).hexdigest()[:16]}") for key in keys]
         self._addresses = addresses
         self._must_be_signed = must_be_signed
 
@@ -103,9 +105,9 @@ class Reader:
             return None
         timestamp = delivery.headers.get("telnyx-timestamp", "")
         signed = timestamp.encode("latin-1", "replace") + b"|" + delivery.body
-        for key in self._keys:
+        for key, name in self._keys:
             if _fits(key, signature, signed):
-                return f"ed25519:{hashlib.sha256(bytes(key)).hexdigest()[:16]}"
+                return name
         raise DoubtfulCallback(Doubt.FORGED)
 
     def _accept_unsigned(self, delivery: Delivery, session_id: str | None) -> None:
