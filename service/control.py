@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from service import hearing, records, siprec
+from service import folding, hearing, records, siprec
 from service.ledger import Ledger
 from service.records import OwedAnswer
 from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Session
 from service.spool import Spool, SpoolUnusable
 from service.store import events, refusals, sessions
+from service.store.bulk import Batch
 from service.store.engine import Database, DatabaseAway, DatabaseTrouble
 from service.store.events import Change
 from service.store.refusals import Refusal
@@ -183,8 +184,10 @@ class Control:
         )
         with self._database.begin() as db:
             if sessions.insert(db, new, claim):
-                told = siprec.changes(None, new.progress)
-                events.write(db, [Change(new.id, new.progress.state, told, now)], now)
+                told = folding.changes(None, new.progress)
+                batch = Batch(db)
+                events.write(batch, [Change(new.id, new.progress.state, told, now)], now)
+                batch.write()
                 return Started(_read(db, new.id))
             earlier = self._earlier(db, claim)  # committed while we looked
             if earlier:
@@ -239,10 +242,9 @@ class Control:
     def _begin_stop(self, session_id: str) -> Session:
         with self._database.begin() as db:
             ledger = Ledger(db, self._clock(), [session_id])
-            session = ledger.session(session_id)
-            if session is None:
+            if ledger.session(session_id) is None:
                 raise UnknownSession(session_id)
-            _check_stoppable(session)
+            _check_stoppable(_read(db, session_id))
             ledger.request_stop(session_id)
             ledger.close()
             return _read(db, session_id)
@@ -288,7 +290,7 @@ class Control:
 
     def _give_up(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
         ledger = Ledger(db, now, ids)
-        waiting = [s for id in ids if (s := ledger.session(id)) and s.answer is None and not s.is_asking(now)]
+        waiting = [s for id in ids if (s := ledger.session(id)) and s.is_overdue(now)]
         error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
         for session in waiting:
             ledger.answer(session.id, Notice(News.UNANSWERED, heard_at=now, error=error))

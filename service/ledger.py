@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service import siprec
-from service.siprec import News, Notice, Origin, Session
-from service.store import callbacks, events, sessions
+from service import folding
+from service.siprec import News, Notice, Origin, Standing
+from service.store import bulk, callbacks, events, sessions
+from service.store.bulk import Batch
 from service.store.callbacks import Evidence, KeptCallback, Told
 from service.store.events import Change
 
@@ -26,27 +27,33 @@ class Ledger:
     def __init__(self, db: Connection, now: datetime, ids: Collection[str]) -> None:
         self._db = db
         self._now = now
-        self._sessions = sessions.lock(db, ids)
+        # Still two statements: the second sees what the locks have waited for.
+        with bulk.looked_up_at_once(db):
+            locked = sessions.lock(db, ids)
+            kept = callbacks.told_of(db, ids)
+        self._sessions = {session.id: session for session in locked}
         self._told: defaultdict[str | None, list[Told]] = defaultdict(list)
-        for told in callbacks.told_of(db, self._sessions.keys()):
+        for told in kept:
             self._told[told.session_id].append(told)
         self._new: list[KeptCallback] = []
         self._repeats: list[tuple[str, Evidence]] = []
+        self._deliveries: dict[str, int] = {}  # of those that came again, by their ids
         self._changes: list[Change] = []
         self._folded: set[str] = set()
-        self._changed: set[str] = set()
+        self._changed: set[str] = set()  # in what callbacks can change
+        self._altered: set[str] = set()  # in more than that
 
-    def session(self, session_id: str) -> Session | None:
+    def session(self, session_id: str) -> Standing | None:
         return self._sessions.get(session_id)
 
     def answer(self, session_id: str, answer: Notice | None) -> None:
         """Telnyx's answer to the latest attempt; None when a new attempt begins."""
-        self._change(replace(self._sessions[session_id], answer=answer))
+        self._alter(replace(self._sessions[session_id], answer=answer))
         self._fold(session_id, answer.heard_at if answer else self._now)
 
     def ask_again(self, session_id: str, deadline_at: datetime) -> None:
         session = self._sessions[session_id]
-        self._change(replace(session, attempts=session.attempts + 1, deadline_at=deadline_at))
+        self._alter(replace(session, attempts=session.attempts + 1, deadline_at=deadline_at))
         self.answer(session_id, None)
 
     def request_stop(self, session_id: str) -> None:
@@ -58,6 +65,7 @@ class Ledger:
         same = next((told for told in known if told.notice.digest == heard.notice.digest), None)
         if same:
             self._repeats.append((same.id, heard.evidence))
+            self._deliveries[same.id] = self._deliveries.get(same.id, same.deliveries) + 1
             return
         is_first = not known
         known.append(Told(heard.id, heard.session_id, heard.notice))
@@ -74,30 +82,38 @@ class Ledger:
 
     def close(self) -> None:
         """Write everything down."""
-        new = [self._contradicted(one) for one in self._new]
-        callbacks.keep(self._db, new)
-        callbacks.count(self._db, self._repeats)
-        self._merge()
-        callbacks.note(self._db, list(self._found({one.id: one.contradiction for one in new})))
-        events.write(self._db, self._changes, self._now)
-        sessions.save(self._db, [self._sessions[session_id] for session_id in sorted(self._changed)])
+        new = [self._completed(one) for one in self._new]
+        batch = Batch(self._db)
+        callbacks.keep(batch, new)
+        callbacks.keep_repeats(batch, self._repeats)
+        callbacks.count(batch, self._deliveries)
+        self._merge(batch)
+        callbacks.note(batch, self._found({one.id: one.contradiction for one in new}))
+        events.write(batch, self._changes, self._now)
+        sessions.save_heard(batch, self._sorted(self._changed - self._altered), self._now)
+        sessions.save(batch, self._sorted(self._altered), self._now)
+        batch.write()
 
-    def _change(self, session: Session) -> None:
-        self._sessions[session.id] = replace(session, updated_at=self._now)
-        self._changed.add(session.id)
+    def _sorted(self, ids: Iterable[str]) -> list[Standing]:
+        return [self._sessions[session_id] for session_id in sorted(ids)]
+
+    def _alter(self, session: Standing) -> None:
+        self._sessions[session.id] = session
+        self._altered.add(session.id)
 
     def _fold(self, session_id: str, happened_at: datetime, *more: Notice, is_birth: bool = False) -> None:
         session = self._sessions[session_id]
-        before, after = session.progress, siprec.fold(session.order, [*self._notices(session), *more])
+        before, after = session.progress, folding.fold(session, [*self._notices(session), *more])
         self._folded.add(session_id)
         if after == before and not is_birth:
             return
-        self._change(replace(session, progress=after))
-        told = siprec.changes(None if is_birth else before, after)
+        self._sessions[session_id] = replace(session, progress=after)
+        self._changed.add(session_id)
+        told = folding.changes(None if is_birth else before, after)
         if told:
             self._changes.append(Change(session_id, after.state, told, happened_at))
 
-    def _notices(self, session: Session) -> list[Notice]:
+    def _notices(self, session: Standing) -> list[Notice]:
         notices = [told.notice for told in self._told[session.id]]
         if session.answer:
             notices.append(session.answer)
@@ -105,16 +121,17 @@ class Ledger:
             notices.append(Notice(News.STOP_REQUESTED, heard_at=session.progress.stop_requested_at))
         return notices
 
-    def _merge(self) -> None:
+    def _merge(self, batch: Batch) -> None:
         """One recording, one session: an adopted one that turns out to be ours is folded into ours."""
         everyone = self._sessions.values()
         adopted = [one for one in everyone if one.origin is Origin.ADOPTED and one.merged_into is None]
         for one in adopted:
             ours = next((own for own in everyone if _is_same_recording(own, one)), None)
             if ours is not None:
+                batch.write()  # what is merged has to be there
                 self._fold_into(ours.id, one)
 
-    def _fold_into(self, session_id: str, adopted: Session) -> None:
+    def _fold_into(self, session_id: str, adopted: Standing) -> None:
         own = {told.notice.digest: told for told in self._told[session_id]}
         for told in self._told.pop(adopted.id, []):
             twin = own.get(told.notice.digest)
@@ -127,12 +144,14 @@ class Ledger:
         if adopted.progress.stop_requested_at:
             asked = Notice(News.STOP_REQUESTED, heard_at=adopted.progress.stop_requested_at)
             self._fold(session_id, asked.heard_at, asked)
-        self._change(replace(self._sessions[adopted.id], merged_into=session_id))
+        self._alter(replace(self._sessions[adopted.id], merged_into=session_id))
         merged = {"merged_into": (None, session_id)}
         self._changes.append(Change(adopted.id, adopted.progress.state, merged, self._now))
 
-    def _contradicted(self, new: KeptCallback) -> KeptCallback:
-        return replace(new, contradiction=self._contradiction(new.session_id, new.notice))
+    def _completed(self, new: KeptCallback) -> KeptCallback:
+        found = self._contradiction(new.session_id, new.notice)
+        deliveries = self._deliveries.pop(new.id, 1)
+        return replace(new, contradiction=found, deliveries=deliveries) if found or deliveries > 1 else new
 
     def _found(self, written: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
         """What is to be noted: what a session has learned may put an earlier callback in doubt, or right."""
@@ -145,12 +164,12 @@ class Ledger:
         if session_id is None:
             return None
         session = self._sessions[session_id]
-        return siprec.contradiction(session.order, session.progress, notice)
+        return folding.contradiction(session, session.progress, notice)
 
 
-def _is_same_recording(ours: Session, adopted: Session) -> bool:
+def _is_same_recording(ours: Standing, adopted: Standing) -> bool:
     return (
         ours.origin is not Origin.ADOPTED
-        and ours.order.call_sid == adopted.order.call_sid
+        and ours.call_sid == adopted.call_sid
         and adopted.progress.heard_sid in ours.progress.sids
     )

@@ -1,14 +1,16 @@
-"""What a SIPREC session is, and what each notice does to it. Pure: the standard library only."""
+"""What a SIPREC session is, and what can be learned about it. Pure: no input, no output."""
 
 from __future__ import annotations
 
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
+
+from service.record import record
 
 # A callback's Timestamp outside these bounds around its own receipt says what happened, but not when.
 OLDEST_PLAUSIBLE = timedelta(days=7)
@@ -58,7 +60,7 @@ class CallbackMethod(StrEnum):
     GET = "GET"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Order:
     """What an app asks to have recorded; `None` leaves the choice to Telnyx."""
 
@@ -85,7 +87,7 @@ class ErrorKind(StrEnum):
     SIPREC_FAILED = "siprec_failed"  # Telnyx reported the session failed
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Error:
     """Why something is not as asked; `status` is Telnyx's HTTP status, `code` and `detail` its words."""
 
@@ -127,7 +129,7 @@ class News(Enum):
 _EVENTS: Mapping[str | None, News] = {news.label: news for news in (News.STARTED, News.STOPPED, News.FAILED)}
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Notice:
     """One thing learned about a session: Telnyx's answer, a callback, or our own wish to stop it.
 
@@ -158,7 +160,7 @@ class Notice:
         return (self.time or self.heard_at, self.digest)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Progress:
     """What the notices of a session add up to. Depends on which there are, never on how they came."""
 
@@ -207,7 +209,26 @@ class Progress:
         }
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
+class Standing:
+    """How a session stands: what can change of it, and what tells whether a callback is about it."""
+
+    id: str
+    origin: Origin
+    account_sid: str
+    call_sid: str
+    progress: Progress
+    attempts: int
+    deadline_at: datetime | None
+    answer: Notice | None
+    merged_into: str | None
+
+    def is_overdue(self, now: datetime) -> bool:
+        """An answer is no longer waited for."""
+        return self.answer is None and self.deadline_at is not None and self.deadline_at <= now
+
+
+@record(frozen=True)
 class Session:
     """A session as the ledger holds it; all times are UTC."""
 
@@ -231,63 +252,6 @@ class Session:
     def can_be_asked_again(self) -> bool:
         error = self.progress.error
         return self.progress.state is State.REFUSED and error is not None and error.is_repeatable
-
-
-def fold(order: Order, notices: Iterable[Notice]) -> Progress:
-    """What `notices` of a session, in any order and with repetitions, add up to.
-
-    Another call's callback, or one with a second SiprecSid, moves nothing.
-    """
-    ordered = sorted(notices, key=lambda notice: notice.precedence)
-    answer = next((notice for notice in ordered if notice.news.is_answer), None)
-    wishes = [notice for notice in ordered if notice.news is News.STOP_REQUESTED]
-    ours = [n for n in ordered if n.news.is_callback and n.call_sid in (None, order.call_sid)]
-    heard_sid = next((notice.siprec_sid for notice in ours if notice.siprec_sid), None)
-    heard = [notice for notice in ours if notice.siprec_sid in (None, heard_sid)]
-    vouched = [_vouched(notice) for notice in heard]
-    if answer:
-        vouched.append(answer.news.state)
-    return Progress(
-        state=max(vouched, key=lambda state: state.rank, default=State.REQUESTED),
-        answered_sid=answer.siprec_sid if answer else None,
-        heard_sid=heard_sid,
-        accepted_at=answer.heard_at if answer and answer.news is News.ACCEPTED else None,
-        started_at=_earliest(notice.time for notice in heard if notice.news is News.STARTED),
-        ended_at=_earliest(notice.time for notice in heard if notice.news in (News.STOPPED, News.FAILED)),
-        stop_requested_at=_earliest(notice.heard_at for notice in wishes),
-        refusal=answer.error if answer else None,
-        failure=next((notice.error for notice in heard if notice.news is News.FAILED), None),
-    )
-
-
-def _vouched(notice: Notice) -> State:
-    if notice.news is News.OTHER and notice.siprec_sid:
-        return State.ACCEPTED  # whatever it says, Telnyx knows the session by a sid
-    return notice.news.state
-
-
-def _earliest(times: Iterable[datetime | None]) -> datetime | None:
-    return min((time for time in times if time), default=None)
-
-
-def contradiction(order: Order, progress: Progress, notice: Notice) -> str | None:
-    """What a callback says against what we know of its session, in words; None if nothing."""
-    found = []
-    if notice.call_sid not in {None, order.call_sid}:
-        found.append("CallSid is another call's: it moved nothing")
-    if notice.account_sid not in {None, order.account_sid}:
-        found.append("AccountSid is not the one that was asked for")
-    if notice.siprec_sid and progress.heard_sid and notice.siprec_sid != progress.heard_sid:
-        found.append("SiprecSid is not the one that came first: it moved nothing")
-    elif notice.siprec_sid and progress.answered_sid and notice.siprec_sid != progress.answered_sid:
-        found.append("SiprecSid is not the one that Telnyx answered")
-    return "; ".join(found) or None
-
-
-def changes(before: Progress | None, after: Progress) -> dict[str, tuple[object, object]]:
-    """Fact -> (before, after), for the facts that differ; `before` is None where there was no session."""
-    old, new = before.facts() if before else {}, after.facts()
-    return {name: (old.get(name), value) for name, value in new.items() if old.get(name) != value}
 
 
 def new_id() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service import siprec
+from service import folding, siprec
 from service.control import Control
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
 from service.siprec import News, Notice, Order
@@ -418,7 +418,7 @@ def hear_at_once(room: Room, batches: Iterable[list[Callback]], threads: int = 8
 def folded(told: Iterable[Notice], sid: str | None, call_sid: str) -> siprec.Progress:
     first = {notice.digest: notice for notice in told}
     answer = [Notice(News.ACCEPTED, START, siprec_sid=sid)] if sid else []
-    return siprec.fold(Order("account-1", call_sid), [*answer, *first.values()])
+    return folding.fold(Order("account-1", call_sid), [*answer, *first.values()])
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -13,7 +13,7 @@ import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import siprec
+from service import folding, siprec
 from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Progress, Session, State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -51,7 +51,7 @@ def callback(
 
 
 def folded(*notices: Notice) -> Progress:
-    return siprec.fold(ORDER, notices)
+    return folding.fold(ORDER, notices)
 
 
 # Order and repetition
@@ -332,7 +332,7 @@ def test_a_contradiction_is_put_into_words(
     progress: Progress, said: dict[str, Any], contradiction: str | None
 ) -> None:
     notice = replace(callback(News.STARTED), **said)
-    assert siprec.contradiction(ORDER, progress, notice) == contradiction
+    assert folding.contradiction(ORDER, progress, notice) == contradiction
 
 
 @settings(deadline=None)
@@ -340,7 +340,7 @@ def test_a_contradiction_is_put_into_words(
 def test_whatever_moved_nothing_says_so(story: list[Notice]) -> None:
     progress = folded(*story)
     for notice in (notice for notice in story if notice.news.is_callback):
-        idle = "it moved nothing" in (siprec.contradiction(ORDER, progress, notice) or "")
+        idle = "it moved nothing" in (folding.contradiction(ORDER, progress, notice) or "")
         if idle:
             assert folded(*(one for one in story if one != notice)) == progress
 
@@ -349,19 +349,19 @@ def test_whatever_moved_nothing_says_so(story: list[Notice]) -> None:
 
 
 def test_a_new_session_shows_only_what_is_known_of_it() -> None:
-    assert siprec.changes(None, Progress()) == {"state": (None, State.REQUESTED)}
+    assert folding.changes(None, Progress()) == {"state": (None, State.REQUESTED)}
 
 
 def test_changes_are_the_facts_that_differ() -> None:
     before = folded(UNANSWERED)
     after = folded(UNANSWERED, callback(News.FAILED))
-    assert siprec.changes(before, after) == {
+    assert folding.changes(before, after) == {
         "state": (State.UNANSWERED, State.FAILED),
         "siprec_sid": (None, "sid-1"),
         "ended_at": (None, NOON + 9 * SECOND),
         "error": (SILENCE, Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
     }
-    assert siprec.changes(after, after) == {}
+    assert folding.changes(after, after) == {}
 
 
 # Ids

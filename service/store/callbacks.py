@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     RowMapping,
-    Select,
     bindparam,
     delete,
     insert,
@@ -22,15 +20,15 @@ from sqlalchemy import (
     update,
 )
 
+from service.record import record
 from service.siprec import Error, ErrorKind, News, Notice
-from service.store import bulk
+from service.store.bulk import Batch, Lookup
 from service.store.tables import callback, repeat
 
 EVIDENCE = ("received_at", "method", "query", "body", "headers", "verified_by")
-_SIDS = ("account_sid", "call_sid", "siprec_sid")
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Evidence:
     """One delivery as it came, and what proved it."""
 
@@ -43,7 +41,7 @@ class Evidence:
     verified_by: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class KeptCallback:
     """A callback as the ledger holds it: its first delivery, what it says, and how often it came."""
 
@@ -57,24 +55,27 @@ class KeptCallback:
     contradiction: str | None = None
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Told:
     """What folding needs of a callback; its evidence stays where it is."""
 
     id: str
     session_id: str | None
     notice: Notice
+    deliveries: int = 1
     contradiction: str | None = None
 
 
-def told_of(db: Connection, session_ids: Collection[str]) -> list[Told]:
+def told_of(db: Connection, session_ids: Collection[str]) -> Iterator[Told]:
     """All callbacks of these sessions, as far as folding needs them."""
-    return _told(db, _TOLD_OF, session_ids) if session_ids else []
+    return map(_told, _OF_SESSIONS(db, session_ids))
 
 
 def told_strays(db: Connection, digests: Collection[bytes]) -> list[Told]:
     """Callbacks that belong to no session, with one of these digests."""
-    return _told(db, _TOLD_STRAYS, digests) if digests else []
+    if not digests:
+        return []
+    return [_told(row) for row in db.execute(_STRAYS, {"digests": list(digests)}).mappings()]
 
 
 def of_sessions(db: Connection, session_ids: Collection[str]) -> list[KeptCallback]:
@@ -100,23 +101,23 @@ def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
     return set(db.scalars(_KNOWN, {"wanted": list(ids)})) if ids else set()
 
 
-def keep(db: Connection, new: Sequence[KeptCallback]) -> None:
-    bulk.add(db, callback, [_row(one) for one in new])
+def keep(batch: Batch, new: Sequence[KeptCallback]) -> None:
+    batch.add(callback, [_row(one) for one in new])
 
 
-def count(db: Connection, repeats: Sequence[tuple[str, Evidence]]) -> None:
-    """Keep further deliveries: (the callback's id, the delivery)."""
-    if not repeats:
-        return
-    rows = [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats]
-    bulk.add(db, repeat, rows)
-    db.execute(_COUNT, [{"of": of, "more": 1} for of, _ in repeats])
+def keep_repeats(batch: Batch, repeats: Sequence[tuple[str, Evidence]]) -> None:
+    """Further deliveries: (the callback's id, the delivery)."""
+    batch.add(repeat, [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats])
 
 
-def note(db: Connection, contradictions: Sequence[tuple[str, str | None]]) -> None:
+def count(batch: Batch, deliveries: Mapping[str, int]) -> None:
+    """How often callbacks have come by now, by their ids; the caller has locked their sessions."""
+    batch.change(callback, [{"id": id, "deliveries": count} for id, count in deliveries.items()])
+
+
+def note(batch: Batch, contradictions: Iterable[tuple[str, str | None]]) -> None:
     """What each of these callbacks says against its session: (its id, in words or None)."""
-    if contradictions:
-        db.execute(_NOTE, [{"of": of, "found": found} for of, found in contradictions])
+    batch.change(callback, [{"id": id, "contradiction": found} for id, found in contradictions])
 
 
 def move(db: Connection, callback_id: str, session_id: str) -> None:
@@ -134,9 +135,8 @@ def absorb(db: Connection, kept_id: str, twin_id: str) -> None:
     db.execute(_COUNT, [{"of": kept_id, "more": db.execute(gone).scalar_one()}])
 
 
-def _told(db: Connection, query: Select[Any], wanted: Collection[Any]) -> list[Told]:
-    rows = db.execute(query, {"wanted": list(wanted)}).mappings()
-    return [Told(row["id"], row["session_id"], _notice(row), row["contradiction"]) for row in rows]
+def _told(row: Mapping[Any, Any]) -> Told:
+    return Told(row["id"], row["session_id"], _notice(row), row["deliveries"], row["contradiction"])
 
 
 def _read(db: Connection, condition: ColumnElement[bool]) -> list[KeptCallback]:
@@ -157,7 +157,7 @@ def _kept(row: RowMapping) -> KeptCallback:
     )
 
 
-def _notice(row: RowMapping) -> Notice:
+def _notice(row: Mapping[Any, Any]) -> Notice:
     news = News.of_event(row["event"])
     return Notice(
         news=news,
@@ -165,25 +165,24 @@ def _notice(row: RowMapping) -> Notice:
         happened_at=row["happened_at"],
         digest=row["digest"],
         error=Error(ErrorKind.SIPREC_FAILED, detail=row["error"]) if news is News.FAILED else None,
-        **{name: row[name] for name in _SIDS},
+        account_sid=row["account_sid"],
+        call_sid=row["call_sid"],
+        siprec_sid=row["siprec_sid"],
     )
 
 
 # Made once: putting a statement together takes four times as long as running it.
-_TOLD = select(
-    callback.c.id,
-    callback.c.session_id,
-    callback.c.digest,
-    callback.c.received_at,
-    callback.c.event,
-    callback.c.happened_at,
-    callback.c.error,
-    callback.c.contradiction,
-    *(callback.c[name] for name in _SIDS),
-).order_by(callback.c.received_at, callback.c.id)
+_TOLD = (
+    *("id", "session_id", "digest", "received_at", "event", "happened_at", "error"),
+    *("deliveries", "contradiction", "account_sid", "call_sid", "siprec_sid"),
+)
+_OF_SESSIONS = Lookup(callback, _TOLD, by="session_id", order=("received_at", "id"))
+_STRAYS = (
+    select(*(callback.c[name] for name in _TOLD))
+    .where(callback.c.session_id.is_(None), callback.c.digest.in_(bindparam("digests", expanding=True)))
+    .order_by(callback.c.received_at, callback.c.id)
+)
 _WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
-_TOLD_OF = _TOLD.where(callback.c.session_id.in_(_WANTED))
-_TOLD_STRAYS = _TOLD.where(callback.c.session_id.is_(None), callback.c.digest.in_(_WANTED))
 _KNOWN = (
     select(callback.c.id)
     .where(callback.c.id.in_(_WANTED))
@@ -194,11 +193,17 @@ _COUNT = (
     .where(callback.c.id == bindparam("of"))
     .values(deliveries=callback.c.deliveries + bindparam("more", type_=Integer))
 )
-_NOTE = update(callback).where(callback.c.id == bindparam("of")).values(contradiction=bindparam("found"))
 
 
 def _evidence_values(came: Evidence) -> dict[str, Any]:
-    return {name: getattr(came, name) for name in EVIDENCE}
+    return {
+        "received_at": came.received_at,
+        "method": came.method,
+        "query": came.query,
+        "body": came.body,
+        "headers": came.headers,
+        "verified_by": came.verified_by,
+    }
 
 
 def _row(one: KeptCallback) -> dict[str, Any]:
@@ -211,7 +216,9 @@ def _row(one: KeptCallback) -> dict[str, Any]:
         **_evidence_values(one.evidence),
         "event": one.event,
         "happened_at": said.happened_at,
-        **{name: getattr(said, name) for name in _SIDS},
+        "account_sid": said.account_sid,
+        "call_sid": said.call_sid,
+        "siprec_sid": said.siprec_sid,
         "error": said.error.detail if said.error else None,
         "problem": one.problem,
         "contradiction": one.contradiction,

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ try:
     import pysqlite3 as sqlite_driver
 except ImportError:  # no wheel for this platform
     sqlite_driver = sqlite3
+
+
+DRIVER_ERRORS = (sqlite_driver.Error, psycopg.Error)
+OPERATIONAL_ERRORS = (sqlite_driver.OperationalError, psycopg.OperationalError)
 
 
 class DatabaseTrouble(Exception):
@@ -122,7 +126,7 @@ class Database:
         """A connection for what may take its time, and others' too: a migration."""
         with _named_trouble(), self.engine.connect() as db:
             if not self.is_sqlite:
-                _driver(db).patience = None
+                driver(db).patience = None
             try:
                 yield db
             finally:
@@ -184,16 +188,20 @@ def _connect_patiently(_dialect: Any, _record: Any, args: Any, options: Any) -> 
 def _hurry(db: Connection, give_up: float) -> None:
     """SQLite needs none: its waiting is bounded by the connection's busy timeout."""
     if db.dialect.name == "postgresql":
-        _driver(db).give_up = give_up
+        driver(db).give_up = give_up
 
 
-def _driver(db: Connection) -> Any:
+def driver(db: Connection) -> Any:
+    """The driver's own connection, inside the same transaction."""
     return db.connection.driver_connection
+
+
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def canonical_json(value: Any) -> str:
     """The same text on every database."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
 
 
 def _speaking(url: URL) -> URL:
@@ -221,7 +229,7 @@ def _insist(connection: Any, statement: str) -> None:
 
 
 def _begin_sqlite(db: Connection) -> None:
-    db.exec_driver_sql(db.get_execution_options().get("sqlite_begin", "BEGIN"))
+    driver(db).execute(db.get_execution_options().get("sqlite_begin", "BEGIN"))
 
 
 @contextmanager
@@ -231,20 +239,21 @@ def _named_trouble() -> Iterator[None]:
     except PoolTimeout as trouble:
         raise DatabaseAway("no connection is free") from trouble
     except DBAPIError as trouble:
-        kind = _kind(trouble)
-        reason = f"{type(trouble.orig).__name__}: {trouble.orig}"
-        raise kind(reason.splitlines()[0][:200]) from trouble
+        raise _named(trouble.orig, is_broken=trouble.connection_invalidated) from trouble
+    except DRIVER_ERRORS as trouble:  # of what went past SQLAlchemy
+        raise _named(trouble) from trouble
     except SQLAlchemyError as trouble:
         raise DatabaseTrouble(type(trouble).__name__) from trouble
 
 
-def _kind(trouble: DBAPIError) -> type[DatabaseTrouble]:
-    sqlstate = getattr(trouble.orig, "sqlstate", None)
+def _named(trouble: BaseException | None, *, is_broken: bool = False) -> DatabaseTrouble:
+    reason = f"{type(trouble).__name__}: {trouble}".splitlines()[0][:200]
+    sqlstate = getattr(trouble, "sqlstate", None)
     if sqlstate in CONFLICTS:
-        return DatabaseConflict
+        return DatabaseConflict(reason)
     is_unmade = sqlstate == "42P01"  # undefined_table: not yet migrated
-    is_away = isinstance(trouble, OperationalError) or trouble.connection_invalidated
-    return DatabaseAway if is_away or is_unmade else DatabaseTrouble
+    is_away = is_broken or is_unmade or isinstance(trouble, OPERATIONAL_ERRORS)
+    return DatabaseAway(reason) if is_away else DatabaseTrouble(reason)
 
 
 def _warn_of_old_sqlite() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from service.siprec import State
-from service.store import bulk
+from service.record import record
+from service.siprec import Error, State
+from service.store.bulk import Batch
 from service.store.tables import event, written_out
 
 
@@ -26,7 +27,7 @@ class Event:
     written_at: datetime
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Change:
     """An event to be written; `told` is fact -> (before, after)."""
 
@@ -36,7 +37,7 @@ class Change:
     happened_at: datetime
 
 
-def write(db: Connection, changes: Sequence[Change], written_at: datetime) -> None:
+def write(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
     """In this order."""
     rows = [
         {
@@ -48,7 +49,7 @@ def write(db: Connection, changes: Sequence[Change], written_at: datetime) -> No
         }
         for change in changes
     ]
-    bulk.add(db, event, rows)
+    batch.add(event, rows)
 
 
 def of_session(db: Connection, session_id: str) -> list[Event]:
@@ -64,4 +65,4 @@ def _event(row: RowMapping) -> Event:
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return asdict(value) if isinstance(value, Error) else value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
     bindparam,
     cast,
@@ -23,23 +22,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.siprec import (
-    CallbackMethod,
-    Error,
-    ErrorKind,
-    News,
-    Notice,
-    Order,
     Origin,
-    Progress,
     Session,
-    SipTransport,
+    Standing,
     State,
-    Track,
 )
-from service.store import bulk
+from service.store import session_rows
+from service.store.bulk import Batch, Lookup
 from service.store.tables import api_key, session
-
-_ORDER_COLUMNS = [f.name for f in fields(Order)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +67,7 @@ class Filter:
 def insert(db: Connection, new: Session, claim: Claim) -> bool:
     """False if the claim's idempotency key is taken already."""
     values = {
-        **_first_values(new),
+        **session_rows.of_new(new),
         "api_key_id": claim.api_key_id,
         "idempotency_key": claim.idempotency_key,
         "request_digest": claim.request_digest,
@@ -87,7 +77,7 @@ def insert(db: Connection, new: Session, claim: Claim) -> bool:
 
 def adopt(db: Connection, new: Session) -> str:
     """Write down a session that its callbacks told us of, unless it is there. The id of where it went."""
-    _insert_or_ignore(db, _first_values(new))
+    _insert_or_ignore(db, session_rows.of_new(new))
     order, sid = new.order, new.progress.heard_sid
     query = select(session.c.id, session.c.merged_into).where(
         session.c.origin == Origin.ADOPTED,
@@ -99,14 +89,23 @@ def adopt(db: Connection, new: Session) -> str:
     return str(row.merged_into or row.id)
 
 
-def save(db: Connection, changed: Sequence[Session]) -> None:
+def save(batch: Batch, changed: Sequence[Standing], at: datetime) -> None:
     """Write what can change of sessions; the caller has locked them."""
-    bulk.change(db, session, [{"id": one.id, **_values(one)} for one in changed])
+    batch.change(
+        session, [{"id": one.id, "updated_at": at, **session_rows.of_changed(one)} for one in changed]
+    )
+
+
+def save_heard(batch: Batch, changed: Sequence[Standing], at: datetime) -> None:
+    """Write what callbacks, and wishes to stop, can change of sessions; the caller has locked them."""
+    batch.change(
+        session, [{"id": one.id, "updated_at": at, **session_rows.of_heard(one.progress)} for one in changed]
+    )
 
 
 def find(db: Connection, session_id: str) -> Session | None:
     row = db.execute(_query().where(session.c.id == session_id)).mappings().one_or_none()
-    return _session(row) if row else None
+    return session_rows.session(row) if row else None
 
 
 def existing(db: Connection, ids: Collection[str]) -> set[str]:
@@ -114,11 +113,9 @@ def existing(db: Connection, ids: Collection[str]) -> set[str]:
     return set(db.scalars(_EXISTING, {"ids": list(ids)})) if ids else set()
 
 
-def lock(db: Connection, ids: Collection[str]) -> dict[str, Session]:
-    """Lock sessions in the order of their ids, and read them. Unknown ids are left out."""
-    if not ids:
-        return {}
-    return {row["id"]: _session(row) for row in db.execute(_LOCK, {"ids": list(ids)}).mappings()}
+def lock(db: Connection, ids: Collection[str]) -> Iterator[Standing]:
+    """Lock sessions in the order of their ids, and see how they stand. Unknown ids are left out."""
+    return map(session_rows.standing, _LOCK(db, ids))
 
 
 def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
@@ -127,7 +124,7 @@ def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
         session.c.api_key_id == claim.api_key_id, session.c.idempotency_key == claim.idempotency_key
     )
     row = db.execute(query.with_for_update(key_share=True, of=session)).mappings().one_or_none()
-    return (_session(row), row["request_digest"]) if row else None
+    return (session_rows.session(row), row["request_digest"]) if row else None
 
 
 def holding(db: Connection, sids: Collection[tuple[str, str]]) -> list[Holder]:
@@ -167,7 +164,7 @@ def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, li
     if before is not None:
         query = query.where(tuple_(session.c.requested_at, session.c.id) < before)
     query = query.order_by(session.c.requested_at.desc(), session.c.id.desc()).limit(limit)
-    return [_session(row) for row in db.execute(query).mappings()]
+    return [session_rows.session(row) for row in db.execute(query).mappings()]
 
 
 def _conditions(db: Connection, wanted: Filter) -> list[ColumnElement[bool]]:
@@ -198,95 +195,11 @@ def _query(*more: ColumnElement[Any]) -> Select[Any]:
     return select(session, api_key.c.name.label("requested_by"), *more).select_from(source)
 
 
-def _first_values(new: Session) -> dict[str, Any]:
-    asked = {name: getattr(new.order, name) for name in _ORDER_COLUMNS} | {"labels": dict(new.order.labels)}
-    kept = {"id": new.id, "origin": new.origin, "requested_at": new.requested_at}
-    return {**asked, **_values(new), **kept}
-
-
-def _values(changed: Session) -> dict[str, Any]:
-    progress, answer = changed.progress, changed.answer
-    error = answer.error if answer else None
-    return {
-        "attempts": changed.attempts,
-        "deadline_at": changed.deadline_at,
-        "answer": answer.news.label if answer else None,
-        "answered_at": answer.heard_at if answer else None,
-        "answered_sid": progress.answered_sid,
-        "answer_error_kind": error.kind if error else None,
-        "answer_status": error.status if error else None,
-        "answer_code": error.code if error else None,
-        "answer_detail": error.detail if error else None,
-        "state": progress.state,
-        "heard_sid": progress.heard_sid,
-        "accepted_at": progress.accepted_at,
-        "started_at": progress.started_at,
-        "ended_at": progress.ended_at,
-        "stop_requested_at": progress.stop_requested_at,
-        "failure_detail": progress.failure.detail if progress.failure else None,
-        "updated_at": changed.updated_at,
-        "merged_into": changed.merged_into,
-    }
-
-
-def _session(row: RowMapping) -> Session:
-    answer = _answer(row)
-    return Session(
-        id=row["id"],
-        origin=Origin(row["origin"]),
-        order=_order(row),
-        requested_at=row["requested_at"],
-        updated_at=row["updated_at"],
-        progress=_progress(row, answer),
-        requested_by=row["requested_by"],
-        attempts=row["attempts"],
-        deadline_at=row["deadline_at"],
-        answer=answer,
-        merged_into=row["merged_into"],
-    )
-
-
-def _order(row: RowMapping) -> Order:
-    asked = Order(**{name: row[name] for name in _ORDER_COLUMNS})
-    return replace(
-        asked,
-        track=Track(asked.track) if asked.track else None,
-        sip_transport=SipTransport(asked.sip_transport) if asked.sip_transport else None,
-        status_callback_method=CallbackMethod(asked.status_callback_method),
-    )
-
-
-def _answer(row: RowMapping) -> Notice | None:
-    if row["answer"] is None:
-        return None
-    news = next(news for news in News if news.label == row["answer"])
-    kind, told = row["answer_error_kind"], (row["answer_status"], row["answer_code"], row["answer_detail"])
-    error = Error(ErrorKind(kind), *told) if kind else None
-    return Notice(news, heard_at=row["answered_at"], siprec_sid=row["answered_sid"], error=error)
-
-
-def _progress(row: RowMapping, answer: Notice | None) -> Progress:
-    state = State(row["state"])
-    failure = Error(ErrorKind.SIPREC_FAILED, detail=row["failure_detail"]) if state is State.FAILED else None
-    kept = ("answered_sid", "heard_sid", "accepted_at", "started_at", "ended_at", "stop_requested_at")
-    return Progress(
-        state=state,
-        refusal=answer.error if answer else None,
-        failure=failure,
-        **{name: row[name] for name in kept},
-    )
-
-
 # Made once: putting a statement together takes four times as long as running it.
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SIPREC_SIDS: BindParameter[Any] = bindparam("siprec_sids", expanding=True)
 _EXISTING = select(session.c.id).where(session.c.id.in_(_IDS))
-_LOCK = (
-    _query()
-    .where(session.c.id.in_(_IDS))
-    .order_by(session.c.id)
-    .with_for_update(key_share=True, of=session)  # FOR NO KEY UPDATE
-)
+_LOCK = Lookup(session, session_rows.STANDING, by="id", order=("id",), locks=True)
 _HOLDING = (
     select(session.c.id, session.c.origin, session.c.call_sid, session.c.answered_sid, session.c.heard_sid)
     .where(

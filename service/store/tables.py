@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -26,9 +27,16 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 metadata = MetaData()
 
 
+@lru_cache(maxsize=1024)  # a batch writes the same few moments many times
 def written_out(moment: datetime) -> str:
     """UTC, six digits and Z; its length never changes, so that it sorts."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def read_back(kept: str | datetime) -> datetime:
+    """What a driver makes of a kept time, in UTC."""
+    moment = datetime.fromisoformat(kept) if isinstance(kept, str) else kept
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -45,11 +53,8 @@ class UtcTime(TypeDecorator[datetime]):
             return value
         return written_out(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        moment = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
-        return moment.astimezone(UTC)
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else read_back(value)
 
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER

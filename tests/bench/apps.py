@@ -119,7 +119,7 @@ def direct() -> Wsgi:
 
     def receive(token: str, headers: Mapping[str, str], body: bytes) -> int:
         delivery = Delivery(new_id(), datetime.now(UTC), "POST", token, b"", headers, body)
-        works.control.hear([works.reader.read(delivery)])
+        works.control.hear([works.reader.read(delivery)], within=1, are_fresh=True)
         return 200
 
     return _wsgi(receive)

@@ -13,7 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select, text
 
-from service.siprec import News, Notice, Order, Origin, Session, fold, new_id
+from service.folding import fold
+from service.siprec import News, Notice, Order, Origin, Session, new_id
 from service.store import keys, schema, sessions
 from service.store.engine import Database
 from service.store.sessions import Claim

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service import siprec
+from service import folding, siprec
 from service.siprec import (
     CallbackMethod,
     Error,
@@ -24,6 +24,7 @@ from service.siprec import (
     Track,
 )
 from service.store import events, keys, sessions
+from service.store.bulk import Batch
 from service.store.engine import Database
 from service.store.sessions import Claim, Filter
 
@@ -91,11 +92,14 @@ def test_a_session_comes_back_whole(database: Database, claim: Claim, order: Ord
         )
         wish = Notice(News.STOP_REQUESTED, NOW)
         for heard in ([], [wish], [failed, wish]):
-            progress = siprec.fold(order, [*heard, *([answer] if answer else [])])
+            progress = folding.fold(order, [*heard, *([answer] if answer else [])])
             kept = replace(first, progress=progress, answer=answer, attempts=2, updated_at=NOW + SECOND)
             with database.begin() as db:
-                assert sessions.lock(db, [kept.id]).keys() == {kept.id}
-                sessions.save(db, [kept])
+                (locked,) = sessions.lock(db, [kept.id])
+                batch = Batch(db)
+                changed = replace(locked, progress=progress, answer=answer, attempts=2)
+                sessions.save(batch, [changed], NOW + SECOND)
+                batch.write()
             assert find(database, kept.id) == replace(kept, requested_by="an app")
 
 
@@ -131,8 +135,8 @@ def test_only_sessions_that_are_there_can_be_locked(database: Database, claim: C
     one = new()
     insert(database, one, claim)
     with database.begin() as db:
-        assert set(sessions.lock(db, [one.id, "nobody", siprec.new_id()])) == {one.id}
-        assert sessions.lock(db, []) == {}
+        assert [locked.id for locked in sessions.lock(db, [one.id, "nobody", siprec.new_id()])] == [one.id]
+        assert list(sessions.lock(db, [])) == []
         assert sessions.existing(db, [one.id, "nobody"]) == {one.id}
         assert sessions.existing(db, []) == set()
 
@@ -201,10 +205,12 @@ def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, clai
 def test_a_change_is_told_in_values_that_json_has(database: Database, claim: Claim) -> None:
     one = new()
     insert(database, one, claim)
-    refused = siprec.fold(ORDER, [REFUSED, Notice(News.STOP_REQUESTED, NOW)])
-    told = siprec.changes(Progress(), refused)
+    refused = folding.fold(ORDER, [REFUSED, Notice(News.STOP_REQUESTED, NOW)])
+    told = folding.changes(Progress(), refused)
     with database.begin() as db:
-        events.write(db, [events.Change(one.id, refused.state, told, NOW)], NOW + SECOND)
+        batch = Batch(db)
+        events.write(batch, [events.Change(one.id, refused.state, told, NOW)], NOW + SECOND)
+        batch.write()
     with database.read() as db:
         (event,) = events.of_session(db, one.id)
     assert (event.state, event.happened_at, event.written_at) == (State.REFUSED, NOW, NOW + SECOND)

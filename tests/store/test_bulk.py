@@ -1,0 +1,148 @@
+"""Many rows in one statement: found, written, and in trouble, as if SQLAlchemy had done it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from service.store.bulk import Batch, Lookup, looked_up_at_once
+from service.store.engine import Database, DatabaseAway, DatabaseConflict, DatabaseTrouble
+from service.store.tables import api_key, refused, session
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+REFUSED = {
+    "received_at": NOW,
+    "answered": 403,
+    "reason": "ünsigned \u2603",
+    "method": "POST",
+    "token": None,
+    "query": b"",
+    "body": b"\0\xff'\"\\",
+    "headers": {"b": "1", "a": "ü"},
+}
+KEYS = Lookup(api_key, ("id", "name", "secret_sha256", "created_at", "revoked_at"), by="id", order=("name",))
+REFUSALS = Lookup(refused, ("delivery_id", *REFUSED), by="delivery_id", order=("delivery_id",))
+
+
+def key(id: str, name: str | None = None) -> dict[str, Any]:
+    return {"id": id, "name": name or id, "secret_sha256": b"\0\xff", "created_at": NOW}
+
+
+def add(database: Database, *ids: str) -> None:
+    with database.begin() as db:
+        batch = Batch(db)
+        batch.add(api_key, [key(id) for id in ids])
+        batch.write()
+
+
+def found(database: Database, *ids: str) -> list[dict[str, Any]]:
+    with database.begin(time.monotonic() + 5) as db:
+        return list(KEYS(db, ids))
+
+
+def test_every_kind_of_value_comes_back_as_it_was_and_as_sqlalchemy_reads_it(database: Database) -> None:
+    rows = [{**REFUSED, "delivery_id": "1"}, {**REFUSED, "delivery_id": "2", "token": "t", "headers": {}}]
+    with database.begin() as db:
+        batch = Batch(db)
+        batch.add(refused, rows)
+        batch.write()
+        assert list(REFUSALS(db, ["1", "2", "nobody"])) == rows
+        query = select(*(refused.c[name] for name in rows[0])).order_by(refused.c.delivery_id)
+        assert [dict(row) for row in db.execute(query).mappings()] == rows
+
+
+def test_what_sqlalchemy_wrote_is_found(database: Database) -> None:
+    with database.begin() as db:
+        db.execute(insert(api_key), [key("1", "b"), key("2", "a"), key("3", "c")])
+    assert found(database, "1", "2") == [
+        {**key(*one), "revoked_at": None} for one in (("2", "a"), ("1", "b"))
+    ]
+    assert found(database) == found(database, "nobody") == []
+
+
+def test_lookups_at_once_see_what_stood_before(database: Database) -> None:
+    add(database, "1")
+    with database.begin() as db:
+        with looked_up_at_once(db):
+            one, both = KEYS(db, ["1"]), KEYS(db, ["1", "2"])
+        assert [row["id"] for row in one] == [row["id"] for row in both] == ["1"]
+        batch = Batch(db)
+        batch.add(api_key, [key("2")])
+        batch.write()
+        assert [row["id"] for row in KEYS(db, ["1", "2"])] == ["1", "2"]
+
+
+def test_a_row_that_is_changed_twice_keeps_both_changes(database: Database) -> None:
+    add(database, "1", "2")
+    with database.begin() as db:
+        batch = Batch(db)
+        batch.add(api_key, [key("3")])
+        batch.change(api_key, [{"id": "1", "revoked_at": NOW}])
+        batch.change(api_key, [{"id": "1", "name": "new"}, {"id": "2", "name": "newer"}])
+        batch.write()
+        batch.write()  # nothing is left
+    told = {row["id"]: (row["name"], row["revoked_at"]) for row in found(database, "1", "2", "3")}
+    assert told == {"1": ("new", NOW), "2": ("newer", None), "3": ("3", None)}
+
+
+def test_a_row_may_refer_to_one_of_the_same_batch(database: Database) -> None:
+    new = {"account_sid": "a", "call_sid": "c", "status_callback_method": "POST", "labels": {}, "attempts": 1}
+    new |= {"origin": "api", "state": "requested", "requested_at": NOW, "updated_at": NOW}
+    with database.begin() as db:
+        batch = Batch(db)
+        batch.add(api_key, [key("1")])
+        batch.add(session, [{**new, "id": "s", "api_key_id": "1"}])
+        batch.write()
+    with database.read() as db:
+        assert db.scalar(select(session.c.api_key_id)) == "1"
+
+
+def test_the_driver_s_own_trouble_is_named_and_undoes_it_all(database: Database) -> None:
+    add(database, "1")
+    with pytest.raises(DatabaseTrouble) as trouble:
+        add(database, "2", "1")
+    assert not isinstance(trouble.value, DatabaseAway)
+    assert [row["id"] for row in found(database, "1", "2")] == ["1"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_lock_that_does_not_come_in_time_is_a_database_that_is_away(database: Database) -> None:
+    add(database, "1")
+    locking = Lookup(api_key, ("id",), by="id", order=("id",), locks=True)
+
+    def look() -> None:
+        with database.begin(time.monotonic() + 0.3) as hurried, looked_up_at_once(hurried):
+            locking(hurried, ["1"])
+            KEYS(hurried, ["1"])
+
+    with database.begin() as db:
+        assert [row["id"] for row in locking(db, ["1"])] == ["1"]
+        began = time.monotonic()
+        with pytest.raises(DatabaseAway):
+            look()
+        assert time.monotonic() - began < 1
+    look()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(database: Database) -> None:
+    add(database, "1", "2")
+    locking = Lookup(api_key, ("id",), by="id", order=("id",), locks=True)
+    both = threading.Barrier(2, timeout=5)
+
+    def lock(first: str, second: str) -> None:
+        with database.begin() as db:
+            locking(db, [first])
+            both.wait()
+            with looked_up_at_once(db):
+                locking(db, [second])
+
+    with ThreadPoolExecutor(2) as pool:
+        troubles = [done.exception() for done in (pool.submit(lock, "1", "2"), pool.submit(lock, "2", "1"))]
+    assert sorted(map(type, troubles), key=str) == [type(None), DatabaseConflict]
