@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from service.store.bulk import Batch, Lookup, looked_up_at_once
 from service.store.engine import Database, DatabaseAway, DatabaseConflict, DatabaseTrouble
-from service.store.tables import api_key, refused, session
+from service.store.tables import api_key, callback, refused, session
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 REFUSED = {
@@ -146,3 +146,25 @@ def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(database: Data
     with ThreadPoolExecutor(2) as pool:
         troubles = [done.exception() for done in (pool.submit(lock, "1", "2"), pool.submit(lock, "2", "1"))]
     assert sorted(map(type, troubles), key=str) == [type(None), DatabaseConflict]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_who_is_in_a_hurry_finds_rows_by_an_index_though_the_table_was_empty_when_it_was_planned(
+    database: Database,
+) -> None:
+    """A plan is kept for as long as its connection; one made for a small table reads a large one whole."""
+    changing = "UPDATE session SET state = r.state FROM json_to_recordset($1) AS r(id text, state text)"
+    statements = [
+        "PREPARE looking(text[]) AS SELECT id FROM callback WHERE session_id = ANY($1)",
+        "PREPARE locking(text[]) AS SELECT id FROM session WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+        f"PREPARE changing(json) AS {changing} WHERE session.id = r.id",
+    ]
+    with database.begin(time.monotonic() + 5) as db:
+        assert db.scalar(select(callback.c.id).limit(1)) is None
+        for statement in statements:
+            db.exec_driver_sql(statement)
+        for run in ("looking('{}')", "locking('{}')", "changing('[]')"):
+            plan = "\n".join(db.scalars(text(f"EXPLAIN EXECUTE {run}")))
+            assert "Index" in plan, plan
+            assert "Seq Scan" not in plan, plan
+            assert "Join" not in plan, plan  # nested loops are not called so
