@@ -183,13 +183,14 @@ def _value(table: Table, name: str) -> str:
 
 
 def _json(rows: Sequence[Row]) -> str:
-    return canonical_json([{name: _plain(value) for name, value in row.items()} for row in rows])
+    return _ROWS.encode(rows)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+def _plain(value: datetime | bytes) -> str:
+    return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()
+
+
+_ROWS = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
 
 
 def _tuples(table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
