@@ -13,14 +13,16 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from service import records
+from service import records, siprec
 from service.control import Control
 from service.intake import ANSWER_SECONDS, Intake, NotKept
 from service.records import OwedAnswer
 from service.sandbox import Behaviour, Sandbox, Session
-from service.siprec import News, Notice, new_id
+from service.siprec import News, Notice, Order, Origin, State, new_id
 from service.spool import Spool
+from service.store import keys, sessions
 from service.store.engine import Database, DatabaseAway, DatabaseTrouble
+from service.store.sessions import Claim
 from service.telnyx.address import Addresses
 from service.telnyx.callback import Callback, Delivery, Reader
 from service.telnyx.client import Client
@@ -155,6 +157,24 @@ def test_without_a_spool_a_database_away_is_said_at_once(tmp_path: Path) -> None
     desk.intake.start()
     assert timed(lambda: _refused(desk)) < 0.2
     desk.intake.stop()
+
+
+def test_an_answer_owed_in_memory_is_written_down_even_behind_one_that_cannot_be(database: Database) -> None:
+    desk = Desk(database, spool=None)
+    now, order = _now(), Order("account-1", "v3:call-1")
+    asked = siprec.Session(new_id(), Origin.API, order, now, now, deadline_at=now + timedelta(minutes=1))
+    with database.begin() as db:
+        keys.create(db, "an app", now)
+        sessions.insert(db, asked, Claim(keys.listed(db)[0].id))
+    for session_id in (new_id(), asked.id):  # of the first, the ledger knows nothing
+        answer = Notice(News.ACCEPTED, heard_at=_now(), siprec_sid="sid-1")
+        desk.control._owe(OwedAnswer(session_id, asked.attempts, order.call_sid, answer))
+    desk.control.catch_up()
+    with database.read() as db:
+        settled = sessions.find(db, asked.id)
+    assert settled is not None
+    assert settled.progress.state is State.ACCEPTED
+    assert not desk.control._owed
 
 
 def _refused(desk: Desk) -> None:
