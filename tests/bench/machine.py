@@ -84,7 +84,7 @@ def describe(folder: Path) -> dict[str, str]:
     return {
         "CPU": f"{_cpu()}, {len(CORES)} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
         "SQLite": _sqlite(folder),
         "PostgreSQL": _postgresql(folder),
