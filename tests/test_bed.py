@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.bed import browser, programs
+from tests.bed import browser, processes, programs
 from tests.bed import postgres as postgres_bed
 from tests.bed import web as web_bed
 from tests.bed.postgres import Postgres
@@ -233,6 +234,22 @@ class TestWeb:
             family = _family(int(pid))
             run.kill()
         _wait_until(lambda: not Path(folder).exists() and not any(map(psutil.pid_exists, family)))
+
+
+def test_a_killed_process_is_waited_for_until_its_port_is_free() -> None:
+    program = """if True:
+        import socket, time
+        listener = socket.create_server(("127.0.0.1", 0))
+        ballast = b"x" * 400_000_000  # given back first, which takes its time
+        print(listener.getsockname()[1], flush=True)
+        time.sleep(60)
+    """
+    with _python(program) as run:
+        address = ("127.0.0.1", int(_first_line(run)))
+        killed = psutil.Process(run.pid)
+        run.kill()
+        processes.wait_until_dead([killed])
+        socket.create_server(address).close()
 
 
 class TestBrowser:

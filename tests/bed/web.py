@@ -118,9 +118,11 @@ class Web:
     def kill_master(self) -> None:
         """SIGKILL to the master and all workers at once, as when the machine is lost."""
         process = self._running()
+        workers = processes.children(process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        processes.wait_until_dead(workers)  # until then they listen
         self._process = None
         if self._guard:
             self._guard.release()
