@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.bed import browser, processes, programs
+from tests.bed import browser, programs
 from tests.bed import postgres as postgres_bed
 from tests.bed import web as web_bed
 from tests.bed.postgres import Postgres
@@ -235,21 +234,20 @@ class TestWeb:
             run.kill()
         _wait_until(lambda: not Path(folder).exists() and not any(map(psutil.pid_exists, family)))
 
-
-def test_a_killed_process_is_waited_for_until_its_port_is_free() -> None:
-    program = """if True:
-        import socket, time
-        listener = socket.create_server(("127.0.0.1", 0))
-        ballast = b"x" * 400_000_000  # given back first, which takes its time
-        print(listener.getsockname()[1], flush=True)
-        time.sleep(60)
-    """
-    with _python(program) as run:
-        address = ("127.0.0.1", int(_first_line(run)))
-        killed = psutil.Process(run.pid)
-        run.kill()
-        processes.wait_until_dead([killed])
-        socket.create_server(address).close()
+    def test_it_waits_for_one_that_was_killed_and_still_listens(self) -> None:
+        web = _pocket({})
+        program = f"""if True:
+            import socket, time
+            listener = socket.create_server({web.address})
+            ballast = b"x" * 400_000_000  # given back before the port is, which takes its time
+            print("listening", flush=True)
+            time.sleep(60)
+        """
+        with _python(program) as run:
+            _first_line(run)
+            run.kill()
+            with web:
+                assert _get(web).ok
 
 
 class TestBrowser:

@@ -5,8 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -37,17 +36,6 @@ def children(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).children()
     return []
-
-
-def wait_until_dead(killed: Iterable[psutil.Process]) -> None:
-    """Until none of them holds a file or socket any more; who inherited them may yet have to notice."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    for process in killed:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{process} was killed and lives on")
-                time.sleep(0.005)
 
 
 def end(process: psutil.Process) -> None:

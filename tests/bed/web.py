@@ -93,7 +93,7 @@ class Web:
         """Returns when GET /healthz answers 200 and every worker is there."""
         if self._process is not None:
             raise RuntimeError("the server runs already")
-        with _socket_at(self.address) as listener, self._log.open("ab") as log:
+        with _socket_once_free(self.address) as listener, self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(listener.fileno()),
                 cwd=self.folder,
@@ -118,11 +118,9 @@ class Web:
     def kill_master(self) -> None:
         """SIGKILL to the master and all workers at once, as when the machine is lost."""
         process = self._running()
-        workers = processes.children(process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        processes.wait_until_dead(workers)  # until then they listen
         self._process = None
         if self._guard:
             self._guard.release()
@@ -185,6 +183,18 @@ def _some_place() -> socket.socket:
         with contextlib.suppress(OSError):
             return _socket_at(("127.0.0.1", port))
     raise DidNotStart("a hundred ports were taken")
+
+
+def _socket_once_free(address: tuple[str, int]) -> socket.socket:
+    """Who was killed a moment ago listens until its last thread is gone."""
+    give_up = time.monotonic() + STOP_SECONDS
+    while True:
+        try:
+            return _socket_at(address)
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
 
 
 def _socket_at(address: tuple[str, int]) -> socket.socket:
