@@ -116,13 +116,6 @@ class Intake:
                 self._waiting.remove(ticket)
             return not (ticket.leads or ticket.is_settled)
 
-    def _let_others_come(self) -> None:
-        """Whose thread is ready to run comes along, as long as somebody does; nobody waits for a clock."""
-        count = 0
-        while len(self._waiting) > count:
-            count = len(self._waiting)
-            os.sched_yield()
-
     def _lead(self) -> None:
         self._let_others_come()
         with self._turn:
@@ -143,6 +136,13 @@ class Intake:
                 ticket.is_settled, ticket.trouble = True, trouble
         for ticket in [successor, *batch] if successor else batch:
             ticket.wake()
+
+    def _let_others_come(self) -> None:
+        """Whose thread is ready to run comes along, as long as somebody does; nobody waits for a clock."""
+        count = 0
+        while len(self._waiting) > count:
+            count = len(self._waiting)
+            os.sched_yield()
 
     def _commit(self, batch: Sequence[Callback], give_up: float) -> None:
         if not self.is_away:

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.engine import canonical_json, driver
+from service.store.engine import canonical_encoder, canonical_json, driver
 from service.store.tables import UtcTime, read_back, written_out
 
 Row = Mapping[str, Any]
@@ -190,7 +190,7 @@ def _plain(value: datetime | bytes) -> str:
     return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()
 
 
-_ROWS = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+_ROWS = canonical_encoder(_plain)
 
 
 def _tuples(table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> Iterator[Sequence[Any]]:

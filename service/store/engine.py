@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -203,7 +203,12 @@ def driver(db: Connection) -> Any:
     return db.connection.driver_connection
 
 
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def canonical_encoder(plain: Callable[[Any], Any] | None = None) -> json.JSONEncoder:
+    """Made once, since making it takes longer than using it; `plain` is for what JSON does not know."""
+    return json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=plain)
+
+
+_CANONICAL = canonical_encoder()
 
 
 def canonical_json(value: Any) -> str:
