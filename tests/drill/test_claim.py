@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Session
 from service.drill.ledger import NotForDrills
 from service.drill.postgresql import Postgresql
 from service.drill.processes import Guard
 from service.drill.sqlite import Sqlite
-from service.siprec import Order, Origin, Session, new_id
 from service.store import keys, sessions
 from service.store.engine import Database
-from service.store.sessions import Claim
+from service.store.sessions import IdempotencyKey
 from tests.bed.postgres import Postgres
 from tests.house import migrate
 
@@ -45,7 +46,7 @@ def start_session(url: str, call_sid: str) -> None:
         keys.create(db, call_sid, now)
         key_id = keys.listed(db)[-1].id
         new = Session(new_id(), Origin.API, Order("account-1", call_sid), now, now)
-        sessions.insert(db, new, Claim(key_id))
+        sessions.insert(db, new, IdempotencyKey(key_id))
     database.close()
 
 
