@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from service.domain.session import Order, Origin, Progress, Session
 from service.ledger.transaction import Ledger
 from service.store import callbacks, sessions
 from service.store.callbacks import Evidence, StoredCallback
+from service.store.engine import Database, Server, server_of
 from service.telnyx.callback import Callback
 
 Sids = tuple[str, str]  # call_sid, siprec_sid
@@ -131,3 +132,31 @@ def _kept(told: Callback, session_id: str | None) -> StoredCallback:
         came.id, came.received_at, came.method, came.query, came.body, came.evidence, told.verified_by
     )
     return StoredCallback(came.id, session_id, evidence, told.notice, told.event, problem=problem)
+
+
+class Ingest:
+    """Writes callbacks, a batch in one transaction."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def write(
+        self,
+        batch: Sequence[Callback],
+        deadline: float | None = None,
+        *,
+        are_fresh: bool = False,
+        is_probe: bool = False,
+    ) -> Server | None:
+        """A delivery that is stored already is passed over. Raises DatabaseError."""
+        if are_fresh:
+            try:
+                with self._database.begin(deadline, is_probe=is_probe) as db:
+                    ingest_known(db, batch, self._clock())
+                    return server_of(db)
+            except Unsettled:
+                pass
+        with self._database.begin(deadline, is_probe=is_probe) as db:
+            hear(db, batch, self._clock())
+            return server_of(db)
