@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,23 +15,19 @@ from sqlalchemy import Connection
 from service.domain.ids import new_id
 from service.domain.progress import changes
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Order, Origin, Session
-from service.ledger import ingest, spool_entry
+from service.ledger import ingest
 from service.ledger.spool_entry import UnsavedAnswer
 from service.ledger.transaction import Ledger
-from service.spool import Spool, SpoolUnusable
-from service.store import events, rejected, sessions
+from service.store import events, sessions
 from service.store.batch import Batch
-from service.store.engine import Database, DatabaseError, DatabaseUnavailable
+from service.store.engine import Database, DatabaseError
 from service.store.events import Change
-from service.store.rejected import RejectedDelivery
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Callback
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 
-QUARANTINE_SECONDS = 0.8
 OVERDUE_AT_ONCE = 100
-OWED_AT_MOST = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -101,17 +96,15 @@ class Sessions:
         clock: Callable[[], datetime],
         start_deadline: timedelta,
         in_flight: int,
-        spool: Spool | None = None,
+        save_later: Callable[[UnsavedAnswer], None],
     ) -> None:
         self._database = database
         self._telnyx = telnyx
         self._addresses = callback_urls
         self._clock = clock
         self._start_deadline = start_deadline
-        self._spool = spool
+        self._save_later = save_later
         self._slots = threading.BoundedSemaphore(in_flight)
-        # Answers of Telnyx that found neither database nor spool; see `catch_up`.
-        self._owed: deque[UnsavedAnswer] = deque(maxlen=OWED_AT_MOST)
 
     def start(self, order: Order, claim: IdempotencyKey) -> Started:
         """Write it down, ask Telnyx, merge the answer.
@@ -209,19 +202,19 @@ class Sessions:
         """The second commit. If it finds no database, the app gets the session as first written."""
         owed = UnsavedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
         try:
-            return self.settle(owed)
+            return self.save_answer(owed)
         except UNSETTLED as trouble:
-            log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.kind.label, trouble)
-            self._owe(owed)
+            log.error("answer not saved, will be later: session=%s answer=%s: %s", asked.id, answer.kind.label, trouble)
+            self._save_later(owed)
             return asked
 
-    def settle(self, owed: UnsavedAnswer) -> Session:
+    def save_answer(self, owed: UnsavedAnswer, *, is_probe: bool = False) -> Session:
         """Merge Telnyx's answer into its session; again and again, if need be.
 
         Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
         """
         sid = owed.notice.siprec_sid
-        with self._database.begin() as db:
+        with self._database.begin(is_probe=is_probe) as db:
             sids = {(owed.call_sid, sid)} if sid else set()
             ledger = ingest.open_for_answer(db, self._clock(), owed.session_id, sids)
             locked_session = ledger.session(owed.session_id)
@@ -231,15 +224,6 @@ class Sessions:
                 ledger.answer(owed.session_id, owed.notice)
             ledger.close()
             return _read(db, owed.session_id)
-
-    def _owe(self, owed: UnsavedAnswer) -> None:
-        try:
-            if self._spool is not None:
-                self._spool.append([spool_entry.pack(owed)])
-                return
-        except SpoolUnusable as trouble:
-            log.error("answer kept in memory only: session=%s: %s", owed.session_id, trouble)
-        self._owed.append(owed)
 
     def _begin_stop(self, session_id: str) -> Session:
         with self._database.begin() as db:
@@ -271,16 +255,7 @@ class Sessions:
         with self._database.begin(give_up) as db:
             ingest.hear(db, batch, self._clock())
 
-    def probe(self, within: float) -> None:
-        """Whether the database takes a transaction. Raises DatabaseError, within so many seconds."""
-        self._database.probe(time.monotonic() + within)
-
-    def quarantine(self, refusal: RejectedDelivery) -> None:
-        """Keep a delivery that was refused. Raises DatabaseError, within QUARANTINE_SECONDS."""
-        with self._database.begin(time.monotonic() + QUARANTINE_SECONDS) as db:
-            rejected.keep(db, refusal)
-
-    def give_up_waiting(self) -> int:
+    def expire(self) -> int:
         """Sessions whose answer did not come by their deadline become unanswered. How many."""
         now = self._clock()
         with self._database.read() as db:
@@ -298,19 +273,6 @@ class Sessions:
             ledger.answer(session.id, Notice(NoticeKind.UNANSWERED, received_at=now, error=error))
         ledger.close()
         return [_read(db, session.id) for session in waiting]
-
-    def catch_up(self) -> None:
-        """Write down the answers that found neither database nor spool. Raises DatabaseUnavailable."""
-        while self._owed:
-            owed = self._owed[0]
-            try:
-                self.settle(owed)
-                log.info("answer no longer owed: session=%s", owed.session_id)
-            except DatabaseUnavailable:
-                raise
-            except UNSETTLED as trouble:  # its session will be unanswered; the others are not held up
-                log.error("answer given up: session=%s: %s", owed.session_id, trouble)
-            self._owed.popleft()
 
 
 def _read(db: Connection, session_id: str) -> Session:

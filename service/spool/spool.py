@@ -103,6 +103,12 @@ class Spool:
             sync_folder(self.folder)
         return len(found)
 
+    def read(self, path: Path) -> list[bytes]:
+        """The entries of one of `files`, which stays as it is; none if it is gone."""
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            return list(Reading(file))
+        return []
+
     def survey(self) -> None:
         """Count what is in the folder, and try whether it can be written to again."""
         found: dict[Path, Counted] = {}
