@@ -21,7 +21,8 @@ from service.store import keys
 from service.store import sessions as store
 from service.store.engine import Database, canonical_json
 from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Delivery, Reader
+from service.domain.callback import Delivery
+from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres

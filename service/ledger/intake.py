@@ -14,7 +14,7 @@ from service.ledger.sessions import Sessions, UnknownSession
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Depth, Spool, SpoolUnusable
 from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable
-from service.telnyx.callback import Callback
+from service.domain.callback import Callback
 
 MOST_WAITING: Final = 1000
 COMMIT_SECONDS: Final = 0.8  # for a batch, COMMIT included, whatever the database does

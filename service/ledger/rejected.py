@@ -8,7 +8,8 @@ from service.ledger.sessions import Sessions
 from service.store import rejected
 from service.store.engine import Database
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Delivery, Reader, RejectedCallback
+from service.domain.callback import Delivery
+from service.telnyx.callback import Reader, RejectedCallback
 
 BATCH = 100
 

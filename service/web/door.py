@@ -12,7 +12,8 @@ from service.ledger.intake import Intake, NotDurable
 from service.ledger.sessions import Sessions
 from service.store.engine import DatabaseError
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Delivery, Reader, RejectedCallback, RejectionReason
+from service.domain.callback import Delivery
+from service.telnyx.callback import Reader, RejectedCallback, RejectionReason
 
 LARGEST_BODY: Final = 1024 * 1024
 STATUSES: Final = {

@@ -113,7 +113,7 @@ def direct() -> Wsgi:
     """The ledger without its intake: each request commits its own callback."""
     from service import config, wiring
     from service.domain.ids import new_id
-    from service.telnyx.callback import Delivery
+    from service.domain.callback import Delivery
 
     works = wiring.wire(config.load())
 

@@ -22,7 +22,8 @@ from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
 from service.store import keys
 from service.store.engine import Database
 from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Callback, Delivery, Reader
+from service.domain.callback import Callback, Delivery
+from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 

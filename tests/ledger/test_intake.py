@@ -25,7 +25,8 @@ from service.spool import Spool
 from service.store import keys, sessions
 from service.store.engine import Database, DatabaseError, DatabaseUnavailable
 from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Callback, Delivery, Reader
+from service.domain.callback import Callback, Delivery
+from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres

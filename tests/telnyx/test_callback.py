@@ -16,7 +16,8 @@ from telnyx.lib.webhook_verification import WebhookVerificationError, verify_web
 
 from service.domain.session import Error, ErrorKind, NoticeKind
 from service.sandbox import Sandbox
-from service.telnyx.callback import Callback, Delivery, Reader, RejectedCallback, RejectionReason, read_time
+from service.domain.callback import Callback, Delivery
+from service.telnyx.callback import Reader, RejectedCallback, RejectionReason, read_time
 from service.telnyx.callback_url import CallbackUrls
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
