@@ -150,7 +150,7 @@ def retry() -> None:
     except config.WrongConfiguration as wrong:
         raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
     try:
-        told = rejected_deliveries.retry(works.database, works.control, works.reader)
+        told = rejected_deliveries.retry(works.database, works.ingest, works.reader)
     except DatabaseError as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
     finally:

@@ -215,7 +215,9 @@ class Sessions:
 
     def _expire(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
         transaction = Transaction(db, now, ids)
-        expired = [id for id in ids if id in transaction.sessions and transaction.sessions[id].is_overdue(now)]
+        expired = [
+            id for id in ids if id in transaction.sessions and transaction.sessions[id].is_overdue(now)
+        ]
         error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
         for session_id in expired:
             unanswered = Notice(NoticeKind.UNANSWERED, received_at=now, error=error)

@@ -21,8 +21,8 @@ from typing import Any
 from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.engine import canonical_encoder, canonical_json, driver
 from service.store.columns import UtcTime, read_back, written_out
+from service.store.engine import canonical_encoder, canonical_json, driver
 
 Row = Mapping[str, Any]
 Conversion = Callable[[Any], Any]

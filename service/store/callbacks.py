@@ -105,9 +105,7 @@ def add(batch: Batch, new: Sequence[tuple[KnownCallback, Callback]], written_at:
     batch.add(callback, [_new_row(known, came, written_at) for known, came in new])
 
 
-def add_repeats(
-    batch: Batch, repeats: Sequence[tuple[str, Callback, bool]], written_at: datetime
-) -> None:
+def add_repeats(batch: Batch, repeats: Sequence[tuple[str, Callback, bool]], written_at: datetime) -> None:
     """Further deliveries: (the callback's id, the delivery, whether its bytes are the first one's)."""
     rows = []
     for callback_id, again, is_equal in repeats:

@@ -93,7 +93,7 @@ class Ours(Ledger):
     def _fill(self, count: int) -> None:
         schema.upgrade(self._database)
         with self._filling() as db:
-            key = keys.recognise(db, keys.create(db, "bench", datetime.now(UTC)))
+            key = keys.recognise(db, keys.create(db, "bench", datetime.now(UTC)), datetime.now(UTC))
             assert key is not None
             sessions.insert(db, _accepted(0), IdempotencyKey(key.id))
             _copy_session(db, 0, 1, count)
