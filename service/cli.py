@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import click
 
 from service import assembly, config, quarantine
-from service.drill.cli import drill
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
 from service.store import keys, refusals, schema
@@ -24,7 +23,6 @@ def main() -> None:
 
 
 main.add_command(sandbox)
-main.add_command(drill)
 main.add_command(demo)
 
 

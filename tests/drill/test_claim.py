@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from service.drill.ledger import NotForDrills
-from service.drill.postgresql import Postgresql
-from service.drill.processes import Guard
-from service.drill.sqlite import Sqlite
 from service.siprec import Order, Origin, Session, new_id
 from service.store import keys, sessions
 from service.store.engine import Database
 from service.store.sessions import Claim
 from tests.bed.postgres import Postgres
+from tests.drill.ledger import NotForDrills
+from tests.drill.postgresql import Postgresql
+from tests.drill.processes import Guard
+from tests.drill.sqlite import Sqlite
 from tests.house import migrate
 
 

@@ -104,11 +104,11 @@ async def run(target: str | tuple[str, int]) -> None:
         port: int = place.getsockname()[1]
     proxy = Proxy(target, port)
     await proxy.obey(PASS)
-    print(port, flush=True)  # noqa: T201 (what the drill reads)
+    print(port, flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         await proxy.obey(line.strip())
-        print(line.strip(), flush=True)  # noqa: T201
+        print(line.strip(), flush=True)
 
 
 if __name__ == "__main__":
