@@ -6,14 +6,14 @@ import logging
 
 from flask import Flask
 
-from service import assembly, config
+from service import config, wiring
 from service.config import Settings
 from service.spool import SpoolUnusable
-from service.web import api, errors, health, reference
+from service.web import api, docs, errors, health
 from service.web.callbacks import CallbackShell
+from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.door import Door
-from service.web.parts import Parts
 
 GIVE_UP = 4  # gunicorn's code for an app that will not load the next time either
 
@@ -35,23 +35,23 @@ def web() -> Flask:
 
 def stop(app: Flask) -> None:
     """When its process ends."""
-    Parts.of(app).works.stop()
+    Context.of(app).works.stop()
 
 
-def build(settings: Settings) -> Parts:
-    works = assembly.assemble(settings)
+def build(settings: Settings) -> Context:
+    works = wiring.wire(settings)
     door = Door(works.reader, works.intake, works.control, works.clock)
-    return Parts(works, door, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
+    return Context(works, door, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
 
 
-def create(parts: Parts) -> Flask:
+def create(parts: Context) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = api.LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # it would redirect
     parts.attach(app)
     errors.install(app)
-    for room in (api, health, reference):
+    for room in (api, health, docs):
         app.register_blueprint(room.blueprint)
     app.wsgi_app = CallbackShell(parts.door, app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 import click
 
-from service import assembly, config, quarantine
+from service import config, wiring
+from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
-from service.store import keys, refusals, schema
-from service.store.engine import Database, DatabaseTrouble
+from service.store import keys, rejected, schema
+from service.store.engine import Database, DatabaseError
 
 
 @click.group()
@@ -31,7 +32,7 @@ def _database(url: str) -> Iterator[Database]:
     database = Database(url)
     try:
         yield database
-    except DatabaseTrouble as trouble:
+    except DatabaseError as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
     finally:
         database.close()
@@ -123,7 +124,7 @@ def callbacks_() -> None:
 def refused(limit: int, database_url: str) -> None:
     """What the door refused, newest first, one JSON document per line."""
     with _database(database_url) as database, database.read() as db:
-        for one in refusals.newest(db, limit):
+        for one in rejected.newest(db, limit):
             click.echo(
                 json.dumps(
                     {
@@ -143,12 +144,12 @@ def refused(limit: int, database_url: str) -> None:
 def retry() -> None:
     """Judge what was refused again, with the settings as they are now."""
     try:
-        works = assembly.assemble(config.load())
+        works = wiring.wire(config.load())
     except config.WrongConfiguration as wrong:
         raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
     try:
-        told = quarantine.retry(works.database, works.control, works.reader)
-    except DatabaseTrouble as trouble:
+        told = rejected_deliveries.retry(works.database, works.control, works.reader)
+    except DatabaseError as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
     finally:
         works.database.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 from uuid import UUID
 
-from service.siprec import new_id
+from service.domain.ids import new_id
 
 MAGIC = b"siprec-ledger spool 1\n"
 HEAD = struct.Struct(">II")

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from service.store import keys, schema, tables
-from service.store.engine import Database, DatabaseTrouble
+from service.store.engine import Database, DatabaseError
 from service.store.schema import Age
 from tests.bed.postgres import Postgres
 
@@ -114,7 +114,7 @@ def test_indexes_are_as_unique_and_as_partial_as_the_code_says(database: Databas
 def test_ids_of_the_timeline_are_never_used_again(database: Database) -> None:
     """SQLite gives the highest id again once its row is gone, unless it is told not to."""
     with database.read() as db:
-        for table in ("session_event", "refused_delivery"):
+        for table in ("event", "rejected_delivery"):
             made = db.scalar(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table})
             assert "AUTOINCREMENT" in made
 
@@ -166,7 +166,7 @@ def upgrade():
     op.execute("SELECT * FROM nowhere")
 """
 OF_NOBODY = (
-    "INSERT INTO session_event (sequence, session_id, state, changes, happened_at, written_at) VALUES"
+    "INSERT INTO event (sequence, session_id, state, changes, happened_at, written_at) VALUES"
     " (1, 'nobody', 'x', '{}', '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z')"
 )
 DANGLING = f"""
@@ -199,9 +199,9 @@ def test_a_failure_leaves_nothing_half_done(database: Database, broken: Path, la
         schema.upgrade(database)
     assert (names(database), latest(database)) == (before, head)
     with database.read() as db:
-        assert db.scalar(text("SELECT count(*) FROM session_event")) == 0
+        assert db.scalar(text("SELECT count(*) FROM event")) == 0
         assert "half_done" not in {column["name"] for column in inspect(db).get_columns("api_key")}
-    with pytest.raises(DatabaseTrouble, match=r"(?i)foreign ?key"), database.begin() as db:
+    with pytest.raises(DatabaseError, match=r"(?i)foreign ?key"), database.begin() as db:
         db.execute(text(OF_NOBODY))
 
 

@@ -12,22 +12,23 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service import siprec
-from service.control import Control
+from service.domain import session as ledger_session
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Progress, State, Track
+from service.ledger.sessions import Sessions
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
-from service.siprec import Order, Origin, Progress, State, Track
 from service.store import keys
 from service.store import sessions as store
 from service.store.engine import Database, canonical_json
-from service.store.sessions import Claim
-from service.telnyx.address import Addresses
+from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Delivery, Reader
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres
 from tests.house import migrate
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ADDRESSES = Addresses("http://127.0.0.1:9", ["a secret that is long enough for a test"])  # nobody listens
+ADDRESSES = CallbackUrls("http://127.0.0.1:9", ["a secret that is long enough for a test"])  # nobody listens
 
 # A column may be appended here. None may ever go, move, or be called something else.
 SESSIONS = [
@@ -81,11 +82,11 @@ class Story:
         self.sandbox = sandbox
         self.now = NOON
         telnyx = Client(sandbox.url, sandbox.api_key, 5, self._clock)
-        self._control = Control(database, telnyx, ADDRESSES, self._clock, timedelta(seconds=60), 8)
+        self._control = Sessions(database, telnyx, ADDRESSES, self._clock, timedelta(seconds=60), 8)
         self._reader = Reader([sandbox.public_key], ADDRESSES, must_be_signed=True)
         with database.begin() as db:
             keys.create(db, "claims app", NOON)
-            self._claim = Claim(keys.listed(db)[0].id)
+            self._claim = IdempotencyKey(keys.listed(db)[0].id)
 
     def _clock(self) -> datetime:
         """Every look takes a microsecond."""
@@ -107,9 +108,7 @@ class Story:
         body = self.sandbox.compose(Session("account-1", call_sid), event, at, **said)
         token = ADDRESSES.of(session_id).rpartition("/")[2] if session_id else None
         received_at = self._clock()
-        came = Delivery(
-            siprec.new_id(), received_at, "POST", token, b"", self.sandbox.sign(body, received_at), body
-        )
+        came = Delivery(new_id(), received_at, "POST", token, b"", self.sandbox.sign(body, received_at), body)
         self._control.hear([self._reader.read(came)])
 
 
@@ -344,7 +343,7 @@ def test_seconds_are_exact_to_the_microsecond(database: Database) -> None:
             start = NOON + timedelta(microseconds=dice.randrange(-(10**15), 10**15))
             span = dice.choice([1, 999_999, 10**6, 10**9, 10**12, 10**14])
             pairs[f"call-{n}"] = start, start + timedelta(microseconds=dice.randrange(-span, span + 1))
-            assert store.insert(db, ended(f"call-{n}", *pairs[f"call-{n}"]), Claim(key_id))
+            assert store.insert(db, ended(f"call-{n}", *pairs[f"call-{n}"]), IdempotencyKey(key_id))
     rows = select(database, "SELECT call_sid, duration_seconds FROM report_sessions_v1")
     assert {row["call_sid"]: row["duration_seconds"] for row in rows} == {
         call_sid: (ended_at - started_at).total_seconds()
@@ -352,9 +351,9 @@ def test_seconds_are_exact_to_the_microsecond(database: Database) -> None:
     }
 
 
-def ended(call_sid: str, started_at: datetime, ended_at: datetime) -> siprec.Session:
+def ended(call_sid: str, started_at: datetime, ended_at: datetime) -> ledger_session.Session:
     progress = Progress(State.STOPPED, started_at=started_at, ended_at=ended_at)
-    return siprec.Session(siprec.new_id(), Origin.API, Order("account-1", call_sid), NOON, NOON, progress)
+    return ledger_session.Session(new_id(), Origin.API, Order("account-1", call_sid), NOON, NOON, progress)
 
 
 def test_every_view_is_written_down_and_every_one_written_down_is_made(database: Database) -> None:

@@ -50,13 +50,13 @@ def upgrade() -> None:
         sa.Column("deadline_at", moment),
         sa.Column("answer", sa.Text()),
         sa.Column("answered_at", moment),
-        sa.Column("answered_sid", sa.Text()),
+        sa.Column("answer_siprec_sid", sa.Text()),
         sa.Column("answer_error_kind", sa.Text()),
         sa.Column("answer_status", sa.Integer()),
         sa.Column("answer_code", sa.Text()),
         sa.Column("answer_detail", sa.Text()),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("heard_sid", sa.Text()),
+        sa.Column("callback_siprec_sid", sa.Text()),
         sa.Column("accepted_at", moment),
         sa.Column("started_at", moment),
         sa.Column("ended_at", moment),
@@ -69,7 +69,7 @@ def upgrade() -> None:
     _index_where(
         "session_adopted",
         "session",
-        ["account_sid", "call_sid", "heard_sid"],
+        ["account_sid", "call_sid", "callback_siprec_sid"],
         "origin = 'adopted'",
         unique=True,
     )
@@ -120,7 +120,7 @@ def upgrade() -> None:
     op.create_index("ix_callback_repeat_callback_id", "callback_repeat", ["callback_id"])
 
     op.create_table(
-        "session_event",
+        "event",
         sa.Column("sequence", sequence, primary_key=True),
         sa.Column("session_id", sa.Text(), sa.ForeignKey("session.id"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -129,10 +129,10 @@ def upgrade() -> None:
         sa.Column("written_at", moment, nullable=False),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_session_event_session_id", "session_event", ["session_id"])
+    op.create_index("ix_event_session_id", "event", ["session_id"])
 
     op.create_table(
-        "refused_delivery",
+        "rejected_delivery",
         sa.Column("sequence", sequence, primary_key=True),
         sa.Column("received_at", moment, nullable=False),
         sa.Column("delivery_id", sa.Text(), nullable=False),

@@ -20,15 +20,15 @@ from sqlalchemy import (
     update,
 )
 
-from service.record import record
-from service.siprec import Error, ErrorKind, News, Notice
-from service.store.bulk import Batch, Lookup
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind
+from service.domain.value import value
+from service.store.batch import Batch, Lookup
 from service.store.tables import callback, repeat
 
 EVIDENCE = ("received_at", "method", "query", "body", "headers", "verified_by")
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Evidence:
     """One delivery as it came, and what proved it."""
 
@@ -41,8 +41,8 @@ class Evidence:
     verified_by: str
 
 
-@record(frozen=True)
-class KeptCallback:
+@value(frozen=True)
+class StoredCallback:
     """A callback as the ledger holds it: its first delivery, what it says, and how often it came."""
 
     id: str
@@ -55,8 +55,8 @@ class KeptCallback:
     contradiction: str | None = None
 
 
-@record(frozen=True)
-class Told:
+@value(frozen=True)
+class StoredNotice:
     """What folding needs of a callback; its evidence stays where it is."""
 
     id: str
@@ -66,26 +66,26 @@ class Told:
     contradiction: str | None = None
 
 
-def told_of(db: Connection, session_ids: Collection[str]) -> Iterator[Told]:
+def notices_of(db: Connection, session_ids: Collection[str]) -> Iterator[StoredNotice]:
     """All callbacks of these sessions, as far as folding needs them."""
     return map(_told, _OF_SESSIONS(db, session_ids))
 
 
-def told_strays(db: Connection, digests: Collection[bytes]) -> list[Told]:
+def unmatched_notices(db: Connection, digests: Collection[bytes]) -> list[StoredNotice]:
     """Callbacks that belong to no session, with one of these digests."""
     if not digests:
         return []
     return [_told(row) for row in db.execute(_STRAYS, {"digests": list(digests)}).mappings()]
 
 
-def of_sessions(db: Connection, session_ids: Collection[str]) -> list[KeptCallback]:
+def of_sessions(db: Connection, session_ids: Collection[str]) -> list[StoredCallback]:
     """All callbacks of these sessions, oldest receipt first."""
     if not session_ids:
         return []
     return _read(db, callback.c.session_id.in_(session_ids))
 
 
-def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[KeptCallback]:
+def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
     """The newest first, by when they first came; `before` is the id of the last one already seen."""
     query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
     if has_problem is not None:
@@ -101,7 +101,7 @@ def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
     return set(db.scalars(_KNOWN, {"wanted": list(ids)})) if ids else set()
 
 
-def keep(batch: Batch, new: Sequence[KeptCallback]) -> None:
+def keep(batch: Batch, new: Sequence[StoredCallback]) -> None:
     batch.add(callback, [_row(one) for one in new])
 
 
@@ -125,7 +125,7 @@ def move(db: Connection, callback_id: str, session_id: str) -> None:
     db.execute(update(callback).where(callback.c.id == callback_id).values(session_id=session_id))
 
 
-def absorb(db: Connection, kept_id: str, twin_id: str) -> None:
+def merge_duplicate(db: Connection, kept_id: str, twin_id: str) -> None:
     """Turn the twin, the same callback under another session, into deliveries of the one that is kept."""
     evidence = [callback.c[name] for name in EVIDENCE]
     twin = select(callback.c.id, literal(kept_id), *evidence).where(callback.c.id == twin_id)
@@ -135,17 +135,17 @@ def absorb(db: Connection, kept_id: str, twin_id: str) -> None:
     db.execute(_COUNT, [{"of": kept_id, "more": db.execute(gone).scalar_one()}])
 
 
-def _told(row: Mapping[Any, Any]) -> Told:
-    return Told(row["id"], row["session_id"], _notice(row), row["deliveries"], row["contradiction"])
+def _told(row: Mapping[Any, Any]) -> StoredNotice:
+    return StoredNotice(row["id"], row["session_id"], _notice(row), row["deliveries"], row["contradiction"])
 
 
-def _read(db: Connection, condition: ColumnElement[bool]) -> list[KeptCallback]:
+def _read(db: Connection, condition: ColumnElement[bool]) -> list[StoredCallback]:
     query = select(callback).where(condition).order_by(callback.c.received_at, callback.c.id)
     return [_kept(row) for row in db.execute(query).mappings()]
 
 
-def _kept(row: RowMapping) -> KeptCallback:
-    return KeptCallback(
+def _kept(row: RowMapping) -> StoredCallback:
+    return StoredCallback(
         id=row["id"],
         session_id=row["session_id"],
         evidence=Evidence(row["id"], **{name: row[name] for name in EVIDENCE}),
@@ -158,13 +158,13 @@ def _kept(row: RowMapping) -> KeptCallback:
 
 
 def _notice(row: Mapping[Any, Any]) -> Notice:
-    news = News.of_event(row["event"])
+    kind = NoticeKind.of_event(row["event"])
     return Notice(
-        news=news,
-        heard_at=row["received_at"],
+        kind=kind,
+        received_at=row["received_at"],
         happened_at=row["happened_at"],
         digest=row["digest"],
-        error=Error(ErrorKind.SIPREC_FAILED, detail=row["error"]) if news is News.FAILED else None,
+        error=Error(ErrorKind.SIPREC_FAILED, detail=row["error"]) if kind is NoticeKind.FAILED else None,
         account_sid=row["account_sid"],
         call_sid=row["call_sid"],
         siprec_sid=row["siprec_sid"],
@@ -206,7 +206,7 @@ def _evidence_values(came: Evidence) -> dict[str, Any]:
     }
 
 
-def _row(one: KeptCallback) -> dict[str, Any]:
+def _row(one: StoredCallback) -> dict[str, Any]:
     said = one.notice
     return {
         "id": one.id,

@@ -49,15 +49,15 @@ DRIVER_ERRORS = (sqlite_driver.Error, psycopg.Error)
 OPERATIONAL_ERRORS = (sqlite_driver.OperationalError, psycopg.OperationalError)
 
 
-class DatabaseTrouble(Exception):
+class DatabaseError(Exception):
     """The database did not do what it was asked, and will not do it the next time either."""
 
 
-class DatabaseAway(DatabaseTrouble):
+class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached, or did not answer in time. It may be back in a moment."""
 
 
-class DatabaseConflict(DatabaseAway):
+class DatabaseConflict(DatabaseUnavailable):
     """Somebody else's transaction came in the way, and this one was undone: it may be tried again."""
 
 
@@ -92,7 +92,7 @@ class Database:
     def begin(self, give_up: float | None = None) -> Iterator[Connection]:
         """A transaction that writes; it is over by `give_up` (monotonic), if that is given.
 
-        Raises DatabaseTrouble, most often DatabaseAway: whether it was committed is then not known.
+        Raises DatabaseError, most often DatabaseUnavailable: whether it was committed is then not known.
         """
         with self._taking_turns(give_up), _named_trouble():
             if give_up is None:
@@ -105,13 +105,13 @@ class Database:
                         yield db
 
     def probe(self, give_up: float) -> None:
-        """Raises DatabaseTrouble if it takes none by `give_up`; else who hurries has a connection."""
+        """Raises DatabaseError if it takes none by `give_up`; else who hurries has a connection."""
         with self.begin(give_up) as db:
             db.execute(select(1))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of everything it reads. Raises DatabaseTrouble."""
+        """A transaction that sees one state of everything it reads. Raises DatabaseError."""
         with _named_trouble(), self._reading.begin() as db:
             yield db
 
@@ -122,7 +122,7 @@ class Database:
             return
         patience = BUSY_SECONDS if give_up is None else max(0.0, give_up - time.monotonic())
         if not self._turn.acquire(timeout=patience):
-            raise DatabaseAway("the database is busy")
+            raise DatabaseUnavailable("the database is busy")
         try:
             yield
         finally:
@@ -250,23 +250,23 @@ def _named_trouble() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as trouble:
-        raise DatabaseAway("no connection is free") from trouble
+        raise DatabaseUnavailable("no connection is free") from trouble
     except DBAPIError as trouble:
         raise _named(trouble.orig, is_broken=trouble.connection_invalidated) from trouble
     except DRIVER_ERRORS as trouble:  # of what went past SQLAlchemy
         raise _named(trouble) from trouble
     except SQLAlchemyError as trouble:
-        raise DatabaseTrouble(type(trouble).__name__) from trouble
+        raise DatabaseError(type(trouble).__name__) from trouble
 
 
-def _named(trouble: BaseException | None, *, is_broken: bool = False) -> DatabaseTrouble:
+def _named(trouble: BaseException | None, *, is_broken: bool = False) -> DatabaseError:
     reason = f"{type(trouble).__name__}: {trouble}".splitlines()[0][:200]
     sqlstate = getattr(trouble, "sqlstate", None)
     if sqlstate in CONFLICTS:
         return DatabaseConflict(reason)
     is_unmade = sqlstate == "42P01"  # undefined_table: not yet migrated
     is_away = is_broken or is_unmade or isinstance(trouble, OPERATIONAL_ERRORS)
-    return DatabaseAway(reason) if is_away else DatabaseTrouble(reason)
+    return DatabaseUnavailable(reason) if is_away else DatabaseError(reason)
 
 
 def _warn_of_old_sqlite() -> None:

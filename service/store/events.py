@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from service.record import record
-from service.siprec import Error, State
-from service.store.bulk import Batch
+from service.domain.session import Error, State
+from service.domain.value import value
+from service.store.batch import Batch
 from service.store.tables import event, written_out
 
 
@@ -27,7 +27,7 @@ class Event:
     written_at: datetime
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Change:
     """An event to be written; `told` is fact -> (before, after)."""
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.siprec import new_id
+from service.domain.ids import new_id
 from service.store.tables import api_key
 
 PREFIX = "slk"  # so that a leaked one is recognised

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from service.siprec import (
+from service.domain.session import (
     CallbackMethod,
     Error,
     ErrorKind,
-    News,
+    LockedSession,
     Notice,
+    NoticeKind,
     Order,
     Origin,
     Progress,
     Session,
     SipTransport,
-    Standing,
     State,
     Track,
 )
@@ -26,11 +26,19 @@ Row = Mapping[Any, Any]
 
 _ORDER_COLUMNS = [field.name for field in fields(Order)]
 
-STANDING = (
+LOCKED = (
     *("id", "origin", "account_sid", "call_sid", "attempts", "deadline_at", "merged_into"),
-    *("answer", "answered_at", "answered_sid"),
+    *("answer", "answered_at", "answer_siprec_sid"),
     *("answer_error_kind", "answer_status", "answer_code", "answer_detail"),
-    *("state", "heard_sid", "accepted_at", "started_at", "ended_at", "stop_requested_at", "failure_detail"),
+    *(
+        "state",
+        "callback_siprec_sid",
+        "accepted_at",
+        "started_at",
+        "ended_at",
+        "stop_requested_at",
+        "failure_detail",
+    ),
 )
 
 
@@ -41,16 +49,16 @@ def of_new(new: Session) -> dict[str, Any]:
     return {**asked, **of_changed(new), **kept}
 
 
-def of_changed(changed: Session | Standing) -> dict[str, Any]:
+def of_changed(changed: Session | LockedSession) -> dict[str, Any]:
     answer = changed.answer
     error = answer.error if answer else None
     return {
         **of_heard(changed.progress),
         "attempts": changed.attempts,
         "deadline_at": changed.deadline_at,
-        "answer": answer.news.label if answer else None,
-        "answered_at": answer.heard_at if answer else None,
-        "answered_sid": changed.progress.answered_sid,
+        "answer": answer.kind.label if answer else None,
+        "answered_at": answer.received_at if answer else None,
+        "answer_siprec_sid": changed.progress.answer_siprec_sid,
         "accepted_at": changed.progress.accepted_at,
         "answer_error_kind": error.kind if error else None,
         "answer_status": error.status if error else None,
@@ -63,7 +71,7 @@ def of_changed(changed: Session | Standing) -> dict[str, Any]:
 def of_heard(progress: Progress) -> dict[str, Any]:
     return {
         "state": progress.state,
-        "heard_sid": progress.heard_sid,
+        "callback_siprec_sid": progress.callback_siprec_sid,
         "started_at": progress.started_at,
         "ended_at": progress.ended_at,
         "stop_requested_at": progress.stop_requested_at,
@@ -88,9 +96,9 @@ def session(row: Row) -> Session:
     )
 
 
-def standing(row: Row) -> Standing:
+def locked_session(row: Row) -> LockedSession:
     answer = _answer(row)
-    return Standing(
+    return LockedSession(
         id=row["id"],
         origin=Origin(row["origin"]),
         account_sid=row["account_sid"],
@@ -114,16 +122,23 @@ def _order(row: Row) -> Order:
 def _answer(row: Row) -> Notice | None:
     if row["answer"] is None:
         return None
-    news = next(news for news in News if news.label == row["answer"])
+    answer = next(kind for kind in NoticeKind if kind.label == row["answer"])
     kind, told = row["answer_error_kind"], (row["answer_status"], row["answer_code"], row["answer_detail"])
     error = Error(ErrorKind(kind), *told) if kind else None
-    return Notice(news, heard_at=row["answered_at"], siprec_sid=row["answered_sid"], error=error)
+    return Notice(answer, received_at=row["answered_at"], siprec_sid=row["answer_siprec_sid"], error=error)
 
 
 def _progress(row: Row, answer: Notice | None) -> Progress:
     state = State(row["state"])
     failure = Error(ErrorKind.SIPREC_FAILED, detail=row["failure_detail"]) if state is State.FAILED else None
-    kept = ("answered_sid", "heard_sid", "accepted_at", "started_at", "ended_at", "stop_requested_at")
+    kept = (
+        "answer_siprec_sid",
+        "callback_siprec_sid",
+        "accepted_at",
+        "started_at",
+        "ended_at",
+        "stop_requested_at",
+    )
     return Progress(
         state=state,
         refusal=answer.error if answer else None,

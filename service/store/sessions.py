@@ -21,19 +21,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.siprec import (
+from service.domain.session import (
+    LockedSession,
     Origin,
     Session,
-    Standing,
     State,
 )
 from service.store import session_rows
-from service.store.bulk import Batch, Lookup
+from service.store.batch import Batch, Lookup
 from service.store.tables import api_key, session
 
 
 @dataclass(frozen=True)
-class Claim:
+class IdempotencyKey:
     """Who asked for a session, and how the same request can be told from another."""
 
     api_key_id: str
@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Holder:
+class SidOwner:
     """A session and a (call_sid, siprec_sid) that it is known by."""
 
     id: str
@@ -64,7 +64,7 @@ class Filter:
     requested_before: datetime | None = None
 
 
-def insert(db: Connection, new: Session, claim: Claim) -> bool:
+def insert(db: Connection, new: Session, claim: IdempotencyKey) -> bool:
     """False if the claim's idempotency key is taken already."""
     values = {
         **session_rows.of_new(new),
@@ -78,25 +78,25 @@ def insert(db: Connection, new: Session, claim: Claim) -> bool:
 def adopt(db: Connection, new: Session) -> str:
     """Write down a session that its callbacks told us of, unless it is there. The id of where it went."""
     _insert_or_ignore(db, session_rows.of_new(new))
-    order, sid = new.order, new.progress.heard_sid
+    order, sid = new.order, new.progress.callback_siprec_sid
     query = select(session.c.id, session.c.merged_into).where(
         session.c.origin == Origin.ADOPTED,
         session.c.account_sid == order.account_sid,
         session.c.call_sid == order.call_sid,
-        session.c.heard_sid == sid,
+        session.c.callback_siprec_sid == sid,
     )
     row = db.execute(query).one()
     return str(row.merged_into or row.id)
 
 
-def save(batch: Batch, changed: Sequence[Standing], at: datetime) -> None:
+def save(batch: Batch, changed: Sequence[LockedSession], at: datetime) -> None:
     """Write what can change of sessions; the caller has locked them."""
     batch.change(
         session, [{"id": one.id, "updated_at": at, **session_rows.of_changed(one)} for one in changed]
     )
 
 
-def save_heard(batch: Batch, changed: Sequence[Standing], at: datetime) -> None:
+def save_heard(batch: Batch, changed: Sequence[LockedSession], at: datetime) -> None:
     """Write what callbacks, and wishes to stop, can change of sessions; the caller has locked them."""
     batch.change(
         session, [{"id": one.id, "updated_at": at, **session_rows.of_heard(one.progress)} for one in changed]
@@ -113,12 +113,12 @@ def existing(db: Connection, ids: Collection[str]) -> set[str]:
     return set(db.scalars(_EXISTING, {"ids": list(ids)})) if ids else set()
 
 
-def lock(db: Connection, ids: Collection[str]) -> Iterator[Standing]:
+def lock(db: Connection, ids: Collection[str]) -> Iterator[LockedSession]:
     """Lock sessions in the order of their ids, and see how they stand. Unknown ids are left out."""
-    return map(session_rows.standing, _LOCK(db, ids))
+    return map(session_rows.locked_session, _LOCK(db, ids))
 
 
-def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
+def claimed(db: Connection, claim: IdempotencyKey) -> tuple[Session, bytes] | None:
     """The session that holds the claim's idempotency key, locked, with the digest of its request."""
     query = _query(session.c.request_digest).where(
         session.c.api_key_id == claim.api_key_id, session.c.idempotency_key == claim.idempotency_key
@@ -127,15 +127,15 @@ def claimed(db: Connection, claim: Claim) -> tuple[Session, bytes] | None:
     return (session_rows.session(row), row["request_digest"]) if row else None
 
 
-def holding(db: Connection, sids: Collection[tuple[str, str]]) -> list[Holder]:
+def sid_owners(db: Connection, sids: Collection[tuple[str, str]]) -> list[SidOwner]:
     """Who is known by one of these (call_sid, siprec_sid); those folded into others left out."""
     if not sids:
         return []
     asked = {"call_sids": [call for call, _ in sids], "siprec_sids": [sid for _, sid in sids]}
     return [
-        Holder(row.id, Origin(row.origin), pair)
+        SidOwner(row.id, Origin(row.origin), pair)
         for row in db.execute(_HOLDING, asked)
-        for pair in ((row.call_sid, row.answered_sid), (row.call_sid, row.heard_sid))
+        for pair in ((row.call_sid, row.answer_siprec_sid), (row.call_sid, row.callback_siprec_sid))
         if pair in sids
     ]
 
@@ -199,12 +199,18 @@ def _query(*more: ColumnElement[Any]) -> Select[Any]:
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SIPREC_SIDS: BindParameter[Any] = bindparam("siprec_sids", expanding=True)
 _EXISTING = select(session.c.id).where(session.c.id.in_(_IDS))
-_LOCK = Lookup(session, session_rows.STANDING, by="id", order=("id",), locks=True)
+_LOCK = Lookup(session, session_rows.LOCKED, by="id", order=("id",), locks=True)
 _HOLDING = (
-    select(session.c.id, session.c.origin, session.c.call_sid, session.c.answered_sid, session.c.heard_sid)
+    select(
+        session.c.id,
+        session.c.origin,
+        session.c.call_sid,
+        session.c.answer_siprec_sid,
+        session.c.callback_siprec_sid,
+    )
     .where(
         session.c.call_sid.in_(bindparam("call_sids", expanding=True)),
-        or_(session.c.answered_sid.in_(_SIPREC_SIDS), session.c.heard_sid.in_(_SIPREC_SIDS)),
+        or_(session.c.answer_siprec_sid.in_(_SIPREC_SIDS), session.c.callback_siprec_sid.in_(_SIPREC_SIDS)),
         session.c.merged_into.is_(None),
     )
     .order_by(session.c.id)

@@ -97,14 +97,14 @@ session = Table(
     # what Telnyx answered
     Column("answer", Text),
     Column("answered_at", UtcTime),
-    Column("answered_sid", Text),
+    Column("answer_siprec_sid", Text),
     Column("answer_error_kind", Text),
     Column("answer_status", Integer),
     Column("answer_code", Text),
     Column("answer_detail", Text),
     # what it all adds up to
     Column("state", Text, nullable=False),
-    Column("heard_sid", Text),
+    Column("callback_siprec_sid", Text),
     Column("accepted_at", UtcTime),
     Column("started_at", UtcTime),
     Column("ended_at", UtcTime),
@@ -119,7 +119,7 @@ Index(
     "session_adopted",
     session.c.account_sid,
     session.c.call_sid,
-    session.c.heard_sid,
+    session.c.callback_siprec_sid,
     unique=True,
     sqlite_where=text("origin = 'adopted'"),
     postgresql_where=text("origin = 'adopted'"),
@@ -185,7 +185,7 @@ repeat = Table(
 )
 
 event = Table(
-    "session_event",
+    "event",
     metadata,
     Column("sequence", Sequence, primary_key=True),
     Column("session_id", Text, ForeignKey("session.id"), nullable=False, index=True),
@@ -196,7 +196,7 @@ event = Table(
 )
 
 refused = Table(
-    "refused_delivery",
+    "rejected_delivery",
     metadata,
     Column("sequence", Sequence, primary_key=True),
     Column("received_at", UtcTime, nullable=False),

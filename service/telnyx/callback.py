@@ -17,9 +17,9 @@ from enum import StrEnum
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from service.record import record
-from service.siprec import Error, ErrorKind, News, Notice
-from service.telnyx.address import Addresses
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind
+from service.domain.value import value
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.form import Form
 
 SIGNATURE_AGE_LIMIT = timedelta(seconds=300)  # what Telnyx's SDKs allow, either way
@@ -29,7 +29,7 @@ LONGEST_ERROR = 1000
 KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Delivery:
     """One request that reached the callback door, as it came. `id` is ours, `received_at` is UTC."""
 
@@ -48,7 +48,7 @@ class Delivery:
         return {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in kept.items()}
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Callback:
     """A genuine delivery and what it says."""
 
@@ -61,21 +61,21 @@ class Callback:
 
     def raw(self) -> Callback:
         """The evidence and nothing that was read from it: for what a database will not take as parsed."""
-        unread = Notice(News.OTHER, heard_at=self.notice.heard_at, digest=self.notice.digest)
+        unread = Notice(NoticeKind.OTHER, received_at=self.notice.received_at, digest=self.notice.digest)
         return replace(self, event=None, notice=unread, problem="it could not be stored as it was read")
 
 
-class Doubt(StrEnum):
+class RejectionReason(StrEnum):
     """Why a delivery is not taken for Telnyx's."""
 
     UNSIGNED = "there is no signature"
     FORGED = "the signature does not fit"
-    STRANGE_TOKEN = "unsigned, and the token is not ours"  # noqa: S105
+    UNKNOWN_TOKEN = "unsigned, and the token is not ours"  # noqa: S105
     UNBOUND = "a GET's fields are not signed, and no token of ours binds them"
 
 
-class DoubtfulCallback(Exception):
-    def __init__(self, doubt: Doubt) -> None:
+class RejectedCallback(Exception):
+    def __init__(self, doubt: RejectionReason) -> None:
         super().__init__(doubt.value)
         self.doubt = doubt
 
@@ -83,20 +83,22 @@ class DoubtfulCallback(Exception):
 class Reader:
     """Judges deliveries. `public_keys` are Telnyx's, base64; a signature by any of them counts."""
 
-    def __init__(self, public_keys: Sequence[str], addresses: Addresses, *, must_be_signed: bool) -> None:
+    def __init__(
+        self, public_keys: Sequence[str], callback_urls: CallbackUrls, *, must_be_signed: bool
+    ) -> None:
         keys = [VerifyKey(base64.b64decode(key)) for key in public_keys]
         self._keys = [(key, f"ed25519:{hashlib.sha256(bytes(key)).hexdigest()[:16]}") for key in keys]
-        self._addresses = addresses
+        self._addresses = callback_urls
         self._must_be_signed = must_be_signed
 
     def read(self, delivery: Delivery) -> Callback:
-        """Raises DoubtfulCallback."""
+        """Raises RejectedCallback."""
         session_id = self._addresses.session_id(delivery.token) if delivery.token else None
         verified_by = self._signer(delivery)
         if verified_by is None:
             self._accept_unsigned(delivery, session_id)
         if delivery.method == "GET" and session_id is None:
-            raise DoubtfulCallback(Doubt.UNBOUND)
+            raise RejectedCallback(RejectionReason.UNBOUND)
         return parse(delivery, session_id, verified_by or "token")
 
     def _signer(self, delivery: Delivery) -> str | None:
@@ -108,13 +110,13 @@ class Reader:
         for key, name in self._keys:
             if _fits(key, signature, signed):
                 return name
-        raise DoubtfulCallback(Doubt.FORGED)
+        raise RejectedCallback(RejectionReason.FORGED)
 
     def _accept_unsigned(self, delivery: Delivery, session_id: str | None) -> None:
         if delivery.token is not None and session_id is None:
-            raise DoubtfulCallback(Doubt.STRANGE_TOKEN)
+            raise RejectedCallback(RejectionReason.UNKNOWN_TOKEN)
         if self._must_be_signed or session_id is None:
-            raise DoubtfulCallback(Doubt.UNSIGNED)
+            raise RejectedCallback(RejectionReason.UNSIGNED)
 
 
 def _fits(key: VerifyKey, signature: str, signed: bytes) -> bool:
@@ -138,8 +140,8 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
     event = _text(form, "SiprecEvent", LONGEST_TEXT, problems)
     happened_at = _moment(form, problems)
     notice = Notice(
-        news=News.of_event(event),
-        heard_at=delivery.received_at,
+        kind=NoticeKind.of_event(event),
+        received_at=delivery.received_at,
         happened_at=happened_at,
         digest=form.digest,
         account_sid=_id(form, "AccountSid", problems),
@@ -147,7 +149,7 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
         siprec_sid=_id(form, "SiprecSid", problems),
         error=_error(form, event, problems),
     )
-    if event is not None and notice.news is News.OTHER:
+    if event is not None and notice.kind is NoticeKind.OTHER:
         problems.append("nobody has heard of this SiprecEvent")
     if happened_at is not None and notice.time is None:
         problems.append("Timestamp is too far from when it came, and set no time")
@@ -181,7 +183,7 @@ def _id(form: Form, name: str, problems: list[str]) -> str | None:
 
 
 def _error(form: Form, event: str | None, problems: list[str]) -> Error | None:
-    if event != News.FAILED.label:
+    if event != NoticeKind.FAILED.label:
         return None
     return Error(ErrorKind.SIPREC_FAILED, detail=_text(form, "SiprecError", LONGEST_ERROR, problems))
 

@@ -21,7 +21,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProxyError, SSLError
 from urllib3.util.retry import Retry
 
-from service.siprec import Error, ErrorKind, News, Notice, Order
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Order
 
 CONNECT_TIMEOUT_SECONDS = 3.05
 LONGEST_DETAIL = 1000
@@ -66,13 +66,13 @@ class Client:
         answer = self._post(path, _form(order, status_callback))
         now = self._clock()
         if isinstance(answer, Error):
-            news = News.UNANSWERED if answer.kind is ErrorKind.NO_ANSWER else News.REFUSED
-            return Notice(news, heard_at=now, error=answer)
+            kind = NoticeKind.UNANSWERED if answer.kind is ErrorKind.NO_ANSWER else NoticeKind.REFUSED
+            return Notice(kind, received_at=now, error=answer)
         sid = answer.get("sid")
         if not isinstance(sid, str) or not 0 < len(sid) <= LONGEST_SID or not sid.isprintable():
             error = Error(ErrorKind.NO_ANSWER, 200, detail="the answer names no sid that can be read")
-            return Notice(News.UNANSWERED, heard_at=now, error=error)
-        return Notice(News.ACCEPTED, heard_at=now, siprec_sid=sid)
+            return Notice(NoticeKind.UNANSWERED, received_at=now, error=error)
+        return Notice(NoticeKind.ACCEPTED, received_at=now, siprec_sid=sid)
 
     def stop(self, account_sid: str, call_sid: str, siprec_sid: str) -> Error | None:
         """None if Telnyx took it; that the session has ended only its callback says."""

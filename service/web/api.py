@@ -9,20 +9,20 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
 
-from service.control import UnknownSession
-from service.siprec import News, Session, State
+from service.domain.session import NoticeKind, Session, State
+from service.ledger.sessions import UnknownSession
 from service.store import callbacks, events, sessions
-from service.store.callbacks import KeptCallback
-from service.store.engine import DatabaseAway, canonical_json
-from service.store.sessions import Claim
+from service.store.callbacks import StoredCallback
+from service.store.engine import DatabaseUnavailable, canonical_json
+from service.store.sessions import IdempotencyKey
 from service.telnyx.form import Form
-from service.web import auth, shapes
-from service.web.asked import CallbackQuery, Nothing, SessionQuery, StartRequest
+from service.web import auth, responses
+from service.web.context import parts
 from service.web.errors import telnyx_problem
-from service.web.operation import Answer, Header, operation
-from service.web.parts import parts
+from service.web.openapi import Answer, Header, operation
 from service.web.problems import Problem, wrong_field
-from service.web.shapes import (
+from service.web.requests import CallbackQuery, Nothing, SessionQuery, StartRequest
+from service.web.responses import (
     CallbackList,
     CallbackPage,
     CallbackShape,
@@ -38,7 +38,7 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def reach_database() -> None:
     """While callbacks find no database, no thread is left to wait for it here."""
     if parts().intake.is_away:
-        raise DatabaseAway("callbacks found it away")
+        raise DatabaseUnavailable("callbacks found it away")
 
 
 def tell_spool(response: Response) -> Response:
@@ -103,7 +103,7 @@ def show(session_id: UUID) -> Answer:
     if session is None:
         raise UnknownSession
     return Answer(
-        SessionWithTimeline(**shapes.session(session), timeline=[shapes.event(one) for one in timeline])
+        SessionWithTimeline(**responses.session(session), timeline=[responses.event(one) for one in timeline])
     )
 
 
@@ -153,25 +153,25 @@ def _status(session: Session, headers: dict[str, str]) -> int:
         problem = telnyx_problem(error, session.id)
         problem.headers |= headers
         raise problem
-    return 201 if session.answer and session.answer.news is News.ACCEPTED else 202
+    return 201 if session.answer and session.answer.kind is NoticeKind.ACCEPTED else 202
 
 
 def _shape(session: Session) -> SessionShape:
-    return SessionShape(**shapes.session(session))
+    return SessionShape(**responses.session(session))
 
 
-def _callback(kept: KeptCallback) -> CallbackShape:
+def _callback(kept: StoredCallback) -> CallbackShape:
     came = kept.evidence
-    return shapes.callback(kept, Form.of(came.method, came.query, came.body).texts)
+    return responses.callback(kept, Form.of(came.method, came.query, came.body).texts)
 
 
-def _claim(body: StartRequest) -> Claim:
+def _claim(body: StartRequest) -> IdempotencyKey:
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return Claim(auth.asking().id)
+        return IdempotencyKey(auth.asking().id)
     if not IDEMPOTENCY_KEY.fullmatch(key):
         errors = [wrong_field("header", "/Idempotency-Key", "1 to 255 visible ASCII characters")]
         raise Problem(422, "wrong-request", errors=errors)
     # As parsed, without what is unset: a field that a later release adds changes no old request.
     asked = canonical_json(body.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
-    return Claim(auth.asking().id, key, hashlib.sha256(asked.encode()).digest())
+    return IdempotencyKey(auth.asking().id, key, hashlib.sha256(asked.encode()).digest())

@@ -6,7 +6,7 @@ from flask import g, request
 
 from service.store import keys
 from service.store.keys import ApiKey
-from service.web.parts import parts
+from service.web.context import parts
 from service.web.problems import Problem
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="siprec-ledger"'}

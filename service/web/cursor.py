@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itsdangerous import BadData, URLSafeSerializer
 
 
-class StrangeCursor(Exception):
+class InvalidCursor(Exception):
     """Not a cursor of ours, or one of another list."""
 
 
@@ -27,13 +27,13 @@ class Cursors:
         return str(self._serializer.dumps([_list(wanted), *place]))
 
     def read(self, cursor: str, wanted: object) -> tuple[str, ...]:
-        """The place that `after` was given. Raises StrangeCursor."""
+        """The place that `after` was given. Raises InvalidCursor."""
         try:
             listed, *place = self._serializer.loads(cursor)
         except (BadData, UnicodeError, ValueError, TypeError) as trouble:
-            raise StrangeCursor from trouble
+            raise InvalidCursor from trouble
         if listed != _list(wanted):
-            raise StrangeCursor
+            raise InvalidCursor
         return tuple(place)
 
 

@@ -7,22 +7,27 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from service.control import Control
-from service.intake import Intake, NotKept
-from service.siprec import new_id
-from service.store.engine import DatabaseTrouble
-from service.store.refusals import Refusal
-from service.telnyx.callback import Delivery, Doubt, DoubtfulCallback, Reader
+from service.domain.ids import new_id
+from service.ledger.intake import Intake, NotDurable
+from service.ledger.sessions import Sessions
+from service.store.engine import DatabaseError
+from service.store.rejected import RejectedDelivery
+from service.telnyx.callback import Delivery, Reader, RejectedCallback, RejectionReason
 
 LARGEST_BODY: Final = 1024 * 1024
-STATUSES: Final = {Doubt.FORGED: 403, Doubt.UNSIGNED: 403, Doubt.STRANGE_TOKEN: 404, Doubt.UNBOUND: 404}
+STATUSES: Final = {
+    RejectionReason.FORGED: 403,
+    RejectionReason.UNSIGNED: 403,
+    RejectionReason.UNKNOWN_TOKEN: 404,
+    RejectionReason.UNBOUND: 404,
+}
 
 log = logging.getLogger(__name__)
 
 
 class Door:
     def __init__(
-        self, reader: Reader, intake: Intake, control: Control, clock: Callable[[], datetime]
+        self, reader: Reader, intake: Intake, control: Sessions, clock: Callable[[], datetime]
     ) -> None:
         self._reader = reader
         self._intake = intake
@@ -46,21 +51,21 @@ class Door:
         delivery = Delivery(new_id(), self._clock(), method, token, query, headers, body)
         try:
             callback = self._reader.read(delivery)
-        except DoubtfulCallback as refusal:
+        except RejectedCallback as refusal:
             return self._refuse(delivery, refusal.doubt)
         try:
             self._intake.keep(callback)
-        except NotKept as trouble:
+        except NotDurable as trouble:
             log.error("callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503
         return 200
 
-    def _refuse(self, delivery: Delivery, doubt: Doubt) -> int:
+    def _refuse(self, delivery: Delivery, doubt: RejectionReason) -> int:
         status = STATUSES[doubt]
         log.warning("callback refused: delivery=%s status=%d reason=%s", delivery.id, status, doubt.value)
         try:
             self._control.quarantine(
-                Refusal(
+                RejectedDelivery(
                     delivery_id=delivery.id,
                     received_at=delivery.received_at,
                     answered=status,
@@ -72,7 +77,7 @@ class Door:
                     headers=delivery.evidence,
                 )
             )
-        except DatabaseTrouble as trouble:
+        except DatabaseError as trouble:
             log.error("refused callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503  # one wrong setting refuses everything, so ask for it again
         return status

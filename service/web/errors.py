@@ -12,10 +12,17 @@ from flask import Flask, Response, g, request
 from flask.json import dumps
 from werkzeug.exceptions import HTTPException
 
-from service.control import CannotStop, KeyReused, StillAsking, StopFailed, TelnyxBusy, UnknownSession
-from service.siprec import Error, ErrorKind
-from service.store.engine import DatabaseAway
-from service.web.cursor import StrangeCursor
+from service.domain.session import Error, ErrorKind
+from service.ledger.sessions import (
+    CannotStop,
+    KeyReused,
+    StillStarting,
+    StopFailed,
+    TelnyxBusy,
+    UnknownSession,
+)
+from service.store.engine import DatabaseUnavailable
+from service.web.cursor import InvalidCursor
 from service.web.problems import Problem, TelnyxError, wrong_field
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -43,7 +50,7 @@ def telnyx_problem(error: Error, session_id: str) -> Problem:
     return Problem(422, "telnyx-refused", error.detail, **about)
 
 
-def _still_asking(trouble: StillAsking) -> Problem:
+def _still_asking(trouble: StillStarting) -> Problem:
     detail = "The first request with this Idempotency-Key still waits for Telnyx"
     return Problem(409, "still-asking", detail, session_id=trouble.session.id, headers={"Retry-After": "1"})
 
@@ -67,12 +74,12 @@ def _busy(_: TelnyxBusy) -> Problem:
     return Problem(503, "too-many-in-flight", detail, headers=dict(RETRY_SOON))
 
 
-def _database_away(trouble: DatabaseAway) -> Problem:
+def _database_away(trouble: DatabaseUnavailable) -> Problem:
     log.error("no database: %s", trouble)
     return Problem(503, "database-away", "The database does not answer", headers=dict(RETRY_SOON))
 
 
-def _strange_cursor(_: StrangeCursor) -> Problem:
+def _strange_cursor(_: InvalidCursor) -> Problem:
     errors = [wrong_field("query", "/cursor", "the next_cursor of a page of this same list")]
     return Problem(422, "wrong-request", errors=errors)
 
@@ -88,14 +95,14 @@ def _surprise(trouble: Exception) -> Problem:
 
 
 TABLE: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
-    (StillAsking, _still_asking),
+    (StillStarting, _still_asking),
     (KeyReused, _key_reused),
     (CannotStop, _cannot_stop),
     (StopFailed, lambda trouble: telnyx_problem(trouble.error, trouble.session.id)),
     (UnknownSession, _unknown_session),
     (TelnyxBusy, _busy),
-    (DatabaseAway, _database_away),
-    (StrangeCursor, _strange_cursor),
+    (DatabaseUnavailable, _database_away),
+    (InvalidCursor, _strange_cursor),
     (HTTPException, _http),
     (Problem, lambda trouble: trouble),
     (Exception, _surprise),
@@ -138,5 +145,5 @@ def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Sessions", "no-store")
     return response

@@ -5,13 +5,13 @@ from __future__ import annotations
 from flask import Blueprint
 
 from service.spool import SpoolUnusable
-from service.store import refusals, schema
-from service.store.engine import DatabaseTrouble
+from service.store import rejected, schema
+from service.store.engine import DatabaseError
 from service.store.schema import Age
 from service.web import auth
-from service.web.operation import Answer, operation
-from service.web.parts import parts
-from service.web.shapes import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
+from service.web.context import parts
+from service.web.openapi import Answer, operation
+from service.web.responses import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
 
 blueprint = Blueprint("health", __name__)
 blueprint.before_request(auth.anyone)
@@ -38,9 +38,9 @@ def _database() -> tuple[DatabaseHealth, int | None]:
     try:
         with parts().database.read() as db:
             age = schema.age(db)
-            refused = refusals.count(db) if age in {Age.CURRENT, Age.NEWER} else None
+            refused = rejected.count(db) if age in {Age.CURRENT, Age.NEWER} else None
             return DatabaseHealth(reachable=True, schema_age=age), refused
-    except DatabaseTrouble:
+    except DatabaseError:
         return DatabaseHealth(reachable=False), None
 
 

@@ -111,11 +111,11 @@ def naive() -> Flask:
 
 def direct() -> Wsgi:
     """The ledger without its intake: each request commits its own callback."""
-    from service import assembly, config
-    from service.siprec import new_id
+    from service import config, wiring
+    from service.domain.ids import new_id
     from service.telnyx.callback import Delivery
 
-    works = assembly.assemble(config.load())
+    works = wiring.wire(config.load())
 
     def receive(token: str, headers: Mapping[str, str], body: bytes) -> int:
         delivery = Delivery(new_id(), datetime.now(UTC), "POST", token, b"", headers, body)

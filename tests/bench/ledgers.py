@@ -13,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select, text
 
-from service.folding import fold
-from service.siprec import News, Notice, Order, Origin, Session, new_id
+from service.domain.ids import new_id
+from service.domain.progress import fold
+from service.domain.session import Notice, NoticeKind, Order, Origin, Session
 from service.store import keys, schema, sessions
 from service.store.engine import Database
-from service.store.sessions import Claim
+from service.store.sessions import IdempotencyKey
 from service.store.tables import callback, event, session
 from tests.bench.apps import Base, NaiveCallback, NaiveSession
 from tests.bench.load import Slice
@@ -94,7 +95,7 @@ class Ours(Ledger):
         with self._filling() as db:
             key = keys.recognise(db, keys.create(db, "bench", datetime.now(UTC)))
             assert key is not None
-            sessions.insert(db, _accepted(0), Claim(key.id))
+            sessions.insert(db, _accepted(0), IdempotencyKey(key.id))
             _copy_session(db, 0, 1, count)
 
     def store(self, count: int) -> None:
@@ -166,7 +167,7 @@ def _uncounted(db: Connection) -> int:
 def _accepted(number: int) -> Session:
     now = datetime.now(UTC)
     order = Order(ACCOUNT, call_sid(number))
-    answer = Notice(News.ACCEPTED, heard_at=now, siprec_sid=siprec_sid(number))
+    answer = Notice(NoticeKind.ACCEPTED, received_at=now, siprec_sid=siprec_sid(number))
     progress = fold(order, [answer])
     return Session(session_id(number), Origin.API, order, now, now, progress, answer=answer)
 
@@ -181,10 +182,10 @@ def _numbered(name: Callable[[int], str]) -> str:
 
 
 def _copy_session(db: Connection, model: int, first: int, count: int) -> None:
-    new = {"id": session_id, "call_sid": call_sid, "answered_sid": siprec_sid}
+    new = {"id": session_id, "call_sid": call_sid, "answer_siprec_sid": siprec_sid}
     values = {column: _numbered(name) for column, name in new.items()}
-    heard = f"CASE WHEN model.heard_sid IS NOT NULL THEN {_numbered(siprec_sid)} END"
-    _copy(db, session, "id", session_id(model), first, count, **values, heard_sid=heard)
+    heard = f"CASE WHEN model.callback_siprec_sid IS NOT NULL THEN {_numbered(siprec_sid)} END"
+    _copy(db, session, "id", session_id(model), first, count, **values, callback_siprec_sid=heard)
 
 
 def _copy(db: Connection, table: Table, of: str, model: str, first: int, count: int, **new: str) -> None:

@@ -11,7 +11,7 @@ from service.sandbox import STARTED, STOPPED, Behaviour
 from service.sandbox.callbacks import compose
 from service.sandbox.sessions import Session
 from service.sandbox.signature import Signer
-from service.telnyx.address import Addresses
+from service.telnyx.callback_url import CallbackUrls
 
 SECRET_KEY = "a secret that is long enough for a bench"
 ACCOUNT = "account-1"
@@ -21,7 +21,7 @@ CALLBACKS = 2 * BLOCK + REPEATED
 
 signer = Signer()
 behaviour = Behaviour()
-addresses = Addresses("", [SECRET_KEY])
+callback_urls = CallbackUrls("", [SECRET_KEY])
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,6 @@ def _request(number: int, event: str, now: datetime) -> tuple[bytes, bytes]:
         "Content-Length": str(len(body)),
         **signer.sign(body, now + timedelta(minutes=4)),
     }
-    lines = [f"POST {addresses.of(session_id(number))} HTTP/1.1"]
+    lines = [f"POST {callback_urls.of(session_id(number))} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return body, "\r\n".join([*lines, "", ""]).encode() + body

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.siprec import Order, Origin, Session, new_id
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Session
 from service.store import keys, sessions
 from service.store.engine import Database
-from service.store.sessions import Claim
+from service.store.sessions import IdempotencyKey
 from tests.bed.postgres import Postgres
 from tests.drill.ledger import NotForDrills
 from tests.drill.postgresql import Postgresql
@@ -45,7 +46,7 @@ def start_session(url: str, call_sid: str) -> None:
         keys.create(db, call_sid, now)
         key_id = keys.listed(db)[-1].id
         new = Session(new_id(), Origin.API, Order("account-1", call_sid), now, now)
-        sessions.insert(db, new, Claim(key_id))
+        sessions.insert(db, new, IdempotencyKey(key_id))
     database.close()
 
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from service.store import engine, keys, sessions
-from service.store.engine import Database, DatabaseAway, DatabaseTrouble, canonical_json
+from service.store.engine import Database, DatabaseError, DatabaseUnavailable, canonical_json
 from tests.bed.postgres import Postgres
 
 CHECKOUT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_a_missing_schema_is_a_database_that_is_away(empty_url: str) -> None:
     database = Database(empty_url)
     try:
         for transaction in (database.read, database.begin):
-            with pytest.raises(DatabaseAway), transaction() as db:
+            with pytest.raises(DatabaseUnavailable), transaction() as db:
                 sessions.find(db, "id")
     finally:
         database.close()
@@ -154,35 +154,35 @@ def test_a_missing_schema_is_a_database_that_is_away(empty_url: str) -> None:
 def test_a_database_that_is_not_there_is_away(url: str) -> None:
     database = Database(url)
     for transaction in (database.read, database.begin):
-        with within(5), pytest.raises(DatabaseAway), transaction() as db:
+        with within(5), pytest.raises(DatabaseUnavailable), transaction() as db:
             db.execute(text("SELECT 1"))
 
 
 def test_a_file_that_is_no_database_will_not_be_one_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     path.write_bytes(b"not a database" * 100)
-    with pytest.raises(DatabaseTrouble) as caught, Database(f"sqlite:///{path}").read():
+    with pytest.raises(DatabaseError) as caught, Database(f"sqlite:///{path}").read():
         pass
-    assert not isinstance(caught.value, DatabaseAway)
+    assert not isinstance(caught.value, DatabaseUnavailable)
 
 
 WITHOUT_A_NAME = "INSERT INTO api_key (id) VALUES ('x')"
 OF_NOBODY = (
-    "INSERT INTO session_event (session_id, state, changes, happened_at, written_at)"
+    "INSERT INTO event (session_id, state, changes, happened_at, written_at)"
     " VALUES ('nobody', 'x', '{}', '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z')"
 )
 
 
 @pytest.mark.parametrize("statement", [WITHOUT_A_NAME, OF_NOBODY], ids=["not null", "foreign key"])
 def test_a_constraint_is_trouble_that_waiting_does_not_help(database: Database, statement: str) -> None:
-    with pytest.raises(DatabaseTrouble) as caught, database.begin() as db:
+    with pytest.raises(DatabaseError) as caught, database.begin() as db:
         db.execute(text(statement))
-    assert not isinstance(caught.value, DatabaseAway)
+    assert not isinstance(caught.value, DatabaseUnavailable)
     write(database, "next")
 
 
 def test_the_trouble_s_words_are_one_short_line(database: Database) -> None:
-    with pytest.raises(DatabaseTrouble) as caught, database.begin() as db:
+    with pytest.raises(DatabaseError) as caught, database.begin() as db:
         db.execute(text("INSERT INTO api_key (id, name) VALUES (:id, 'x')"), {"id": "secret " * 200})
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 200
@@ -196,7 +196,7 @@ def test_nobody_waits_for_ever_for_a_connection(database_url: str, monkeypatch: 
     database = Database(database_url, connections=1)
     with database.read() as db:
         db.execute(text("SELECT 1"))
-        with ThreadPoolExecutor(1) as pool, within(3), pytest.raises(DatabaseAway):
+        with ThreadPoolExecutor(1) as pool, within(3), pytest.raises(DatabaseUnavailable):
             pool.submit(names, database).result()
     assert names(database) == []
     database.close()
@@ -213,7 +213,7 @@ def test_nobody_waits_for_ever_for_another_process_s_sqlite(
     # Not another SQLite library: two of them in one process do not see each other's locks.
     other: Any = database.engine.dialect.loaded_dbapi.connect(str(path), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with within(3), pytest.raises(DatabaseAway), database.begin():
+    with within(3), pytest.raises(DatabaseUnavailable), database.begin():
         pass
     other.execute("ROLLBACK")
     other.close()
@@ -258,9 +258,9 @@ def test_a_server_that_freezes_is_away_in_bounded_time_and_comes_back(
             keys.create(db, "frozen", NOW)
             meet("before the commit")
 
-    with within(6), pytest.raises(DatabaseAway):
+    with within(6), pytest.raises(DatabaseUnavailable):
         work()
-    with within(6), pytest.raises(DatabaseAway):
+    with within(6), pytest.raises(DatabaseUnavailable):
         names(on_postgresql)
     frozen_at_will.thaw()
     write(on_postgresql, "after")
@@ -274,7 +274,7 @@ def test_many_threads_before_a_frozen_server_all_come_back(
     ended = []
 
     def ask() -> None:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             names(on_postgresql)
         ended.append(True)
 
@@ -317,7 +317,7 @@ def test_postgresql_speaks_utc_and_a_reader_cannot_write(on_postgresql: Database
     with on_postgresql.read() as db:
         assert db.scalar(text("SHOW timezone")) == "UTC"
         assert db.scalar(text("SHOW transaction_isolation")) == "repeatable read"
-    with pytest.raises(DatabaseTrouble), on_postgresql.read() as db:
+    with pytest.raises(DatabaseError), on_postgresql.read() as db:
         keys.create(db, "no", NOW)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from service import folding, siprec
-from service.siprec import (
+from service.domain.ids import new_id
+from service.domain.progress import changes, fold
+from service.domain.session import (
     CallbackMethod,
     Error,
     ErrorKind,
-    News,
     Notice,
+    NoticeKind,
     Order,
     Origin,
     Progress,
@@ -24,9 +25,9 @@ from service.siprec import (
     Track,
 )
 from service.store import events, keys, sessions
-from service.store.bulk import Batch
+from service.store.batch import Batch
 from service.store.engine import Database
-from service.store.sessions import Claim, Filter
+from service.store.sessions import Filter, IdempotencyKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -34,17 +35,17 @@ ORDER = Order("account-1", "v3:call-1")
 
 
 @pytest.fixture
-def claim(database: Database) -> Claim:
+def claim(database: Database) -> IdempotencyKey:
     with database.begin() as db:
         keys.create(db, "an app", NOW)
-        return Claim(keys.listed(db)[0].id)
+        return IdempotencyKey(keys.listed(db)[0].id)
 
 
 def new(order: Order = ORDER, at: datetime = NOW, origin: Origin = Origin.API) -> Session:
-    return Session(siprec.new_id(), origin, order, requested_at=at, updated_at=at)
+    return Session(new_id(), origin, order, requested_at=at, updated_at=at)
 
 
-def insert(database: Database, session: Session, claim: Claim) -> bool:
+def insert(database: Database, session: Session, claim: IdempotencyKey) -> bool:
     with database.begin() as db:
         return sessions.insert(db, session, claim)
 
@@ -68,31 +69,31 @@ FULL = Order(
     reference="claim 77",
     labels={"team": "fraud"},
 )
-REFUSED = Notice(News.REFUSED, NOW, error=Error(ErrorKind.REJECTED, 422, "10032", "no ünput"))
+REFUSED = Notice(NoticeKind.REFUSED, NOW, error=Error(ErrorKind.REJECTED, 422, "10032", "no ünput"))
 ANSWERS = [
     None,
-    Notice(News.ACCEPTED, NOW, siprec_sid="sid-1"),
-    Notice(News.UNANSWERED, NOW, error=Error(ErrorKind.NO_ANSWER, detail="silence")),
+    Notice(NoticeKind.ACCEPTED, NOW, siprec_sid="sid-1"),
+    Notice(NoticeKind.UNANSWERED, NOW, error=Error(ErrorKind.NO_ANSWER, detail="silence")),
     REFUSED,
 ]
 
 
 @pytest.mark.parametrize("order", [ORDER, FULL], ids=["least", "all"])
-def test_a_session_comes_back_whole(database: Database, claim: Claim, order: Order) -> None:
+def test_a_session_comes_back_whole(database: Database, claim: IdempotencyKey, order: Order) -> None:
     for answer in ANSWERS:
         first = replace(new(order), deadline_at=NOW + 60 * SECOND)
         assert insert(database, first, claim)
         failed = Notice(
-            News.FAILED,
+            NoticeKind.FAILED,
             NOW,
             NOW - SECOND,
             b"digest",
             siprec_sid="sid-2",
             error=Error(ErrorKind.SIPREC_FAILED, detail="no-answer"),
         )
-        wish = Notice(News.STOP_REQUESTED, NOW)
+        wish = Notice(NoticeKind.STOP_REQUESTED, NOW)
         for heard in ([], [wish], [failed, wish]):
-            progress = folding.fold(order, [*heard, *([answer] if answer else [])])
+            progress = fold(order, [*heard, *([answer] if answer else [])])
             kept = replace(first, progress=progress, answer=answer, attempts=2, updated_at=NOW + SECOND)
             with database.begin() as db:
                 (locked,) = sessions.lock(db, [kept.id])
@@ -103,7 +104,9 @@ def test_a_session_comes_back_whole(database: Database, claim: Claim, order: Ord
             assert find(database, kept.id) == replace(kept, requested_by="an app")
 
 
-def test_an_idempotency_key_is_taken_once_and_tells_whose_it_is(database: Database, claim: Claim) -> None:
+def test_an_idempotency_key_is_taken_once_and_tells_whose_it_is(
+    database: Database, claim: IdempotencyKey
+) -> None:
     keyed = replace(claim, idempotency_key="once", request_digest=b"\1\2")
     first, second = new(), new()
     assert insert(database, first, keyed)
@@ -121,9 +124,9 @@ def test_an_idempotency_key_is_taken_once_and_tells_whose_it_is(database: Databa
 
 
 def test_a_recording_is_adopted_once(database: Database) -> None:
-    adopted = replace(new(origin=Origin.ADOPTED), progress=Progress(heard_sid="sid-1"))
-    again = replace(new(origin=Origin.ADOPTED), progress=Progress(heard_sid="sid-1"))
-    other = replace(new(origin=Origin.ADOPTED), progress=Progress(heard_sid="sid-2"))
+    adopted = replace(new(origin=Origin.ADOPTED), progress=Progress(callback_siprec_sid="sid-1"))
+    again = replace(new(origin=Origin.ADOPTED), progress=Progress(callback_siprec_sid="sid-1"))
+    other = replace(new(origin=Origin.ADOPTED), progress=Progress(callback_siprec_sid="sid-2"))
     with database.begin() as db:
         assert sessions.adopt(db, adopted) == adopted.id
         assert sessions.adopt(db, again) == adopted.id
@@ -131,18 +134,18 @@ def test_a_recording_is_adopted_once(database: Database) -> None:
     assert find(database, again.id) is None
 
 
-def test_only_sessions_that_are_there_can_be_locked(database: Database, claim: Claim) -> None:
+def test_only_sessions_that_are_there_can_be_locked(database: Database, claim: IdempotencyKey) -> None:
     one = new()
     insert(database, one, claim)
     with database.begin() as db:
-        assert [locked.id for locked in sessions.lock(db, [one.id, "nobody", siprec.new_id()])] == [one.id]
+        assert [locked.id for locked in sessions.lock(db, [one.id, "nobody", new_id()])] == [one.id]
         assert list(sessions.lock(db, [])) == []
         assert sessions.existing(db, [one.id, "nobody"]) == {one.id}
         assert sessions.existing(db, []) == set()
 
 
 def test_pages_follow_one_another_without_gap_or_repetition_though_times_are_equal(
-    database: Database, claim: Claim
+    database: Database, claim: IdempotencyKey
 ) -> None:
     made = [new(at=NOW + (n // 4) * SECOND) for n in range(11)]
     with database.begin() as db:
@@ -161,7 +164,7 @@ def test_pages_follow_one_another_without_gap_or_repetition_though_times_are_equ
     assert seen == [one.id for one in sorted(made, key=lambda one: (one.requested_at, one.id), reverse=True)]
 
 
-def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Claim) -> None:
+def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: IdempotencyKey) -> None:
     wanted = new(FULL)
     with database.begin() as db:
         for one in (wanted, new(), new(Order("account-2", "v3:call-2")), new(FULL, at=NOW + 9 * SECOND)):
@@ -192,7 +195,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Claim)
             assert sessions.page(db, replace(narrow, **{name: value}), None, 9) == [], name
 
 
-def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, claim: Claim) -> None:
+def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, claim: IdempotencyKey) -> None:
     late, later, waiting = (replace(new(), deadline_at=NOW + n * SECOND) for n in (-2, -1, 1))
     answered = replace(new(), deadline_at=NOW - 9 * SECOND, answer=ANSWERS[1])
     for one in (later, waiting, answered, late, new()):
@@ -202,11 +205,11 @@ def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, clai
         assert sessions.overdue(db, NOW, 1) == [late.id]
 
 
-def test_a_change_is_told_in_values_that_json_has(database: Database, claim: Claim) -> None:
+def test_a_change_is_told_in_values_that_json_has(database: Database, claim: IdempotencyKey) -> None:
     one = new()
     insert(database, one, claim)
-    refused = folding.fold(ORDER, [REFUSED, Notice(News.STOP_REQUESTED, NOW)])
-    told = folding.changes(Progress(), refused)
+    refused = fold(ORDER, [REFUSED, Notice(NoticeKind.STOP_REQUESTED, NOW)])
+    told = changes(Progress(), refused)
     with database.begin() as db:
         batch = Batch(db)
         events.write(batch, [events.Change(one.id, refused.state, told, NOW)], NOW + SECOND)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection, insert, select, text
 
-from service import siprec
-from service.siprec import Order, Origin, Session
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Session
 from service.store import keys, sessions
 from service.store.engine import Database
-from service.store.sessions import Claim, Filter
+from service.store.sessions import Filter, IdempotencyKey
 from service.store.tables import api_key
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -84,10 +84,10 @@ def test_labels_come_back_and_are_found_by_any_letters(database: Database) -> No
     with database.begin() as db:
         keys.create(db, "an app", NOW)
         key_id = keys.listed(db)[0].id
-        new = Session(siprec.new_id(), Origin.API, Order("a", "c", labels=LABELS), NOW, NOW)
-        other = Session(siprec.new_id(), Origin.API, Order("a", "c", labels={"team": "other"}), NOW, NOW)
-        assert sessions.insert(db, new, Claim(key_id))
-        assert sessions.insert(db, other, Claim(key_id))
+        new = Session(new_id(), Origin.API, Order("a", "c", labels=LABELS), NOW, NOW)
+        other = Session(new_id(), Origin.API, Order("a", "c", labels={"team": "other"}), NOW, NOW)
+        assert sessions.insert(db, new, IdempotencyKey(key_id))
+        assert sessions.insert(db, other, IdempotencyKey(key_id))
     with database.read() as db:
         found = sessions.find(db, new.id)
         assert found

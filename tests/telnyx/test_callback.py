@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from telnyx.lib.webhook_verification import WebhookVerificationError, verify_webhook_signature
 
+from service.domain.session import Error, ErrorKind, NoticeKind
 from service.sandbox import Sandbox
-from service.siprec import Error, ErrorKind, News
-from service.telnyx.address import Addresses
-from service.telnyx.callback import Callback, Delivery, Doubt, DoubtfulCallback, Reader, read_time
+from service.telnyx.callback import Callback, Delivery, Reader, RejectedCallback, RejectionReason, read_time
+from service.telnyx.callback_url import CallbackUrls
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SESSION_ID = "0195f7a0-1111-7222-8333-444455556666"
 SANDBOX = Sandbox()  # only signs
-ADDRESSES = Addresses("https://ledger.example.com", ["a secret that is long enough for a test"])
+ADDRESSES = CallbackUrls("https://ledger.example.com", ["a secret that is long enough for a test"])
 TOKEN = ADDRESSES.of(SESSION_ID).rpartition("/")[2]
 FIELDS = {
     "AccountSid": "account-1",
@@ -61,8 +61,8 @@ def said(**fields: str | None) -> Callback:
     return read(urlencode({k: v for k, v in {**FIELDS, **fields}.items() if v is not None}).encode())
 
 
-def doubt(read_by: Reader, came: Delivery) -> Doubt:
-    with pytest.raises(DoubtfulCallback) as caught:
+def doubt(read_by: Reader, came: Delivery) -> RejectionReason:
+    with pytest.raises(RejectedCallback) as caught:
         read_by.read(came)
     return caught.value.doubt
 
@@ -76,7 +76,7 @@ def test_a_signed_callback_says_who_it_is_about_and_who_proved_it() -> None:
     assert callback.verified_by.startswith("ed25519:")
     assert (callback.event, callback.problem) == ("siprec-started", None)
     notice = callback.notice
-    assert (notice.news, notice.heard_at) == (News.STARTED, NOW)
+    assert (notice.kind, notice.received_at) == (NoticeKind.STARTED, NOW)
     assert notice.happened_at == datetime(2026, 3, 1, 11, 59, 59, 123456, tzinfo=UTC)
     assert (notice.account_sid, notice.call_sid, notice.siprec_sid) == ("account-1", "v3:call-1", "sid-1")
     assert notice.error is None
@@ -120,7 +120,7 @@ def test_a_signature_that_does_not_fit_is_forged_whatever_the_token(
 ) -> None:
     for token in (TOKEN, None, "strange"):
         came = delivery(headers=headers, token=token)
-        assert doubt(reader(must_be_signed=must_be_signed), came) is Doubt.FORGED
+        assert doubt(reader(must_be_signed=must_be_signed), came) is RejectionReason.FORGED
 
 
 @pytest.mark.parametrize("key", [bytes(32), b"\1" + bytes(31)])
@@ -130,7 +130,7 @@ def test_a_key_under_which_anything_fits_lets_nothing_in(key: bytes) -> None:
     except ValueError:
         return  # better still
     for raw in (bytes(64), b"\1" + bytes(63), key + bytes(32), GENUINE):
-        assert doubt(weak, delivery(headers=signature(raw))) is Doubt.FORGED
+        assert doubt(weak, delivery(headers=signature(raw))) is RejectionReason.FORGED
 
 
 @pytest.mark.parametrize(
@@ -140,37 +140,37 @@ def test_a_key_under_which_anything_fits_lets_nothing_in(key: bytes) -> None:
         (True, "POST", None, True, "ed25519"),
         (True, "POST", "strange", True, "ed25519"),  # found by its ids
         (True, "GET", TOKEN, True, "ed25519"),
-        (True, "GET", None, True, Doubt.UNBOUND),  # one signature fits every query
-        (True, "GET", "strange", True, Doubt.UNBOUND),
-        (True, "POST", TOKEN, False, Doubt.UNSIGNED),
-        (True, "POST", None, False, Doubt.UNSIGNED),
-        (True, "POST", "strange", False, Doubt.STRANGE_TOKEN),
-        (True, "POST", "", False, Doubt.STRANGE_TOKEN),
-        (True, "GET", TOKEN, False, Doubt.UNSIGNED),
+        (True, "GET", None, True, RejectionReason.UNBOUND),  # one signature fits every query
+        (True, "GET", "strange", True, RejectionReason.UNBOUND),
+        (True, "POST", TOKEN, False, RejectionReason.UNSIGNED),
+        (True, "POST", None, False, RejectionReason.UNSIGNED),
+        (True, "POST", "strange", False, RejectionReason.UNKNOWN_TOKEN),
+        (True, "POST", "", False, RejectionReason.UNKNOWN_TOKEN),
+        (True, "GET", TOKEN, False, RejectionReason.UNSIGNED),
         (False, "POST", TOKEN, True, "ed25519"),
         (False, "POST", TOKEN, False, "token"),
         (False, "GET", TOKEN, False, "token"),
-        (False, "POST", None, False, Doubt.UNSIGNED),
-        (False, "GET", None, False, Doubt.UNSIGNED),
-        (False, "POST", "strange", False, Doubt.STRANGE_TOKEN),
-        (False, "GET", "strange", False, Doubt.STRANGE_TOKEN),
-        (False, "GET", None, True, Doubt.UNBOUND),
+        (False, "POST", None, False, RejectionReason.UNSIGNED),
+        (False, "GET", None, False, RejectionReason.UNSIGNED),
+        (False, "POST", "strange", False, RejectionReason.UNKNOWN_TOKEN),
+        (False, "GET", "strange", False, RejectionReason.UNKNOWN_TOKEN),
+        (False, "GET", None, True, RejectionReason.UNBOUND),
     ],
 )
 def test_what_proves_a_callback(
-    must_be_signed: bool, method: str, token: str | None, is_signed: bool, expected: str | Doubt
+    must_be_signed: bool, method: str, token: str | None, is_signed: bool, expected: str | RejectionReason
 ) -> None:
     query, body = (BODY, b"") if method == "GET" else (b"", BODY)
     headers: dict[str, str] | None = None if is_signed else {}
     came = delivery(body, method=method, token=token, query=query, headers=headers)
     judge = reader(must_be_signed=must_be_signed)
-    if isinstance(expected, Doubt):
+    if isinstance(expected, RejectionReason):
         assert doubt(judge, came) is expected
         return
     callback = judge.read(came)
     assert callback.verified_by.partition(":")[0] == expected
     assert callback.session_id == (SESSION_ID if token == TOKEN else None)
-    assert callback.notice.news is News.STARTED
+    assert callback.notice.kind is NoticeKind.STARTED
 
 
 @pytest.mark.parametrize("seconds", [-301, -300, 0, 300, 301, 10**9])
@@ -204,7 +204,7 @@ def test_the_official_client_agrees(forgery: str | None) -> None:
     judged = {"ours": True, "theirs": True}
     try:
         reader().read(delivery(headers=headers))
-    except DoubtfulCallback:
+    except RejectedCallback:
         judged["ours"] = False
     try:
         verify_webhook_signature(BODY, headers, SANDBOX.public_key)
@@ -217,20 +217,20 @@ def test_the_official_client_agrees(forgery: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "news"),
+    ("event", "kind"),
     [
-        ("siprec-started", News.STARTED),
-        ("siprec-stopped", News.STOPPED),
-        ("siprec-failed", News.FAILED),
-        ("siprec-paused", News.OTHER),
-        ("accepted", News.OTHER),
-        ("stop-requested", News.OTHER),
+        ("siprec-started", NoticeKind.STARTED),
+        ("siprec-stopped", NoticeKind.STOPPED),
+        ("siprec-failed", NoticeKind.FAILED),
+        ("siprec-paused", NoticeKind.OTHER),
+        ("accepted", NoticeKind.OTHER),
+        ("stop-requested", NoticeKind.OTHER),
     ],
 )
-def test_an_event_is_kept_as_written_and_an_unknown_one_is_a_problem(event: str, news: News) -> None:
+def test_an_event_is_kept_as_written_and_an_unknown_one_is_a_problem(event: str, kind: NoticeKind) -> None:
     callback = said(SiprecEvent=event, SiprecError="no-answer")
-    assert (callback.event, callback.notice.news) == (event, news)
-    unheard_of = "nobody has heard of this SiprecEvent" if news is News.OTHER else None
+    assert (callback.event, callback.notice.kind) == (event, kind)
+    unheard_of = "nobody has heard of this SiprecEvent" if kind is NoticeKind.OTHER else None
     assert callback.problem == unheard_of
 
 
@@ -258,7 +258,7 @@ def test_other_fields_may_come_along() -> None:
 
 def test_the_first_of_repeated_fields_counts_and_the_repetition_is_a_problem() -> None:
     callback = read(BODY + b"&SiprecEvent=siprec-failed")
-    assert (callback.notice.news, callback.problem) == (News.STARTED, "SiprecEvent is repeated")
+    assert (callback.notice.kind, callback.problem) == (NoticeKind.STARTED, "SiprecEvent is repeated")
 
 
 @pytest.mark.parametrize("name", ["AccountSid", "CallSid", "SiprecSid"])
@@ -290,13 +290,13 @@ def test_fields_outside_what_is_signed_are_not_read() -> None:
     assert beside_post.notice == read().notice
     assert beside_post.problem == "the query is not signed, and was not read"
     beside_get = read(b"SiprecEvent=siprec-failed", method="GET", query=BODY)
-    assert beside_get.notice.news is News.STARTED
+    assert beside_get.notice.kind is NoticeKind.STARTED
     assert beside_get.problem == "the body of a GET was not read"
 
 
 def test_a_json_body_is_kept_and_says_nothing() -> None:
     callback = read(b'{"data": {"event_type": "call.hangup"}}')
-    assert (callback.session_id, callback.event, callback.notice.news) == (SESSION_ID, None, News.OTHER)
+    assert (callback.session_id, callback.event, callback.notice.kind) == (SESSION_ID, None, NoticeKind.OTHER)
     assert callback.problem
     assert callback.problem.startswith("not a clean form; ")
 
@@ -319,7 +319,7 @@ def test_a_mebibyte_in_one_field_takes_no_time() -> None:
     body = BODY + b"&Padding=" + b"%" * 2**20
     came = delivery(body)
     began = time.process_time()
-    assert reader().read(came).notice.news is News.STARTED
+    assert reader().read(came).notice.kind is NoticeKind.STARTED
     assert time.process_time() - began < 5
 
 
@@ -458,7 +458,7 @@ def test_whatever_comes_is_read_or_doubted(
     came = delivery(body, method=method, token=token, query=query, headers=headers)
     try:
         callback = reader(must_be_signed=must).read(came)
-    except DoubtfulCallback:
+    except RejectedCallback:
         assert not (sign and method == "POST")  # what Telnyx signed is never refused
         return
     for text in (callback.problem, callback.event, callback.notice.siprec_sid):

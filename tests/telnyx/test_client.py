@@ -19,8 +19,17 @@ from typing import Any
 
 import pytest
 
+from service.domain.session import (
+    CallbackMethod,
+    Error,
+    ErrorKind,
+    Notice,
+    NoticeKind,
+    Order,
+    SipTransport,
+    Track,
+)
 from service.sandbox import Answer, Behaviour, Sandbox
-from service.siprec import CallbackMethod, Error, ErrorKind, News, Notice, Order, SipTransport, Track
 from service.telnyx.client import LARGEST_ANSWER, LONGEST_DETAIL, Client
 from tests.telnyx.conftest import Wire, hang, reset, say
 
@@ -41,7 +50,7 @@ def start(url: str, order: Order = ORDER, timeout_seconds: float = 5) -> Notice:
 
 
 def outcome(notice: Notice) -> tuple[str, str | None]:
-    return notice.news.label, notice.error.kind if notice.error else None
+    return notice.kind.label, notice.error.kind if notice.error else None
 
 
 def http(status: int, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
@@ -80,7 +89,7 @@ def test_a_start_says_what_was_ordered_and_nothing_else(sandbox: Sandbox) -> Non
         labels={"team": "ours"},
     )
     notice = client(sandbox.url, api_key=sandbox.api_key).start(order, CALLBACK)
-    assert (notice.news, notice.heard_at, notice.error) == (News.ACCEPTED, NOW, None)
+    assert (notice.kind, notice.received_at, notice.error) == (NoticeKind.ACCEPTED, NOW, None)
     assert notice.siprec_sid == sandbox.sessions[0].sid
     (request,) = sandbox.requests
     assert request.fields == {
@@ -129,7 +138,7 @@ def test_a_stop_names_the_session(sandbox: Sandbox) -> None:
 )
 def test_any_sid_is_one_part_of_the_path(sandbox: Sandbox, sid: str, written: str) -> None:
     asking = client(sandbox.url, api_key=sandbox.api_key)
-    assert asking.start(Order(sid, sid), CALLBACK).news is News.ACCEPTED
+    assert asking.start(Order(sid, sid), CALLBACK).kind is NoticeKind.ACCEPTED
     assert sandbox.requests[0].path == f"/v2/texml/Accounts/{written}/Calls/{written}/Siprec.json"
     asking.stop("account-1", "call-1", sid)
     assert sandbox.requests[1].path.endswith(f"/Calls/call-1/Siprec/{written}.json")
@@ -165,7 +174,7 @@ def test_every_request_has_a_connection_of_its_own_even_if_telnyx_would_keep_it(
     heard = wire(answer_and_stay)
     asking = client(heard.url, timeout_seconds=1)
     for _ in range(3):
-        assert asking.start(ORDER, CALLBACK).news is News.ACCEPTED
+        assert asking.start(ORDER, CALLBACK).kind is NoticeKind.ACCEPTED
     assert heard.connections == 3
     assert all(b"\r\nConnection: close\r\n" in request for request in heard.requests)
 
@@ -198,7 +207,7 @@ def test_a_port_that_opens_in_time_is_reached_after_all(sandbox: Sandbox) -> Non
         asked = pool.submit(client(url, api_key=sandbox.api_key).start, ORDER, CALLBACK)
         time.sleep(0.15)
         sandbox.start()
-        assert asked.result().news is News.ACCEPTED
+        assert asked.result().kind is NoticeKind.ACCEPTED
     assert len(sandbox.requests) == 1
 
 
@@ -367,7 +376,7 @@ def test_a_large_answer_takes_no_memory(wire: MakeWire, monkeypatch: pytest.Monk
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert notice.news is not News.ACCEPTED
+        assert notice.kind is not NoticeKind.ACCEPTED
         assert peak < 10 * LARGEST_ANSWER
 
 
@@ -411,7 +420,7 @@ def test_an_answer_with_a_sid_is_a_start(wire: MakeWire, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "news", "kind"),
+    ("status", "told", "kind"),
     [
         (400, "refused", "rejected"),
         (401, "refused", "credentials"),
@@ -425,12 +434,12 @@ def test_an_answer_with_a_sid_is_a_start(wire: MakeWire, answer: bytes) -> None:
         (503, "unanswered", "no_answer"),
     ],
 )
-def test_a_refusal_in_telnyx_s_words(sandbox: Sandbox, status: int, news: str, kind: str) -> None:
+def test_a_refusal_in_telnyx_s_words(sandbox: Sandbox, status: int, told: str, kind: str) -> None:
     refusal = Answer.error(status, code="10015", detail="Bad ünput")
     sandbox.behave(Behaviour(answer=refusal, stop_answer=refusal))
     asking = client(sandbox.url, api_key=sandbox.api_key)
     notice = asking.start(ORDER, CALLBACK)
-    assert outcome(notice) == (news, kind)
+    assert outcome(notice) == (told, kind)
     assert notice.error == Error(ErrorKind(kind), status, "10015", "Bad ünput")
     running = sandbox.begin("account-1", "v3:call-1", None)
     assert asking.stop("account-1", "v3:call-1", running.sid) == notice.error

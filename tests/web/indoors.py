@@ -26,24 +26,24 @@ FORM = "application/x-www-form-urlencoded"
 T = TypeVar("T")
 
 
-class Told(TestResponse):
+class StoredNotice(TestResponse):
     """An answer that is JSON where a test takes it for JSON."""
 
     json: Any
 
 
 class Caller(FlaskClient):
-    def open(self, *args: Any, **options: Any) -> Told:
-        return cast(Told, super().open(*args, **options))
+    def open(self, *args: Any, **options: Any) -> StoredNotice:
+        return cast(StoredNotice, super().open(*args, **options))
 
-    def get(self, *args: Any, **options: Any) -> Told:
-        return cast(Told, super().get(*args, **options))
+    def get(self, *args: Any, **options: Any) -> StoredNotice:
+        return cast(StoredNotice, super().get(*args, **options))
 
-    def head(self, *args: Any, **options: Any) -> Told:
-        return cast(Told, super().head(*args, **options))
+    def head(self, *args: Any, **options: Any) -> StoredNotice:
+        return cast(StoredNotice, super().head(*args, **options))
 
-    def post(self, *args: Any, **options: Any) -> Told:
-        return cast(Told, super().post(*args, **options))
+    def post(self, *args: Any, **options: Any) -> StoredNotice:
+        return cast(StoredNotice, super().post(*args, **options))
 
 
 class Indoors:
@@ -94,7 +94,7 @@ class Indoors:
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
         return client
 
-    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> Told:
+    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> StoredNotice:
         """`key` is the Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.client.post("/v1/sessions", json={"call_sid": call_sid, **body}, headers=headers)
@@ -125,7 +125,7 @@ class Indoors:
         """Telnyx's, of the latest session on this call."""
         return next(one.sid for one in reversed(self.sandbox.sessions) if one.call_sid == call_sid)
 
-    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> Told:
+    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> StoredNotice:
         """Telnyx calls back, by a signed POST, to where the start asked it to."""
         body = self.sandbox.compose(self.sid(call_sid), event, None, None, **fields)
         path = self.callback_path(call_sid)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.web.indoors import Indoors
 
-# Parts of what Telnyx sends among parts of what nobody should.
+# Context of what Telnyx sends among parts of what nobody should.
 NAMES = st.sampled_from(
     [b"AccountSid", b"CallSid", b"SiprecSid", b"SiprecEvent", b"Timestamp", b"SiprecError"]
 )

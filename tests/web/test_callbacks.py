@@ -17,9 +17,9 @@ from nacl.signing import SigningKey
 from service import cli
 from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
-from service.store import refusals
-from service.store.refusals import Refusal
-from tests.web.indoors import FORM, SECRET_KEY, Indoors, Told
+from service.store import rejected
+from service.store.rejected import RejectedDelivery
+from tests.web.indoors import FORM, SECRET_KEY, Indoors, StoredNotice
 
 STRANGER = SigningKey(b"\1" * 32)
 OTHER_SECRET = "another secret that is long enough for it"
@@ -40,10 +40,10 @@ STATUSES: dict[tuple[str, str], tuple[int, int, int, int]] = {
 }
 
 
-def refused(indoors: Indoors) -> list[Refusal]:
+def refused(indoors: Indoors) -> list[RejectedDelivery]:
     """The newest first."""
     with indoors.parts.database.read() as db:
-        return refusals.newest(db, 1000)
+        return rejected.newest(db, 1000)
 
 
 def headers_of(indoors: Indoors, signature: str, body: bytes) -> dict[str, str]:
@@ -55,7 +55,7 @@ def headers_of(indoors: Indoors, signature: str, body: bytes) -> dict[str, str]:
     return headers
 
 
-def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> Told:
+def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> StoredNotice:
     """Deliver `form` as Telnyx would."""
     if method == "GET":
         return indoors.stranger.get(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.store.engine import DatabaseTrouble
+from service.store.engine import DatabaseError
 from tests.web.indoors import Indoors
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -67,7 +67,7 @@ def test_every_answer_tells_browsers_to_be_careful(indoors: Indoors) -> None:
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'"), path
         assert "unsafe" not in policy
-        assert answer.headers["Cache-Control"] in {"no-store", "public, max-age=3600"}
+        assert answer.headers["Cache-Sessions"] in {"no-store", "public, max-age=3600"}
 
 
 PROBLEMS: list[tuple[str, str, int, str, str]] = [
@@ -143,7 +143,7 @@ def test_a_database_that_will_not_do_it_is_500_and_in_the_log(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_down(*_: object) -> None:
-        raise DatabaseTrouble("a constraint")
+        raise DatabaseError("a constraint")
 
     monkeypatch.setattr("service.store.sessions.page", break_down)
     answer = indoors.client.get("/v1/sessions")

@@ -11,10 +11,10 @@ import pytest
 
 from service.sandbox import Answer
 from tests.house import wait_until
-from tests.web.indoors import Indoors, Told, at_once
+from tests.web.indoors import Indoors, StoredNotice, at_once
 
 
-def is_replayed(answer: Told) -> bool:
+def is_replayed(answer: StoredNotice) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -103,9 +103,9 @@ def test_many_at_once_make_one_session_and_one_request(indoors: Indoors) -> None
     clients = [indoors.bearing(indoors.key) for _ in range(8)]
     indoors.answers(Answer(delay_seconds=0.3))
 
-    def start(client: Any) -> Told:
+    def start(client: Any) -> StoredNotice:
         headers = {"Idempotency-Key": "k"}
-        answer: Told = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
+        answer: StoredNotice = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
         return answer
 
     with ThreadPoolExecutor(8) as threads:

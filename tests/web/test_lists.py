@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import siprec
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Session
 from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
-from service.siprec import Order, Origin, Session
 from service.store import sessions
 from service.store.engine import Database
-from service.store.sessions import Claim
+from service.store.sessions import IdempotencyKey
 from tests.web.indoors import Indoors
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -164,9 +164,9 @@ def write(database: Database, times: list[datetime], reference: str) -> list[tup
     with database.begin() as db:
         for moment in times:
             new = Session(
-                siprec.new_id(), Origin.API, Order("a", "c", reference=reference), moment, updated_at=moment
+                new_id(), Origin.API, Order("a", "c", reference=reference), moment, updated_at=moment
             )
-            assert sessions.insert(db, new, Claim(None))  # type: ignore[arg-type]
+            assert sessions.insert(db, new, IdempotencyKey(None))  # type: ignore[arg-type]
             written.append((moment, new.id))
     return written
 

@@ -13,8 +13,19 @@ import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import folding, siprec
-from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Progress, Session, State
+from service.domain.ids import new_id
+from service.domain.progress import changes, contradiction, fold
+from service.domain.session import (
+    Error,
+    ErrorKind,
+    Notice,
+    NoticeKind,
+    Order,
+    Origin,
+    Progress,
+    Session,
+    State,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -22,13 +33,13 @@ ORDER = Order("account-1", "call-1")
 REJECTED = Error(ErrorKind.REJECTED, 404, "10005", "Resource not found")
 SILENCE = Error(ErrorKind.NO_ANSWER, detail="Telnyx did not answer in time")
 
-ACCEPTED = Notice(News.ACCEPTED, NOON, siprec_sid="sid-1")
-REFUSED = Notice(News.REFUSED, NOON, error=REJECTED)
-UNANSWERED = Notice(News.UNANSWERED, NOON, error=SILENCE)
+ACCEPTED = Notice(NoticeKind.ACCEPTED, NOON, siprec_sid="sid-1")
+REFUSED = Notice(NoticeKind.REFUSED, NOON, error=REJECTED)
+UNANSWERED = Notice(NoticeKind.UNANSWERED, NOON, error=SILENCE)
 
 
 def callback(
-    news: News,
+    kind: NoticeKind,
     heard: int = 10,
     happened: datetime | None = None,
     digest: bytes | None = None,
@@ -39,19 +50,19 @@ def callback(
 ) -> Notice:
     """`heard` is seconds after noon; unless told otherwise, it happened one second before."""
     return Notice(
-        news,
-        heard_at=NOON + heard * SECOND,
+        kind,
+        received_at=NOON + heard * SECOND,
         happened_at=happened or NOON + (heard - 1) * SECOND,
-        digest=digest or f"{news.label} {heard} {happened} {call_sid} {siprec_sid} {error}".encode(),
+        digest=digest or f"{kind.label} {heard} {happened} {call_sid} {siprec_sid} {error}".encode(),
         account_sid=account_sid,
         call_sid=call_sid,
         siprec_sid=siprec_sid,
-        error=Error(ErrorKind.SIPREC_FAILED, detail=error) if news is News.FAILED else None,
+        error=Error(ErrorKind.SIPREC_FAILED, detail=error) if kind is NoticeKind.FAILED else None,
     )
 
 
 def folded(*notices: Notice) -> Progress:
-    return folding.fold(ORDER, notices)
+    return fold(ORDER, notices)
 
 
 # Order and repetition
@@ -61,14 +72,14 @@ MOMENTS = SECONDS | st.sampled_from(
     [NOON - timedelta(days=8), NOON + timedelta(hours=1), datetime.min.replace(tzinfo=UTC)]
 )
 ANSWERS = st.sampled_from([ACCEPTED, REFUSED, UNANSWERED, replace(ACCEPTED, siprec_sid="sid-2")])
-WISHES = SECONDS.map(lambda heard_at: Notice(News.STOP_REQUESTED, heard_at))
+WISHES = SECONDS.map(lambda received_at: Notice(NoticeKind.STOP_REQUESTED, received_at))
 
 
 @st.composite
 def callbacks(draw: st.DrawFn) -> Notice:
-    news = draw(st.sampled_from([news for news in News if news.is_callback]))
+    kind = draw(st.sampled_from([kind for kind in NoticeKind if kind.is_callback]))
     said = callback(
-        news,
+        kind,
         account_sid=draw(st.sampled_from([None, "account-1", "account-2"])),
         call_sid=draw(st.sampled_from([None, "call-1", "call-2"])),
         siprec_sid=draw(st.sampled_from([None, "sid-1", "sid-2"])),
@@ -76,8 +87,8 @@ def callbacks(draw: st.DrawFn) -> Notice:
     )
     happened_at = draw(st.none() | MOMENTS)
     # As Telnyx's, a digest tells any two apart that say something different.
-    digest = repr((news, happened_at, said.account_sid, said.call_sid, said.siprec_sid, said.error))
-    return replace(said, heard_at=draw(SECONDS), happened_at=happened_at, digest=digest.encode())
+    digest = repr((kind, happened_at, said.account_sid, said.call_sid, said.siprec_sid, said.error))
+    return replace(said, received_at=draw(SECONDS), happened_at=happened_at, digest=digest.encode())
 
 
 @st.composite
@@ -99,12 +110,12 @@ def test_neither_order_nor_repetition_matters(story: list[Notice], data: st.Data
 @given(stories(), callbacks())
 def test_one_more_callback_never_moves_a_session_down(story: list[Notice], more: Notice) -> None:
     before, after = folded(*story), folded(*story, more)
-    if before.heard_sid in {
+    if before.callback_siprec_sid in {
         None,
-        after.heard_sid,
+        after.callback_siprec_sid,
     }:  # else it was the first to name a sid, and unseats another
         assert after.state.rank >= before.state.rank
-    assert (after.answered_sid, after.accepted_at) == (before.answered_sid, before.accepted_at)
+    assert (after.answer_siprec_sid, after.accepted_at) == (before.answer_siprec_sid, before.accepted_at)
 
 
 @settings(deadline=None)
@@ -121,11 +132,15 @@ def test_what_is_shown_hangs_together(story: list[Notice]) -> None:
 @given(stories())
 def test_times_are_the_earliest_that_can_be_believed(story: list[Notice]) -> None:
     progress = folded(*story)
-    if progress.heard_sid is None:
+    if progress.callback_siprec_sid is None:
         return
-    ours = [n for n in story if n.call_sid in {None, "call-1"} and n.siprec_sid in {None, progress.heard_sid}]
-    started = [n.time for n in ours if n.news is News.STARTED and n.time]
-    ended = [n.time for n in ours if n.news in {News.STOPPED, News.FAILED} and n.time]
+    ours = [
+        n
+        for n in story
+        if n.call_sid in {None, "call-1"} and n.siprec_sid in {None, progress.callback_siprec_sid}
+    ]
+    started = [n.time for n in ours if n.kind is NoticeKind.STARTED and n.time]
+    ended = [n.time for n in ours if n.kind in {NoticeKind.STOPPED, NoticeKind.FAILED} and n.time]
     assert progress.started_at == min(started, default=None)
     assert progress.ended_at == min(ended, default=None)
 
@@ -146,19 +161,19 @@ def test_the_states_rank_as_they_are_documented() -> None:
         ([UNANSWERED], "unanswered"),
         ([REFUSED], "refused"),
         ([ACCEPTED], "accepted"),
-        ([Notice(News.STOP_REQUESTED, NOON)], "requested"),
-        ([ACCEPTED, Notice(News.STOP_REQUESTED, NOON)], "accepted"),
-        ([UNANSWERED, callback(News.STARTED)], "started"),
-        ([REFUSED, callback(News.STARTED)], "started"),
-        ([REFUSED, callback(News.STOPPED)], "stopped"),
-        ([callback(News.STOPPED, 5), callback(News.STARTED, 9)], "stopped"),
-        ([callback(News.FAILED, 5), callback(News.STOPPED, 9)], "failed"),
-        ([callback(News.STOPPED, 5), callback(News.FAILED, 9)], "failed"),
-        ([callback(News.OTHER)], "accepted"),  # Telnyx knows it by a sid
-        ([callback(News.OTHER, siprec_sid=None)], "requested"),
-        ([REFUSED, callback(News.OTHER)], "accepted"),
-        ([callback(News.STARTED), callback(News.OTHER, 20)], "started"),
-        ([callback(News.STARTED, siprec_sid=None, call_sid=None)], "started"),
+        ([Notice(NoticeKind.STOP_REQUESTED, NOON)], "requested"),
+        ([ACCEPTED, Notice(NoticeKind.STOP_REQUESTED, NOON)], "accepted"),
+        ([UNANSWERED, callback(NoticeKind.STARTED)], "started"),
+        ([REFUSED, callback(NoticeKind.STARTED)], "started"),
+        ([REFUSED, callback(NoticeKind.STOPPED)], "stopped"),
+        ([callback(NoticeKind.STOPPED, 5), callback(NoticeKind.STARTED, 9)], "stopped"),
+        ([callback(NoticeKind.FAILED, 5), callback(NoticeKind.STOPPED, 9)], "failed"),
+        ([callback(NoticeKind.STOPPED, 5), callback(NoticeKind.FAILED, 9)], "failed"),
+        ([callback(NoticeKind.OTHER)], "accepted"),  # Telnyx knows it by a sid
+        ([callback(NoticeKind.OTHER, siprec_sid=None)], "requested"),
+        ([REFUSED, callback(NoticeKind.OTHER)], "accepted"),
+        ([callback(NoticeKind.STARTED), callback(NoticeKind.OTHER, 20)], "started"),
+        ([callback(NoticeKind.STARTED, siprec_sid=None, call_sid=None)], "started"),
     ],
 )
 def test_the_highest_state_that_is_vouched_for_stands(notices: list[Notice], state: str) -> None:
@@ -166,23 +181,23 @@ def test_the_highest_state_that_is_vouched_for_stands(notices: list[Notice], sta
 
 
 @pytest.mark.parametrize(
-    ("event", "news"),
+    ("event", "kind"),
     [
-        ("siprec-started", News.STARTED),
-        ("siprec-stopped", News.STOPPED),
-        ("siprec-failed", News.FAILED),
-        ("accepted", News.OTHER),  # no callback answers for Telnyx's API
-        ("refused", News.OTHER),
-        ("unanswered", News.OTHER),
-        ("stop-requested", News.OTHER),
-        ("other", News.OTHER),
-        ("SIPREC-STARTED", News.OTHER),
-        ("", News.OTHER),
-        (None, News.OTHER),
+        ("siprec-started", NoticeKind.STARTED),
+        ("siprec-stopped", NoticeKind.STOPPED),
+        ("siprec-failed", NoticeKind.FAILED),
+        ("accepted", NoticeKind.OTHER),  # no callback answers for Telnyx's API
+        ("refused", NoticeKind.OTHER),
+        ("unanswered", NoticeKind.OTHER),
+        ("stop-requested", NoticeKind.OTHER),
+        ("other", NoticeKind.OTHER),
+        ("SIPREC-STARTED", NoticeKind.OTHER),
+        ("", NoticeKind.OTHER),
+        (None, NoticeKind.OTHER),
     ],
 )
-def test_only_three_events_are_known(event: str | None, news: News) -> None:
-    assert News.of_event(event) is news
+def test_only_three_events_are_known(event: str | None, kind: NoticeKind) -> None:
+    assert NoticeKind.of_event(event) is kind
 
 
 # Times
@@ -201,20 +216,20 @@ def test_only_three_events_are_known(event: str | None, news: News) -> None:
 def test_a_timestamp_far_from_its_receipt_moves_the_state_and_sets_no_time(
     offset: timedelta, is_believed: bool
 ) -> None:
-    heard_at = NOON + 10 * SECOND
-    started = folded(callback(News.STARTED, 10, happened=heard_at + offset))
-    assert (started.state, started.started_at) == ("started", heard_at + offset if is_believed else None)
-    ended = folded(callback(News.FAILED, 10, happened=heard_at + offset))
-    assert (ended.state, ended.ended_at) == ("failed", heard_at + offset if is_believed else None)
+    received_at = NOON + 10 * SECOND
+    started = folded(callback(NoticeKind.STARTED, 10, happened=received_at + offset))
+    assert (started.state, started.started_at) == ("started", received_at + offset if is_believed else None)
+    ended = folded(callback(NoticeKind.FAILED, 10, happened=received_at + offset))
+    assert (ended.state, ended.ended_at) == ("failed", received_at + offset if is_believed else None)
 
 
 def test_a_time_comes_from_the_next_one_where_the_earliest_cannot_be_believed() -> None:
-    wild = callback(News.STARTED, 3, happened=NOON - timedelta(days=30))
-    assert folded(wild, callback(News.STARTED, 8)).started_at == NOON + 7 * SECOND
+    wild = callback(NoticeKind.STARTED, 3, happened=NOON - timedelta(days=30))
+    assert folded(wild, callback(NoticeKind.STARTED, 8)).started_at == NOON + 7 * SECOND
 
 
 def test_the_wish_to_stop_is_a_time_and_the_earliest_counts() -> None:
-    wishes = [Notice(News.STOP_REQUESTED, NOON + s * SECOND) for s in (9, 4, 7)]
+    wishes = [Notice(NoticeKind.STOP_REQUESTED, NOON + s * SECOND) for s in (9, 4, 7)]
     assert folded(ACCEPTED, *wishes).stop_requested_at == NOON + 4 * SECOND
 
 
@@ -222,40 +237,44 @@ def test_the_wish_to_stop_is_a_time_and_the_earliest_counts() -> None:
 
 
 def test_both_sids_are_kept_where_answer_and_callback_differ() -> None:
-    progress = folded(ACCEPTED, callback(News.STARTED, siprec_sid="sid-2"))
-    assert (progress.state, progress.answered_sid, progress.heard_sid) == ("started", "sid-1", "sid-2")
+    progress = folded(ACCEPTED, callback(NoticeKind.STARTED, siprec_sid="sid-2"))
+    assert (progress.state, progress.answer_siprec_sid, progress.callback_siprec_sid) == (
+        "started",
+        "sid-1",
+        "sid-2",
+    )
     assert (progress.siprec_sid, progress.callback_siprec_sid) == ("sid-1", "sid-2")
     assert progress.sids == {"sid-1", "sid-2"}
 
 
 def test_one_sid_that_both_name_is_shown_once() -> None:
-    for notices in ([ACCEPTED], [callback(News.STARTED)], [ACCEPTED, callback(News.STARTED)]):
+    for notices in ([ACCEPTED], [callback(NoticeKind.STARTED)], [ACCEPTED, callback(NoticeKind.STARTED)]):
         progress = folded(*notices)
-        assert (progress.siprec_sid, progress.callback_siprec_sid) == ("sid-1", None)
+        assert (progress.siprec_sid, progress.differing_siprec_sid) == ("sid-1", None)
 
 
 @pytest.mark.parametrize(
     "stranger",
     [
-        callback(News.FAILED, call_sid="call-2"),
-        callback(News.FAILED, call_sid="call-2", siprec_sid="sid-9"),
-        callback(News.FAILED, heard=20, siprec_sid="sid-2"),
+        callback(NoticeKind.FAILED, call_sid="call-2"),
+        callback(NoticeKind.FAILED, call_sid="call-2", siprec_sid="sid-9"),
+        callback(NoticeKind.FAILED, heard=20, siprec_sid="sid-2"),
     ],
     ids=["another call", "another call's sid", "a second sid"],
 )
 def test_what_belongs_to_something_else_moves_nothing(stranger: Notice) -> None:
-    own = [ACCEPTED, callback(News.STARTED)]
+    own = [ACCEPTED, callback(NoticeKind.STARTED)]
     assert folded(*own, stranger) == folded(stranger, *own) == folded(*own)
 
 
 def test_the_first_sid_by_time_counts_not_the_first_to_arrive() -> None:
-    late = callback(News.STARTED, heard=30, happened=NOON + 1 * SECOND, siprec_sid="sid-early")
-    progress = folded(callback(News.STOPPED, heard=10, siprec_sid="sid-late"), late)
-    assert (progress.heard_sid, progress.state, progress.ended_at) == ("sid-early", "started", None)
+    late = callback(NoticeKind.STARTED, heard=30, happened=NOON + 1 * SECOND, siprec_sid="sid-early")
+    progress = folded(callback(NoticeKind.STOPPED, heard=10, siprec_sid="sid-late"), late)
+    assert (progress.callback_siprec_sid, progress.state, progress.ended_at) == ("sid-early", "started", None)
 
 
 def test_another_account_still_moves_it() -> None:
-    assert folded(callback(News.STARTED, account_sid="account-2")).state == "started"
+    assert folded(callback(NoticeKind.STARTED, account_sid="account-2")).state == "started"
 
 
 # Errors
@@ -267,12 +286,12 @@ def test_another_account_still_moves_it() -> None:
         ([REFUSED], REJECTED),
         ([UNANSWERED], SILENCE),
         ([ACCEPTED], None),
-        ([REFUSED, callback(News.STARTED)], None),
-        ([UNANSWERED, callback(News.STOPPED)], None),
-        ([REFUSED, callback(News.OTHER)], None),
-        ([REFUSED, callback(News.FAILED)], Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
+        ([REFUSED, callback(NoticeKind.STARTED)], None),
+        ([UNANSWERED, callback(NoticeKind.STOPPED)], None),
+        ([REFUSED, callback(NoticeKind.OTHER)], None),
+        ([REFUSED, callback(NoticeKind.FAILED)], Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
         (
-            [callback(News.FAILED, 20, error="late"), callback(News.FAILED, 10, error="early")],
+            [callback(NoticeKind.FAILED, 20, error="late"), callback(NoticeKind.FAILED, 10, error="early")],
             Error(ErrorKind.SIPREC_FAILED, detail="early"),
         ),
     ],
@@ -284,8 +303,8 @@ def test_an_error_explains_the_present_state_and_no_other(notices: list[Notice],
 @pytest.mark.parametrize("kind", ErrorKind)
 def test_only_what_did_nothing_may_be_asked_again(kind: ErrorKind) -> None:
     is_repeatable = kind in {ErrorKind.UNREACHABLE, ErrorKind.RATE_LIMITED}
-    refused = Notice(News.REFUSED, NOON, error=Error(kind))
-    for notices, expected in (([refused], is_repeatable), ([refused, callback(News.STARTED)], False)):
+    refused = Notice(NoticeKind.REFUSED, NOON, error=Error(kind))
+    for notices, expected in (([refused], is_repeatable), ([refused, callback(NoticeKind.STARTED)], False)):
         session = Session("id", Origin.API, ORDER, NOON, NOON, folded(*notices), answer=refused)
         assert session.can_be_asked_again is expected
 
@@ -311,36 +330,36 @@ UNLIKE_ANSWER = "SiprecSid is not the one that Telnyx answered"
 
 
 @pytest.mark.parametrize(
-    ("progress", "said", "contradiction"),
+    ("progress", "said", "expected"),
     [
         (Progress(), {}, None),
-        (Progress(answered_sid="sid-1", heard_sid="sid-1"), {}, None),
+        (Progress(answer_siprec_sid="sid-1", callback_siprec_sid="sid-1"), {}, None),
         (Progress(), {"account_sid": None, "call_sid": None, "siprec_sid": None}, None),
         (Progress(), {"account_sid": "account-2"}, OTHER_ACCOUNT),
         (Progress(), {"call_sid": "call-2"}, OTHER_CALL),
-        (Progress(answered_sid="sid-0", heard_sid="sid-1"), {}, UNLIKE_ANSWER),
-        (Progress(heard_sid="sid-0"), {}, SECOND_SID),
-        (Progress(answered_sid="sid-1", heard_sid="sid-0"), {}, SECOND_SID),
+        (Progress(answer_siprec_sid="sid-0", callback_siprec_sid="sid-1"), {}, UNLIKE_ANSWER),
+        (Progress(callback_siprec_sid="sid-0"), {}, SECOND_SID),
+        (Progress(answer_siprec_sid="sid-1", callback_siprec_sid="sid-0"), {}, SECOND_SID),
         (
-            Progress(heard_sid="sid-0"),
+            Progress(callback_siprec_sid="sid-0"),
             {"account_sid": "account-2", "call_sid": "call-2"},
             f"{OTHER_CALL}; {OTHER_ACCOUNT}; {SECOND_SID}",
         ),
     ],
 )
 def test_a_contradiction_is_put_into_words(
-    progress: Progress, said: dict[str, Any], contradiction: str | None
+    progress: Progress, said: dict[str, Any], expected: str | None
 ) -> None:
-    notice = replace(callback(News.STARTED), **said)
-    assert folding.contradiction(ORDER, progress, notice) == contradiction
+    notice = replace(callback(NoticeKind.STARTED), **said)
+    assert contradiction(ORDER, progress, notice) == expected
 
 
 @settings(deadline=None)
 @given(stories())
 def test_whatever_moved_nothing_says_so(story: list[Notice]) -> None:
     progress = folded(*story)
-    for notice in (notice for notice in story if notice.news.is_callback):
-        idle = "it moved nothing" in (folding.contradiction(ORDER, progress, notice) or "")
+    for notice in (notice for notice in story if notice.kind.is_callback):
+        idle = "it moved nothing" in (contradiction(ORDER, progress, notice) or "")
         if idle:
             assert folded(*(one for one in story if one != notice)) == progress
 
@@ -349,19 +368,19 @@ def test_whatever_moved_nothing_says_so(story: list[Notice]) -> None:
 
 
 def test_a_new_session_shows_only_what_is_known_of_it() -> None:
-    assert folding.changes(None, Progress()) == {"state": (None, State.REQUESTED)}
+    assert changes(None, Progress()) == {"state": (None, State.REQUESTED)}
 
 
 def test_changes_are_the_facts_that_differ() -> None:
     before = folded(UNANSWERED)
-    after = folded(UNANSWERED, callback(News.FAILED))
-    assert folding.changes(before, after) == {
+    after = folded(UNANSWERED, callback(NoticeKind.FAILED))
+    assert changes(before, after) == {
         "state": (State.UNANSWERED, State.FAILED),
         "siprec_sid": (None, "sid-1"),
         "ended_at": (None, NOON + 9 * SECOND),
         "error": (SILENCE, Error(ErrorKind.SIPREC_FAILED, detail="no-answer")),
     }
-    assert folding.changes(after, after) == {}
+    assert changes(after, after) == {}
 
 
 # Ids
@@ -369,7 +388,7 @@ def test_changes_are_the_facts_that_differ() -> None:
 
 def test_an_id_is_a_uuid_of_version_7_that_tells_its_time() -> None:
     with time_machine.travel(NOON, tick=False):
-        id = siprec.new_id()
+        id = new_id()
     read = uuid.UUID(id)
     assert (read.version, read.variant) == (7, uuid.RFC_4122)
     assert read.int >> 80 == NOON.timestamp() * 1000
@@ -380,11 +399,11 @@ def test_ids_sort_by_the_millisecond_in_which_they_were_made() -> None:
     ids = []
     with time_machine.travel(NOON, tick=False) as clock:
         for _ in range(50):
-            ids.append(siprec.new_id())
+            ids.append(new_id())
             clock.shift(0.001)
     assert ids == sorted(ids)
 
 
 def test_ids_of_one_millisecond_differ() -> None:
     with time_machine.travel(NOON, tick=False):
-        assert len({siprec.new_id() for _ in range(1000)}) == 1000
+        assert len({new_id() for _ in range(1000)}) == 1000

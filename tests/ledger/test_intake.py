@@ -13,18 +13,20 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from service import records, siprec
-from service.control import Control
-from service.intake import ANSWER_SECONDS, Intake, NotKept
-from service.records import OwedAnswer
+from service.domain import session as ledger_session
+from service.domain.ids import new_id
+from service.domain.session import Notice, NoticeKind, Order, Origin, State
+from service.ledger import spool_entry
+from service.ledger.intake import ANSWER_SECONDS, Intake, NotDurable
+from service.ledger.sessions import Sessions
+from service.ledger.spool_entry import UnsavedAnswer
 from service.sandbox import Behaviour, Sandbox, Session
-from service.siprec import News, Notice, Order, Origin, State, new_id
 from service.spool import Spool
 from service.store import keys, sessions
-from service.store.engine import Database, DatabaseAway, DatabaseTrouble
-from service.store.sessions import Claim
-from service.telnyx.address import Addresses
+from service.store.engine import Database, DatabaseError, DatabaseUnavailable
+from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Callback, Delivery, Reader
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
@@ -37,13 +39,13 @@ class Desk:
 
     def __init__(self, database: Database, spool: Path | None) -> None:
         self.database = database
-        addresses = Addresses("https://ledger.example", ["a secret that is long enough for a test"])
+        callback_urls = CallbackUrls("https://ledger.example", ["a secret that is long enough for a test"])
         client = Client("http://127.0.0.1:9", "key", 1, _now)
-        self.control = Control(database, client, addresses, _now, timedelta(seconds=60), in_flight=1)
+        self.control = Sessions(database, client, callback_urls, _now, timedelta(seconds=60), in_flight=1)
         self.spool = Spool(spool, LIMIT) if spool else None
         self.intake = Intake(self.control, self.spool)
         self._sandbox = Sandbox()
-        self._reader = Reader([self._sandbox.public_key], addresses, must_be_signed=True)
+        self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
 
     def callback(self, sid: str = "sid-1", event: str = "siprec-started", **fields: str | None) -> Callback:
         """Of a session that is adopted when the first of its callbacks comes."""
@@ -105,7 +107,7 @@ def test_a_commit_whose_outcome_is_unknown_is_counted_once(
 
     def hear_and_lose_the_answer(batch: list[Callback], *args: object, **options: object) -> None:
         hear(batch, *args, **options)  # type: ignore[arg-type]
-        raise DatabaseAway("the connection broke during COMMIT")
+        raise DatabaseUnavailable("the connection broke during COMMIT")
 
     monkeypatch.setattr(desk.control, "hear", hear_and_lose_the_answer)
     desk.intake.keep(desk.callback())
@@ -124,7 +126,7 @@ def test_a_surprise_is_told_to_all_who_wait_and_the_next_is_kept(
     monkeypatch.setattr(desk.control, "hear", stumble)
     with ThreadPoolExecutor(8) as pool:
         kept = [pool.submit(desk.intake.keep, desk.callback(Number=str(n))) for n in range(8)]
-        assert all(isinstance(one.exception(), NotKept) for one in kept)
+        assert all(isinstance(one.exception(), NotDurable) for one in kept)
     monkeypatch.undo()
     desk.intake.keep(desk.callback())
     assert desk.deliveries() == {"siprec-started": 1}
@@ -137,14 +139,16 @@ def test_a_record_that_cannot_be_kept_is_set_aside_and_holds_nobody_up(
 
     def refuse_some(batch: list[Callback], *args: object, **options: object) -> None:
         if any(told.event == "siprec-failed" for told in batch):
-            raise DatabaseTrouble("not this one")
+            raise DatabaseError("not this one")
         hear(batch, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(desk.control, "hear", refuse_some)
-    lost = OwedAnswer(new_id(), 1, "v3:call-1", Notice(News.ACCEPTED, heard_at=_now(), siprec_sid="sid-1"))
-    desk.intake._append([b"what is this", records.pack(lost)])
+    lost = UnsavedAnswer(
+        new_id(), 1, "v3:call-1", Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
+    )
+    desk.intake._append([b"what is this", spool_entry.pack(lost)])
     for event in ("siprec-started", "siprec-failed", "siprec-stopped"):
-        desk.intake._append([records.pack(desk.callback(event=event))])
+        desk.intake._append([spool_entry.pack(desk.callback(event=event))])
     wait_until(lambda: desk.intake.spool_age() is None)
     assert desk.deliveries() == {"siprec-started": 1, "siprec-stopped": 1}
     depth = desk.intake.depth()
@@ -162,13 +166,15 @@ def test_without_a_spool_a_database_away_is_said_at_once(tmp_path: Path) -> None
 def test_an_answer_owed_in_memory_is_written_down_even_behind_one_that_cannot_be(database: Database) -> None:
     desk = Desk(database, spool=None)
     now, order = _now(), Order("account-1", "v3:call-1")
-    asked = siprec.Session(new_id(), Origin.API, order, now, now, deadline_at=now + timedelta(minutes=1))
+    asked = ledger_session.Session(
+        new_id(), Origin.API, order, now, now, deadline_at=now + timedelta(minutes=1)
+    )
     with database.begin() as db:
         keys.create(db, "an app", now)
-        sessions.insert(db, asked, Claim(keys.listed(db)[0].id))
+        sessions.insert(db, asked, IdempotencyKey(keys.listed(db)[0].id))
     for session_id in (new_id(), asked.id):  # of the first, the ledger knows nothing
-        answer = Notice(News.ACCEPTED, heard_at=_now(), siprec_sid="sid-1")
-        desk.control._owe(OwedAnswer(session_id, asked.attempts, order.call_sid, answer))
+        answer = Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
+        desk.control._owe(UnsavedAnswer(session_id, asked.attempts, order.call_sid, answer))
     desk.control.catch_up()
     with database.read() as db:
         settled = sessions.find(db, asked.id)
@@ -178,7 +184,7 @@ def test_an_answer_owed_in_memory_is_written_down_even_behind_one_that_cannot_be
 
 
 def _refused(desk: Desk) -> None:
-    with pytest.raises(NotKept):
+    with pytest.raises(NotDurable):
         desk.intake.keep(desk.callback())
 
 
@@ -231,7 +237,7 @@ def test_a_newcomer_and_the_living_drain_what_a_dead_process_left(desk: Desk, tm
     folder = tmp_path / "spool"
     dead = [Spool(folder, LIMIT) for _ in range(5)]
     for number, spool in enumerate(dead):
-        spool.append([records.pack(desk.callback(Number=f"{number}-{n}")) for n in range(20)])
+        spool.append([spool_entry.pack(desk.callback(Number=f"{number}-{n}")) for n in range(20)])
         spool.close()
     newcomer = Desk(desk.database, folder)
     newcomer.intake.start()

@@ -6,16 +6,16 @@ import logging
 import threading
 from datetime import timedelta
 
-from service.control import Control
-from service.store.engine import DatabaseAway
+from service.ledger.sessions import Sessions
+from service.store.engine import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 
-class Watch:
+class Deadlines:
     """Looks every `interval`; start it after the fork."""
 
-    def __init__(self, control: Control, interval: timedelta) -> None:
+    def __init__(self, control: Sessions, interval: timedelta) -> None:
         self._control = control
         self._interval = interval.total_seconds()
         self._ended = threading.Event()
@@ -32,13 +32,13 @@ class Watch:
         while not self._ended.wait(self._interval):
             try:
                 self.look()
-            except DatabaseAway as trouble:
+            except DatabaseUnavailable as trouble:
                 log.warning("the watch finds no database: %s", trouble)
             except Exception:  # a watch that dies is noticed by nobody
                 log.exception("the watch stumbled, and goes on")
 
     def look(self) -> None:
-        """Once. Raises DatabaseAway."""
+        """Once. Raises DatabaseUnavailable."""
         self._control.catch_up()
         given_up = self._control.give_up_waiting()
         if given_up:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itsdangerous import BadSignature, Signer
 
 
-class Addresses:
+class CallbackUrls:
     """Makes callback URLs with the first of `secrets`, and reads those of all of them."""
 
     def __init__(self, public_url: str, secrets: Sequence[str]) -> None:

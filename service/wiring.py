@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.config import Settings, SignaturePolicy, SpoolUse
-from service.control import Control
-from service.intake import Intake
+from service.ledger.intake import Intake
+from service.ledger.sessions import Sessions
 from service.spool import Spool
 from service.store.engine import Database
-from service.telnyx.address import Addresses
 from service.telnyx.callback import Reader
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
-from service.watch import Watch
+from service.workers.deadlines import Deadlines
 
 SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait for a request
 
 
 @dataclass(frozen=True)
-class Assembly:
+class Services:
     database: Database
-    control: Control
+    control: Sessions
     intake: Intake
     reader: Reader
-    watch: Watch
+    watch: Deadlines
     clock: Callable[[], datetime]  # UTC
 
     def start(self) -> None:
@@ -40,27 +40,27 @@ class Assembly:
         self.database.close()
 
 
-def assemble(settings: Settings) -> Assembly:
+def wire(settings: Settings) -> Services:
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
-    addresses = Addresses(settings.PUBLIC_URL, settings.secrets)
+    callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
     spool = _spool(settings)
-    control = Control(
+    control = Sessions(
         database=database,
         telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
-        addresses=addresses,
+        callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
         in_flight=max(1, settings.THREADS // 4),
         spool=spool,
     )
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
-    return Assembly(
+    return Services(
         database=database,
         control=control,
         intake=Intake(control, spool),
-        reader=Reader(settings.TELNYX_PUBLIC_KEY, addresses, must_be_signed=must_be_signed),
-        watch=Watch(control, timedelta(seconds=settings.WATCH_SECONDS)),
+        reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
+        watch=Deadlines(control, timedelta(seconds=settings.WATCH_SECONDS)),
         clock=_now,
     )
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, text
 
-from service.store.bulk import Batch, Lookup, looked_up_at_once
-from service.store.engine import Database, DatabaseAway, DatabaseConflict, DatabaseTrouble
+from service.store.batch import Batch, Lookup, looked_up_at_once
+from service.store.engine import Database, DatabaseConflict, DatabaseError, DatabaseUnavailable
 from service.store.tables import api_key, callback, refused, session
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
@@ -105,9 +105,9 @@ def test_a_row_may_refer_to_one_of_the_same_batch(database: Database) -> None:
 
 def test_the_driver_s_own_trouble_is_named_and_undoes_it_all(database: Database) -> None:
     add(database, "1")
-    with pytest.raises(DatabaseTrouble) as trouble:
+    with pytest.raises(DatabaseError) as trouble:
         add(database, "2", "1")
-    assert not isinstance(trouble.value, DatabaseAway)
+    assert not isinstance(trouble.value, DatabaseUnavailable)
     assert [row["id"] for row in found(database, "1", "2")] == ["1"]
 
 
@@ -124,7 +124,7 @@ def test_a_lock_that_does_not_come_in_time_is_a_database_that_is_away(database: 
     with database.begin() as db:
         assert [row["id"] for row in locking(db, ["1"])] == ["1"]
         began = time.monotonic()
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             look()
         assert time.monotonic() - began < 1
     look()

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from service import records
-from service.control import Control, UnknownSession
-from service.records import OwedAnswer
+from service.ledger import spool_entry
+from service.ledger.sessions import Sessions, UnknownSession
+from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Depth, Spool, SpoolUnusable
-from service.store.engine import DatabaseAway, DatabaseConflict, DatabaseTrouble
+from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable
 from service.telnyx.callback import Callback
 
 MOST_WAITING: Final = 1000
@@ -24,12 +24,12 @@ PROBE_SECONDS: Final = 0.25
 CONFLICTS: Final = 3
 
 # What a spooled record may meet that the next try will meet too.
-UNKEEPABLE: Final = (DatabaseTrouble, records.StrangeRecord, UnknownSession)
+UNKEEPABLE: Final = (DatabaseError, spool_entry.UnreadableEntry, UnknownSession)
 
 log = logging.getLogger(__name__)
 
 
-class NotKept(Exception):
+class NotDurable(Exception):
     """Neither the database nor the spool took it in time. Telnyx has to send it again."""
 
 
@@ -60,7 +60,7 @@ class Intake:
     leaves the lead to one of those who came meanwhile.
     """
 
-    def __init__(self, control: Control, spool: Spool | None) -> None:
+    def __init__(self, control: Sessions, spool: Spool | None) -> None:
         self._control = control
         self._spool = spool
         self._turn = threading.Lock()
@@ -82,7 +82,7 @@ class Intake:
             self._spool.check()
         try:
             self._control.probe(COMMIT_SECONDS)
-        except DatabaseTrouble as trouble:
+        except DatabaseError as trouble:
             self._leave(trouble)
         self._drain.start()
 
@@ -95,19 +95,19 @@ class Intake:
             self._spool.close()
 
     def keep(self, told: Callback) -> None:
-        """Returns once it is durable. Raises NotKept, within ANSWER_SECONDS."""
+        """Returns once it is durable. Raises NotDurable, within ANSWER_SECONDS."""
         ticket = _Ticket(told)
         with self._turn:
             if len(self._waiting) >= MOST_WAITING:
-                raise NotKept("too many wait")
+                raise NotDurable("too many wait")
             self._waiting.append(ticket)
             ticket.leads, self._is_led = not self._is_led, True
         if not ticket.leads and not ticket.wait(ANSWER_SECONDS) and self._withdraw(ticket):
-            raise NotKept("it took too long")
+            raise NotDurable("it took too long")
         if ticket.leads:
             self._lead()
         if ticket.trouble:
-            raise NotKept(str(ticket.trouble)) from ticket.trouble
+            raise NotDurable(str(ticket.trouble)) from ticket.trouble
 
     def _withdraw(self, ticket: _Ticket) -> bool:
         """Whether its thread may go: not if it has just become the leader, or is settled."""
@@ -149,18 +149,18 @@ class Intake:
             try:
                 self._hear(batch, give_up)
                 return
-            except DatabaseAway as trouble:
+            except DatabaseUnavailable as trouble:
                 self._leave(trouble)
         # If the failed COMMIT went through after all, the delivery ids tell when the spool is drained.
-        self._append([records.pack(told) for told in batch])
+        self._append([spool_entry.pack(told) for told in batch])
 
     def _hear(self, batch: Sequence[Callback], give_up: float) -> None:
         """One transaction; if it fails for what is in it, one each."""
         try:
             self._insist(batch, give_up)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
-        except DatabaseTrouble as trouble:
+        except DatabaseError as trouble:
             log.error("callbacks taken apart: count=%d: %s", len(batch), trouble)
             for told in batch:
                 self._hear_alone(told, give_up)
@@ -168,19 +168,19 @@ class Intake:
     def _hear_alone(self, told: Callback, give_up: float) -> None:
         try:
             self._insist([told], give_up)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
-        except DatabaseTrouble as trouble:
+        except DatabaseError as trouble:
             log.error("callback kept raw: delivery=%s: %s", told.delivery.id, trouble)
             self._hear_raw(told, give_up)
 
     def _hear_raw(self, told: Callback, give_up: float) -> None:
         try:
             self._insist([told.raw()], give_up)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
-        except DatabaseTrouble:  # the drain will set it aside, where a person can look at it
-            self._append([records.pack(told)])
+        except DatabaseError:  # the drain will set it aside, where a person can look at it
+            self._append([spool_entry.pack(told)])
 
     def _insist(self, batch: Sequence[Callback], give_up: float) -> None:
         for tried in range(1, CONFLICTS + 1):
@@ -206,13 +206,13 @@ class Intake:
         while not self._ended.wait(PROBE_SECONDS):
             try:
                 self.drain()
-            except DatabaseAway as trouble:
+            except DatabaseUnavailable as trouble:
                 self._leave(trouble)
             except Exception:  # a drain that dies is noticed by nobody
                 log.exception("the drain stumbled, and goes on")
 
     def drain(self) -> None:
-        """Once, if there is a reason to. Raises DatabaseAway."""
+        """Once, if there is a reason to. Raises DatabaseUnavailable."""
         has_spooled = self._spool is not None and self._spool.age() is not None
         if not (self.is_away or has_spooled):
             return
@@ -227,7 +227,7 @@ class Intake:
     def _keep_spooled(self, batch: Sequence[bytes]) -> None:
         try:
             self._write(batch)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
         except UNKEEPABLE:
             for record in batch:
@@ -236,7 +236,7 @@ class Intake:
     def _keep_alone(self, record: bytes) -> None:
         try:
             self._write([record])
-        except DatabaseAway:
+        except DatabaseUnavailable:
             raise
         except UNKEEPABLE as trouble:
             assert self._spool is not None
@@ -244,11 +244,11 @@ class Intake:
             self._spool.set_aside(record)
 
     def _write(self, batch: Sequence[bytes]) -> None:
-        kept = [records.unpack(record) for record in batch]
+        kept = [spool_entry.unpack(record) for record in batch]
         told = [one for one in kept if isinstance(one, Callback)]
         if told:
             self._control.hear(told)
-        for owed in (one for one in kept if isinstance(one, OwedAnswer)):
+        for owed in (one for one in kept if isinstance(one, UnsavedAnswer)):
             self._control.settle(owed)
 
     def depth(self) -> Depth | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from service.siprec import News, Notice, Progress, State
+from service.domain.session import Notice, NoticeKind, Progress, State
 
 
 class Call(Protocol):
@@ -25,31 +25,33 @@ def fold(call: Call, notices: Iterable[Notice]) -> Progress:
     Another call's callback, or one with a second SiprecSid, moves nothing.
     """
     ordered = sorted(notices, key=lambda notice: notice.precedence)
-    answer = next((notice for notice in ordered if notice.news.is_answer), None)
-    wishes = [notice for notice in ordered if notice.news is News.STOP_REQUESTED]
-    ours = [n for n in ordered if n.news.is_callback and n.call_sid in (None, call.call_sid)]
-    heard_sid = next((notice.siprec_sid for notice in ours if notice.siprec_sid), None)
-    heard = [notice for notice in ours if notice.siprec_sid in (None, heard_sid)]
+    answer = next((notice for notice in ordered if notice.kind.is_answer), None)
+    wishes = [notice for notice in ordered if notice.kind is NoticeKind.STOP_REQUESTED]
+    ours = [n for n in ordered if n.kind.is_callback and n.call_sid in (None, call.call_sid)]
+    callback_siprec_sid = next((notice.siprec_sid for notice in ours if notice.siprec_sid), None)
+    heard = [notice for notice in ours if notice.siprec_sid in (None, callback_siprec_sid)]
     vouched = [_vouched(notice) for notice in heard]
     if answer:
-        vouched.append(answer.news.state)
+        vouched.append(answer.kind.state)
     return Progress(
         state=max(vouched, key=lambda state: state.rank, default=State.REQUESTED),
-        answered_sid=answer.siprec_sid if answer else None,
-        heard_sid=heard_sid,
-        accepted_at=answer.heard_at if answer and answer.news is News.ACCEPTED else None,
-        started_at=_earliest(notice.time for notice in heard if notice.news is News.STARTED),
-        ended_at=_earliest(notice.time for notice in heard if notice.news in (News.STOPPED, News.FAILED)),
-        stop_requested_at=_earliest(notice.heard_at for notice in wishes),
+        answer_siprec_sid=answer.siprec_sid if answer else None,
+        callback_siprec_sid=callback_siprec_sid,
+        accepted_at=answer.received_at if answer and answer.kind is NoticeKind.ACCEPTED else None,
+        started_at=_earliest(notice.time for notice in heard if notice.kind is NoticeKind.STARTED),
+        ended_at=_earliest(
+            notice.time for notice in heard if notice.kind in (NoticeKind.STOPPED, NoticeKind.FAILED)
+        ),
+        stop_requested_at=_earliest(notice.received_at for notice in wishes),
         refusal=answer.error if answer else None,
-        failure=next((notice.error for notice in heard if notice.news is News.FAILED), None),
+        failure=next((notice.error for notice in heard if notice.kind is NoticeKind.FAILED), None),
     )
 
 
 def _vouched(notice: Notice) -> State:
-    if notice.news is News.OTHER and notice.siprec_sid:
+    if notice.kind is NoticeKind.OTHER and notice.siprec_sid:
         return State.ACCEPTED  # whatever it says, Telnyx knows the session by a sid
-    return notice.news.state
+    return notice.kind.state
 
 
 def _earliest(times: Iterable[datetime | None]) -> datetime | None:
@@ -63,9 +65,13 @@ def contradiction(call: Call, progress: Progress, notice: Notice) -> str | None:
         found.append("CallSid is another call's: it moved nothing")
     if notice.account_sid not in (None, call.account_sid):
         found.append("AccountSid is not the one that was asked for")
-    if notice.siprec_sid and progress.heard_sid and notice.siprec_sid != progress.heard_sid:
+    if (
+        notice.siprec_sid
+        and progress.callback_siprec_sid
+        and notice.siprec_sid != progress.callback_siprec_sid
+    ):
         found.append("SiprecSid is not the one that came first: it moved nothing")
-    elif notice.siprec_sid and progress.answered_sid and notice.siprec_sid != progress.answered_sid:
+    elif notice.siprec_sid and progress.answer_siprec_sid and notice.siprec_sid != progress.answer_siprec_sid:
         found.append("SiprecSid is not the one that Telnyx answered")
     return "; ".join(found) or None
 

@@ -9,11 +9,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service import folding
-from service.siprec import News, Notice, Origin, Standing
-from service.store import bulk, callbacks, events, sessions
-from service.store.bulk import Batch
-from service.store.callbacks import Evidence, KeptCallback, Told
+from service.domain.progress import changes, contradiction, fold
+from service.domain.session import LockedSession, Notice, NoticeKind, Origin
+from service.store import batch, callbacks, events, sessions
+from service.store.batch import Batch
+from service.store.callbacks import Evidence, StoredCallback, StoredNotice
 from service.store.events import Change
 
 
@@ -28,14 +28,14 @@ class Ledger:
         self._db = db
         self._now = now
         # Still two statements: the second sees what the locks have waited for.
-        with bulk.looked_up_at_once(db):
+        with batch.looked_up_at_once(db):
             locked = sessions.lock(db, ids)
-            kept = callbacks.told_of(db, ids)
+            kept = callbacks.notices_of(db, ids)
         self._sessions = {session.id: session for session in locked}
-        self._told: defaultdict[str | None, list[Told]] = defaultdict(list)
+        self._told: defaultdict[str | None, list[StoredNotice]] = defaultdict(list)
         for told in kept:
             self._told[told.session_id].append(told)
-        self._new: list[KeptCallback] = []
+        self._new: list[StoredCallback] = []
         self._repeats: list[tuple[str, Evidence]] = []
         self._deliveries: dict[str, int] = {}  # of those that came again, by their ids
         self._changes: list[Change] = []
@@ -43,13 +43,13 @@ class Ledger:
         self._changed: set[str] = set()  # in what callbacks can change
         self._altered: set[str] = set()  # in more than that
 
-    def session(self, session_id: str) -> Standing | None:
+    def session(self, session_id: str) -> LockedSession | None:
         return self._sessions.get(session_id)
 
     def answer(self, session_id: str, answer: Notice | None) -> None:
         """Telnyx's answer to the latest attempt; None when a new attempt begins."""
         self._alter(replace(self._sessions[session_id], answer=answer))
-        self._fold(session_id, answer.heard_at if answer else self._now)
+        self._fold(session_id, answer.received_at if answer else self._now)
 
     def ask_again(self, session_id: str, deadline_at: datetime) -> None:
         session = self._sessions[session_id]
@@ -57,9 +57,9 @@ class Ledger:
         self.answer(session_id, None)
 
     def request_stop(self, session_id: str) -> None:
-        self._fold(session_id, self._now, Notice(News.STOP_REQUESTED, heard_at=self._now))
+        self._fold(session_id, self._now, Notice(NoticeKind.STOP_REQUESTED, received_at=self._now))
 
-    def hear(self, heard: KeptCallback) -> None:
+    def hear(self, heard: StoredCallback) -> None:
         """Keep a callback of a locked session, or of none; a further delivery is counted."""
         known = self._told[heard.session_id]
         same = next((told for told in known if told.notice.digest == heard.notice.digest), None)
@@ -68,15 +68,15 @@ class Ledger:
             self._deliveries[same.id] = self._deliveries.get(same.id, same.deliveries) + 1
             return
         is_first = not known
-        known.append(Told(heard.id, heard.session_id, heard.notice))
+        known.append(StoredNotice(heard.id, heard.session_id, heard.notice))
         self._new.append(heard)
         if heard.session_id is not None:
-            is_birth = is_first and self._sessions[heard.session_id].origin is Origin.ADOPTED
-            self._fold(heard.session_id, heard.notice.time or heard.notice.heard_at, is_birth=is_birth)
+            is_created = is_first and self._sessions[heard.session_id].origin is Origin.ADOPTED
+            self._fold(heard.session_id, heard.notice.time or heard.notice.received_at, is_created=is_created)
 
-    def hear_strays(self, heard: Collection[KeptCallback]) -> None:
+    def add_unmatched(self, heard: Collection[StoredCallback]) -> None:
         """Keep callbacks that belong to no session."""
-        self._told[None] += callbacks.told_strays(self._db, {one.notice.digest for one in heard})
+        self._told[None] += callbacks.unmatched_notices(self._db, {one.notice.digest for one in heard})
         for one in heard:
             self.hear(one)
 
@@ -94,31 +94,31 @@ class Ledger:
         sessions.save(batch, self._sorted(self._altered), self._now)
         batch.write()
 
-    def _sorted(self, ids: Iterable[str]) -> list[Standing]:
+    def _sorted(self, ids: Iterable[str]) -> list[LockedSession]:
         return [self._sessions[session_id] for session_id in sorted(ids)]
 
-    def _alter(self, session: Standing) -> None:
+    def _alter(self, session: LockedSession) -> None:
         self._sessions[session.id] = session
         self._altered.add(session.id)
 
-    def _fold(self, session_id: str, happened_at: datetime, *more: Notice, is_birth: bool = False) -> None:
+    def _fold(self, session_id: str, happened_at: datetime, *more: Notice, is_created: bool = False) -> None:
         session = self._sessions[session_id]
-        before, after = session.progress, folding.fold(session, [*self._notices(session), *more])
+        before, after = session.progress, fold(session, [*self._notices(session), *more])
         self._folded.add(session_id)
-        if after == before and not is_birth:
+        if after == before and not is_created:
             return
         self._sessions[session_id] = replace(session, progress=after)
         self._changed.add(session_id)
-        told = folding.changes(None if is_birth else before, after)
+        told = changes(None if is_created else before, after)
         if told:
             self._changes.append(Change(session_id, after.state, told, happened_at))
 
-    def _notices(self, session: Standing) -> list[Notice]:
+    def _notices(self, session: LockedSession) -> list[Notice]:
         notices = [told.notice for told in self._told[session.id]]
         if session.answer:
             notices.append(session.answer)
         if session.progress.stop_requested_at:
-            notices.append(Notice(News.STOP_REQUESTED, heard_at=session.progress.stop_requested_at))
+            notices.append(Notice(NoticeKind.STOP_REQUESTED, received_at=session.progress.stop_requested_at))
         return notices
 
     def _merge(self, batch: Batch) -> None:
@@ -131,24 +131,24 @@ class Ledger:
                 batch.write()  # what is merged has to be there
                 self._fold_into(ours.id, one)
 
-    def _fold_into(self, session_id: str, adopted: Standing) -> None:
+    def _fold_into(self, session_id: str, adopted: LockedSession) -> None:
         own = {told.notice.digest: told for told in self._told[session_id]}
         for told in self._told.pop(adopted.id, []):
             twin = own.get(told.notice.digest)
             if twin:
-                callbacks.absorb(self._db, twin.id, told.id)
+                callbacks.merge_duplicate(self._db, twin.id, told.id)
                 continue
             callbacks.move(self._db, told.id, session_id)
             self._told[session_id].append(replace(told, session_id=session_id))
-            self._fold(session_id, told.notice.time or told.notice.heard_at)
+            self._fold(session_id, told.notice.time or told.notice.received_at)
         if adopted.progress.stop_requested_at:
-            asked = Notice(News.STOP_REQUESTED, heard_at=adopted.progress.stop_requested_at)
-            self._fold(session_id, asked.heard_at, asked)
+            asked = Notice(NoticeKind.STOP_REQUESTED, received_at=adopted.progress.stop_requested_at)
+            self._fold(session_id, asked.received_at, asked)
         self._alter(replace(self._sessions[adopted.id], merged_into=session_id))
         merged = {"merged_into": (None, session_id)}
         self._changes.append(Change(adopted.id, adopted.progress.state, merged, self._now))
 
-    def _completed(self, new: KeptCallback) -> KeptCallback:
+    def _completed(self, new: StoredCallback) -> StoredCallback:
         found = self._contradiction(new.session_id, new.notice)
         deliveries = self._deliveries.pop(new.id, 1)
         return replace(new, contradiction=found, deliveries=deliveries) if found or deliveries > 1 else new
@@ -164,12 +164,12 @@ class Ledger:
         if session_id is None:
             return None
         session = self._sessions[session_id]
-        return folding.contradiction(session, session.progress, notice)
+        return contradiction(session, session.progress, notice)
 
 
-def _is_same_recording(ours: Standing, adopted: Standing) -> bool:
+def _is_same_recording(ours: LockedSession, adopted: LockedSession) -> bool:
     return (
         ours.origin is not Origin.ADOPTED
         and ours.call_sid == adopted.call_sid
-        and adopted.progress.heard_sid in ours.progress.sids
+        and adopted.progress.callback_siprec_sid in ours.progress.sids
     )

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from service.siprec import Error, ErrorKind, News, Notice
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
 from service.telnyx.callback import Callback, Delivery
 
 
 @dataclass(frozen=True)
-class OwedAnswer:
+class UnsavedAnswer:
     """Telnyx's answer to the `attempt`-th start of a session, which its second commit could not take."""
 
     session_id: str
@@ -24,25 +24,25 @@ class OwedAnswer:
     notice: Notice
 
 
-class StrangeRecord(ValueError):
+class UnreadableEntry(ValueError):
     """Not a record of this release, nor of an earlier one."""
 
 
-def pack(kept: Callback | OwedAnswer) -> bytes:
+def pack(kept: Callback | UnsavedAnswer) -> bytes:
     body = _callback(kept) if isinstance(kept, Callback) else _answer(kept)
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def unpack(record: bytes) -> Callback | OwedAnswer:
+def unpack(record: bytes) -> Callback | UnsavedAnswer:
     """Whether a callback is genuine was judged before it was packed, and is not judged again.
 
-    Raises StrangeRecord.
+    Raises UnreadableEntry.
     """
     try:
         body = json.loads(record)
         return _read_callback(body) if body["kind"] == "callback" else _read_answer(body)
     except (ValueError, KeyError, TypeError, AttributeError) as trouble:
-        raise StrangeRecord(str(trouble)) from trouble
+        raise UnreadableEntry(str(trouble)) from trouble
 
 
 def _callback(told: Callback) -> dict[str, Any]:
@@ -73,29 +73,29 @@ def _read_callback(body: Mapping[str, Any]) -> Callback:
     return callback.parse(delivery, body["session_id"], body["verified_by"])
 
 
-def _answer(owed: OwedAnswer) -> dict[str, Any]:
+def _answer(owed: UnsavedAnswer) -> dict[str, Any]:
     return {
         "kind": "answer",
         "session_id": owed.session_id,
         "attempt": owed.attempt,
         "call_sid": owed.call_sid,
-        "news": owed.notice.news.label,
-        "heard_at": owed.notice.heard_at.isoformat(),
+        "outcome": owed.notice.kind.label,
+        "received_at": owed.notice.received_at.isoformat(),
         "siprec_sid": owed.notice.siprec_sid,
         "error": asdict(owed.notice.error) if owed.notice.error else None,
     }
 
 
-def _read_answer(body: Mapping[str, Any]) -> OwedAnswer:
+def _read_answer(body: Mapping[str, Any]) -> UnsavedAnswer:
     told = body["error"]
     error = Error(ErrorKind(told["kind"]), told["status"], told["code"], told["detail"]) if told else None
     notice = Notice(
-        news=next(news for news in News if news.is_answer and news.label == body["news"]),
-        heard_at=datetime.fromisoformat(body["heard_at"]),
+        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == body["outcome"]),
+        received_at=datetime.fromisoformat(body["received_at"]),
         siprec_sid=body["siprec_sid"],
         error=error,
     )
-    return OwedAnswer(body["session_id"], body["attempt"], body["call_sid"], notice)
+    return UnsavedAnswer(body["session_id"], body["attempt"], body["call_sid"], notice)
 
 
 def _text(raw: bytes) -> str:

@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service import folding, siprec
-from service.control import Control
+from service.domain.ids import new_id
+from service.domain.progress import fold
+from service.domain.session import Notice, NoticeKind, Order, Progress, State
+from service.ledger.sessions import Sessions
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
-from service.siprec import News, Notice, Order
 from service.store import keys
 from service.store.engine import Database
-from service.store.sessions import Claim
-from service.telnyx.address import Addresses
+from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Callback, Delivery, Reader
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 
 SECRET = "a secret that is long enough for a test"
-ADDRESSES = Addresses("http://127.0.0.1:9", [SECRET])  # where nobody listens
+ADDRESSES = CallbackUrls("http://127.0.0.1:9", [SECRET])  # where nobody listens
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OURS = "ours, by its token"
 
@@ -41,16 +42,16 @@ class Room:
 
     database: Database
     sandbox: Sandbox
-    control: Control = field(init=False)
-    claim: Claim = field(init=False)
+    control: Sessions = field(init=False)
+    claim: IdempotencyKey = field(init=False)
 
     def __post_init__(self) -> None:
         telnyx = Client(self.sandbox.url, self.sandbox.api_key, 5, self.now)
-        self.control = Control(self.database, telnyx, ADDRESSES, self.now, timedelta(seconds=60), 16)
+        self.control = Sessions(self.database, telnyx, ADDRESSES, self.now, timedelta(seconds=60), 16)
         with self.database.begin() as db:
             key = keys.recognise(db, keys.create(db, "an app", START))
             assert key
-        self.claim = Claim(key.id)
+        self.claim = IdempotencyKey(key.id)
 
     def now(self) -> datetime:
         return START
@@ -77,7 +78,7 @@ class Room:
         return self.delivered(body, session_id and token(session_id))
 
     def delivered(self, body: bytes, token: str | None) -> Callback:
-        came = Delivery(siprec.new_id(), self.now(), "POST", token, b"", self.sandbox.sign(body, START), body)
+        came = Delivery(new_id(), self.now(), "POST", token, b"", self.sandbox.sign(body, START), body)
         return Reader([self.sandbox.public_key], ADDRESSES, must_be_signed=True).read(came)
 
     def hear(self, *batch: Callback) -> None:
@@ -115,7 +116,7 @@ def room(database: Database, sandbox: Sandbox) -> Room:
 
 def again(told: Callback) -> Callback:
     """The same callback, delivered once more."""
-    return replace(told, delivery=replace(told.delivery, id=siprec.new_id()))
+    return replace(told, delivery=replace(told.delivery, id=new_id()))
 
 
 # A batch
@@ -139,9 +140,9 @@ def test_a_repeat_in_a_later_batch_is_counted_and_changes_nothing_else(room: Roo
     ours = room.start()
     told = room.told(session_id=ours)
     room.hear(told)
-    before = room.sessions(), room.rows("SELECT * FROM session_event ORDER BY sequence")
+    before = room.sessions(), room.rows("SELECT * FROM event ORDER BY sequence")
     room.hear(again(told))
-    assert (room.sessions(), room.rows("SELECT * FROM session_event ORDER BY sequence")) == before
+    assert (room.sessions(), room.rows("SELECT * FROM event ORDER BY sequence")) == before
     assert room.kept() == [(ours, "siprec-started", 2)]
 
 
@@ -238,7 +239,7 @@ def test_an_earlier_sid_that_comes_late_unseats_the_other_and_its_callbacks_say_
 
 def test_without_a_token_of_ours_the_ids_tell(room: Room) -> None:
     ours = room.start()
-    other = Addresses("http://127.0.0.1:9", ["another secret that is long enough, too"])
+    other = CallbackUrls("http://127.0.0.1:9", ["another secret that is long enough, too"])
     body = room.told().delivery.body
     for given in (None, "nonsense", other.of(ours).rpartition("/")[2]):
         room.hear(room.delivered(body, given))
@@ -267,10 +268,10 @@ def test_a_stray_is_kept_once_and_counted(room: Room) -> None:
 def test_a_get_without_a_session_is_a_stray(room: Room) -> None:
     told = room.told()
     asked = Delivery(
-        siprec.new_id(),
+        new_id(),
         START,
         "GET",
-        token(siprec.new_id()),
+        token(new_id()),
         told.delivery.body,
         room.sandbox.sign(b"", START),
         b"",
@@ -299,7 +300,7 @@ def test_a_session_that_a_document_started_is_adopted(room: Room) -> None:
 
 
 def test_a_token_of_a_session_that_does_not_exist_is_no_token(room: Room) -> None:
-    room.hear(room.told(session_id=siprec.new_id()))
+    room.hear(room.told(session_id=new_id()))
     (session,) = room.sessions()
     assert (session["origin"], session["state"]) == ("adopted", "started")
 
@@ -371,10 +372,10 @@ def test_what_an_adopted_session_has_heard_moves_over_with_its_times_and_its_eve
     (session,) = room.sessions()
     assert (session["session_id"], session["state"], session["duration_seconds"]) == (ours, "stopped", 5.0)
     assert sorted(room.kept(), key=str) == [(ours, "siprec-started", 1), (ours, "siprec-stopped", 2)]
-    told = room.rows("SELECT session_id, state FROM session_event ORDER BY sequence")
+    told = room.rows("SELECT session_id, state FROM event ORDER BY sequence")
     assert [row["state"] for row in told if row["session_id"] == adopted] == ["started", "stopped", "stopped"]
     ours_told = [row["state"] for row in told if row["session_id"] == ours]
-    assert ours_told == sorted(ours_told, key=lambda state: siprec.State(state).rank)
+    assert ours_told == sorted(ours_told, key=lambda state: State(state).rank)
     assert ours_told[-1] == "stopped"
     room.hear(room.told("siprec-failed", 9))
     assert [row["state"] for row in room.sessions()] == ["failed"]
@@ -415,10 +416,10 @@ def hear_at_once(room: Room, batches: Iterable[list[Callback]], threads: int = 8
             done.result()
 
 
-def folded(told: Iterable[Notice], sid: str | None, call_sid: str) -> siprec.Progress:
+def folded(told: Iterable[Notice], sid: str | None, call_sid: str) -> Progress:
     first = {notice.digest: notice for notice in told}
-    answer = [Notice(News.ACCEPTED, START, siprec_sid=sid)] if sid else []
-    return folding.fold(Order("account-1", call_sid), [*answer, *first.values()])
+    answer = [Notice(NoticeKind.ACCEPTED, START, siprec_sid=sid)] if sid else []
+    return fold(Order("account-1", call_sid), [*answer, *first.values()])
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -1,4 +1,4 @@
-"""One declaration per route: it validates what comes in, and `service.web.reference` documents it."""
+"""One declaration per route: it validates what comes in, and `service.web.docs` documents it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from flask import Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.web.asked import Nothing
 from service.web.problems import Problem, WrongField, wrong_field
+from service.web.requests import Nothing
 
 M = TypeVar("M", bound=BaseModel)
 

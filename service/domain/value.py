@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["record"]
+__all__ = ["value"]
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass as record
+    from dataclasses import dataclass as value
 else:
 
-    def record(*, frozen: bool) -> Any:
+    def value(*, frozen: bool) -> Any:
         return dataclass(unsafe_hash=frozen)

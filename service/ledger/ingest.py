@@ -7,10 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.ledger import Ledger
-from service.siprec import Order, Origin, Progress, Session, new_id
+from service.domain.ids import new_id
+from service.domain.session import Order, Origin, Progress, Session
+from service.ledger.transaction import Ledger
 from service.store import callbacks, sessions
-from service.store.callbacks import Evidence, KeptCallback
+from service.store.callbacks import Evidence, StoredCallback
 from service.telnyx.callback import Callback
 
 Sids = tuple[str, str]  # call_sid, siprec_sid
@@ -20,7 +21,7 @@ class Unsettled(Exception):
     """A callback has no session yet, or teaches its session a sid: that needs `hear`. Nothing was written."""
 
 
-def hear_known(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
+def ingest_known(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
     """Keep fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
 
     Raises Unsettled.
@@ -50,7 +51,7 @@ def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
     ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id} | adopted)
     known = callbacks.known_deliveries(db, {one.id for one in kept})  # after the lock, or two might not see
     fresh = [one for one in kept if one.id not in known]
-    ledger.hear_strays([one for one in fresh if one.session_id is None])
+    ledger.add_unmatched([one for one in fresh if one.session_id is None])
     for one in fresh:
         if one.session_id:
             ledger.hear(one)
@@ -60,7 +61,7 @@ def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
 def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Ledger:
     """The ledger with a session that is about to learn `sids`, and the adopted ones that hold them."""
     reserve(db, sids)
-    return Ledger(db, now, {session_id, *_adopted_ones(sessions.holding(db, sids))})
+    return Ledger(db, now, {session_id, *_adopted_ones(sessions.sid_owners(db, sids))})
 
 
 def reserve(db: Connection, sids: Collection[Sids]) -> None:
@@ -70,13 +71,13 @@ def reserve(db: Connection, sids: Collection[Sids]) -> None:
 
 def _assign(
     db: Connection, batch: Sequence[Callback], sids: Collection[Sids]
-) -> tuple[list[KeptCallback], set[str]]:
+) -> tuple[list[StoredCallback], set[str]]:
     """The callbacks in the order in which they came, each with the session it belongs to.
 
     And the adopted sessions that hold one of `sids`.
     """
     named = sessions.existing(db, {told.session_id for told in batch if told.session_id})
-    found = sessions.holding(db, sids)
+    found = sessions.sid_owners(db, sids)
     # One of ours before an adopted one.
     holders = {
         holder.sids: holder.id for holder in sorted(found, key=lambda h: h.origin is not Origin.ADOPTED)
@@ -93,7 +94,7 @@ def _assign(
     return [_kept(told, owners[told.delivery.id]) for told in batch], {*_adopted_ones(found)}
 
 
-def _adopted_ones(found: Collection[sessions.Holder]) -> list[str]:
+def _adopted_ones(found: Collection[sessions.SidOwner]) -> list[str]:
     return [holder.id for holder in found if holder.origin is Origin.ADOPTED]
 
 
@@ -116,17 +117,17 @@ def _adopted(told: Callback) -> Session:
         id=new_id(),
         origin=Origin.ADOPTED,
         order=Order(notice.account_sid, notice.call_sid),
-        requested_at=notice.heard_at,
-        updated_at=notice.heard_at,
-        progress=Progress(heard_sid=notice.siprec_sid),
+        requested_at=notice.received_at,
+        updated_at=notice.received_at,
+        progress=Progress(callback_siprec_sid=notice.siprec_sid),
     )
 
 
-def _kept(told: Callback, session_id: str | None) -> KeptCallback:
+def _kept(told: Callback, session_id: str | None) -> StoredCallback:
     came, problem = told.delivery, told.problem
     if session_id is None:
         problem = "; ".join(filter(None, [problem, "it belongs to no session that we know"]))
     evidence = Evidence(
         came.id, came.received_at, came.method, came.query, came.body, came.evidence, told.verified_by
     )
-    return KeptCallback(came.id, session_id, evidence, told.notice, told.event, problem=problem)
+    return StoredCallback(came.id, session_id, evidence, told.notice, told.event, problem=problem)

@@ -16,9 +16,9 @@ from pydantic import (
     StringConstraints,
 )
 
-from service.siprec import CallbackMethod, Order, SipTransport, State, Track
+from service.domain.session import CallbackMethod, Order, SipTransport, State, Track
 from service.store.sessions import Filter
-from service.web.shapes import Shape
+from service.web.responses import Shape
 
 # No NUL, no control characters, no lone surrogates: no database column and no log line wants them.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"

@@ -13,19 +13,21 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from service import folding, hearing, records, siprec
-from service.ledger import Ledger
-from service.records import OwedAnswer
-from service.siprec import Error, ErrorKind, News, Notice, Order, Origin, Session
+from service.domain.ids import new_id
+from service.domain.progress import changes
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Order, Origin, Session
+from service.ledger import ingest, spool_entry
+from service.ledger.spool_entry import UnsavedAnswer
+from service.ledger.transaction import Ledger
 from service.spool import Spool, SpoolUnusable
-from service.store import events, refusals, sessions
-from service.store.bulk import Batch
-from service.store.engine import Database, DatabaseAway, DatabaseTrouble
+from service.store import events, rejected, sessions
+from service.store.batch import Batch
+from service.store.engine import Database, DatabaseError, DatabaseUnavailable
 from service.store.events import Change
-from service.store.refusals import Refusal
-from service.store.sessions import Claim
-from service.telnyx.address import Addresses
+from service.store.rejected import RejectedDelivery
+from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Callback
+from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 
 QUARANTINE_SECONDS = 0.8
@@ -40,14 +42,14 @@ class UnknownSession(Exception):
 
 
 # Why an answer of Telnyx could not be merged into its session.
-UNSETTLED = (DatabaseTrouble, UnknownSession)
+UNSETTLED = (DatabaseError, UnknownSession)
 
 
 class TelnyxBusy(Exception):
     """As many requests wait for Telnyx as this process allows. Nothing was done."""
 
 
-class StillAsking(Exception):
+class StillStarting(Exception):
     """The first request with this idempotency key is not answered yet; its session is `session`."""
 
     def __init__(self, session: Session) -> None:
@@ -88,14 +90,14 @@ class Started:
     is_replay: bool = False
 
 
-class Control:
+class Sessions:
     """Shared by all threads of a process. `in_flight` bounds the requests that wait for Telnyx."""
 
     def __init__(
         self,
         database: Database,
         telnyx: Client,
-        addresses: Addresses,
+        callback_urls: CallbackUrls,
         clock: Callable[[], datetime],
         start_deadline: timedelta,
         in_flight: int,
@@ -103,18 +105,18 @@ class Control:
     ) -> None:
         self._database = database
         self._telnyx = telnyx
-        self._addresses = addresses
+        self._addresses = callback_urls
         self._clock = clock
         self._start_deadline = start_deadline
         self._spool = spool
         self._slots = threading.BoundedSemaphore(in_flight)
         # Answers of Telnyx that found neither database nor spool; see `catch_up`.
-        self._owed: deque[OwedAnswer] = deque(maxlen=OWED_AT_MOST)
+        self._owed: deque[UnsavedAnswer] = deque(maxlen=OWED_AT_MOST)
 
-    def start(self, order: Order, claim: Claim) -> Started:
+    def start(self, order: Order, claim: IdempotencyKey) -> Started:
         """Write it down, ask Telnyx, merge the answer.
 
-        Raises TelnyxBusy, StillAsking, KeyReused, and DatabaseAway if Telnyx was not asked.
+        Raises TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was not asked.
         """
         earlier = self._replay(claim)
         if earlier:
@@ -129,7 +131,7 @@ class Control:
     def stop(self, session_id: str) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
-        Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseAway.
+        Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseUnavailable.
         """
         with self._slot():
             session = self._begin_stop(session_id)
@@ -150,13 +152,13 @@ class Control:
         finally:
             self._slots.release()
 
-    def _replay(self, claim: Claim) -> Session | None:
+    def _replay(self, claim: IdempotencyKey) -> Session | None:
         if claim.idempotency_key is None:
             return None
         with self._database.begin() as db:
             return self._earlier(db, claim)
 
-    def _earlier(self, db: Connection, claim: Claim) -> Session | None:
+    def _earlier(self, db: Connection, claim: IdempotencyKey) -> Session | None:
         """The session of an earlier request with the same key, unless that may be asked again."""
         found = sessions.claimed(db, claim) if claim.idempotency_key else None
         if found is None:
@@ -166,16 +168,16 @@ class Control:
             raise KeyReused(session)
         now = self._clock()
         if session.is_asking(now):
-            raise StillAsking(session)
+            raise StillStarting(session)
         if session.answer is None:
             session = self._give_up(db, [session.id], now)[0]  # its process died
         return None if session.can_be_asked_again else session
 
-    def _begin(self, order: Order, claim: Claim) -> Started:
+    def _begin(self, order: Order, claim: IdempotencyKey) -> Started:
         """The first commit: a session to ask Telnyx for, or the one that the same key made."""
         now = self._clock()
         new = Session(
-            id=siprec.new_id(),
+            id=new_id(),
             origin=Origin.API,
             order=order,
             requested_at=now,
@@ -184,7 +186,7 @@ class Control:
         )
         with self._database.begin() as db:
             if sessions.insert(db, new, claim):
-                told = folding.changes(None, new.progress)
+                told = changes(None, new.progress)
                 batch = Batch(db)
                 events.write(batch, [Change(new.id, new.progress.state, told, now)], now)
                 batch.write()
@@ -194,7 +196,7 @@ class Control:
                 return Started(earlier, is_replay=True)
             return Started(self._ask_again(db, claim, now))
 
-    def _ask_again(self, db: Connection, claim: Claim, now: datetime) -> Session:
+    def _ask_again(self, db: Connection, claim: IdempotencyKey, now: datetime) -> Session:
         found = sessions.claimed(db, claim)
         assert found is not None  # the insert ran into it, and nothing is ever deleted
         session_id = found[0].id
@@ -205,35 +207,35 @@ class Control:
 
     def _settle(self, asked: Session, answer: Notice) -> Session:
         """The second commit. If it finds no database, the app gets the session as first written."""
-        owed = OwedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
+        owed = UnsavedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
         try:
             return self.settle(owed)
         except UNSETTLED as trouble:
-            log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.news.label, trouble)
+            log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.kind.label, trouble)
             self._owe(owed)
             return asked
 
-    def settle(self, owed: OwedAnswer) -> Session:
+    def settle(self, owed: UnsavedAnswer) -> Session:
         """Merge Telnyx's answer into its session; again and again, if need be.
 
-        Raises DatabaseTrouble, and UnknownSession if the ledger was put back to before the start.
+        Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
         """
         sid = owed.notice.siprec_sid
         with self._database.begin() as db:
             sids = {(owed.call_sid, sid)} if sid else set()
-            ledger = hearing.open_for_answer(db, self._clock(), owed.session_id, sids)
-            standing = ledger.session(owed.session_id)
-            if standing is None:
+            ledger = ingest.open_for_answer(db, self._clock(), owed.session_id, sids)
+            locked_session = ledger.session(owed.session_id)
+            if locked_session is None:
                 raise UnknownSession(owed.session_id)
-            if standing.attempts == owed.attempt:  # a later attempt has an answer of its own
+            if locked_session.attempts == owed.attempt:  # a later attempt has an answer of its own
                 ledger.answer(owed.session_id, owed.notice)
             ledger.close()
             return _read(db, owed.session_id)
 
-    def _owe(self, owed: OwedAnswer) -> None:
+    def _owe(self, owed: UnsavedAnswer) -> None:
         try:
             if self._spool is not None:
-                self._spool.append([records.pack(owed)])
+                self._spool.append([spool_entry.pack(owed)])
                 return
         except SpoolUnusable as trouble:
             log.error("answer kept in memory only: session=%s: %s", owed.session_id, trouble)
@@ -256,27 +258,27 @@ class Control:
 
         Any number of them may belong to one session, or be the same; a delivery that is already in the
         ledger is passed over, so a batch can be given again. `are_fresh` promises that there is none.
-        Raises DatabaseAway, after `within` seconds at the latest; DatabaseTrouble for what is in them.
+        Raises DatabaseUnavailable, after `within` seconds at the latest; DatabaseError for what is in them.
         """
         give_up = None if within is None else time.monotonic() + within
         if are_fresh:
             try:
                 with self._database.begin(give_up) as db:
-                    hearing.hear_known(db, batch, self._clock())
+                    ingest.ingest_known(db, batch, self._clock())
                 return
-            except hearing.Unsettled:
+            except ingest.Unsettled:
                 pass
         with self._database.begin(give_up) as db:
-            hearing.hear(db, batch, self._clock())
+            ingest.hear(db, batch, self._clock())
 
     def probe(self, within: float) -> None:
-        """Whether the database takes a transaction. Raises DatabaseTrouble, within so many seconds."""
+        """Whether the database takes a transaction. Raises DatabaseError, within so many seconds."""
         self._database.probe(time.monotonic() + within)
 
-    def quarantine(self, refusal: Refusal) -> None:
-        """Keep a delivery that was refused. Raises DatabaseTrouble, within QUARANTINE_SECONDS."""
+    def quarantine(self, refusal: RejectedDelivery) -> None:
+        """Keep a delivery that was refused. Raises DatabaseError, within QUARANTINE_SECONDS."""
         with self._database.begin(time.monotonic() + QUARANTINE_SECONDS) as db:
-            refusals.keep(db, refusal)
+            rejected.keep(db, refusal)
 
     def give_up_waiting(self) -> int:
         """Sessions whose answer did not come by their deadline become unanswered. How many."""
@@ -293,18 +295,18 @@ class Control:
         waiting = [s for id in ids if (s := ledger.session(id)) and s.is_overdue(now)]
         error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
         for session in waiting:
-            ledger.answer(session.id, Notice(News.UNANSWERED, heard_at=now, error=error))
+            ledger.answer(session.id, Notice(NoticeKind.UNANSWERED, received_at=now, error=error))
         ledger.close()
         return [_read(db, session.id) for session in waiting]
 
     def catch_up(self) -> None:
-        """Write down the answers that found neither database nor spool. Raises DatabaseAway."""
+        """Write down the answers that found neither database nor spool. Raises DatabaseUnavailable."""
         while self._owed:
             owed = self._owed[0]
             try:
                 self.settle(owed)
                 log.info("answer no longer owed: session=%s", owed.session_id)
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 raise
             except UNSETTLED as trouble:  # its session will be unanswered; the others are not held up
                 log.error("answer given up: session=%s: %s", owed.session_id, trouble)

@@ -16,7 +16,7 @@ LARGEST_BODY = 16 * 1024  # a callback has a few hundred bytes; more is cut
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedDelivery:
     """A refused delivery; `received_at` is UTC, `answered` the HTTP status it got."""
 
     delivery_id: str
@@ -30,7 +30,7 @@ class Refusal:
     headers: Mapping[str, str]
 
 
-def keep(db: Connection, new: Refusal) -> None:
+def keep(db: Connection, new: RejectedDelivery) -> None:
     """Keep it, and let go of the one that is MOST_KEPT older."""
     row = {
         "delivery_id": new.delivery_id,
@@ -56,12 +56,12 @@ def count(db: Connection) -> int:
     return db.execute(select(func.count()).select_from(refused)).scalar_one()
 
 
-def newest(db: Connection, limit: int) -> list[Refusal]:
+def newest(db: Connection, limit: int) -> list[RejectedDelivery]:
     query = select(refused).order_by(refused.c.sequence.desc()).limit(limit)
     return [refusal for _, refusal in _read(db, query)]
 
 
-def oldest(db: Connection, after: int, limit: int) -> list[tuple[int, Refusal]]:
+def oldest(db: Connection, after: int, limit: int) -> list[tuple[int, RejectedDelivery]]:
     """Each with its place in the order, to go on from."""
     query = select(refused).where(refused.c.sequence > after).order_by(refused.c.sequence).limit(limit)
     return _read(db, query)
@@ -71,6 +71,6 @@ def let_go(db: Connection, place: int) -> None:
     db.execute(delete(refused).where(refused.c.sequence == place))
 
 
-def _read(db: Connection, query: Select[Any]) -> list[tuple[int, Refusal]]:
+def _read(db: Connection, query: Select[Any]) -> list[tuple[int, RejectedDelivery]]:
     rows = [dict(row) for row in db.execute(query).mappings()]
-    return [(row.pop("sequence"), Refusal(**row)) for row in rows]
+    return [(row.pop("sequence"), RejectedDelivery(**row)) for row in rows]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from service.record import record
+from service.domain.value import value
 
 # A callback's Timestamp outside these bounds around its own receipt says what happened, but not when.
 OLDEST_PLAUSIBLE = timedelta(days=7)
@@ -60,7 +57,7 @@ class CallbackMethod(StrEnum):
     GET = "GET"
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Order:
     """What an app asks to have recorded; `None` leaves the choice to Telnyx."""
 
@@ -87,7 +84,7 @@ class ErrorKind(StrEnum):
     SIPREC_FAILED = "siprec_failed"  # Telnyx reported the session failed
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Error:
     """Why something is not as asked; `status` is Telnyx's HTTP status, `code` and `detail` its words."""
 
@@ -102,7 +99,7 @@ class Error:
         return self.kind in {ErrorKind.UNREACHABLE, ErrorKind.RATE_LIMITED}
 
 
-class News(Enum):
+class NoticeKind(Enum):
     """What a notice says, and the state it vouches for."""
 
     ACCEPTED = "accepted", State.ACCEPTED
@@ -121,24 +118,26 @@ class News(Enum):
         self.is_callback = not self.is_answer and label != "stop-requested"
 
     @classmethod
-    def of_event(cls, event: str | None) -> News:
+    def of_event(cls, event: str | None) -> NoticeKind:
         """What a callback's SiprecEvent says."""
         return _EVENTS.get(event, cls.OTHER)
 
 
-_EVENTS: Mapping[str | None, News] = {news.label: news for news in (News.STARTED, News.STOPPED, News.FAILED)}
+_EVENTS: Mapping[str | None, NoticeKind] = {
+    kind.label: kind for kind in (NoticeKind.STARTED, NoticeKind.STOPPED, NoticeKind.FAILED)
+}
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Notice:
     """One thing learned about a session: Telnyx's answer, a callback, or our own wish to stop it.
 
-    `heard_at` is our clock, `happened_at` Telnyx's (a callback's Timestamp); both UTC.
+    `received_at` is our clock, `happened_at` Telnyx's (a callback's Timestamp); both UTC.
     `digest` is a callback's identity; the sids are as Telnyx wrote them.
     """
 
-    news: News
-    heard_at: datetime
+    kind: NoticeKind
+    received_at: datetime
     happened_at: datetime | None = None
     digest: bytes = b""
     account_sid: str | None = None
@@ -151,22 +150,22 @@ class Notice:
         """When it happened, if that can be believed."""
         if self.happened_at is None:
             return None
-        lead = self.happened_at - self.heard_at
+        lead = self.happened_at - self.received_at
         return self.happened_at if -OLDEST_PLAUSIBLE <= lead <= CLOCK_LEAD else None
 
     @property
     def precedence(self) -> tuple[datetime, bytes]:
         """Where two notices disagree on a fact, the lower wins, whichever came first."""
-        return (self.time or self.heard_at, self.digest)
+        return (self.time or self.received_at, self.digest)
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Progress:
     """What the notices of a session add up to. Depends on which there are, never on how they came."""
 
     state: State = State.REQUESTED
-    answered_sid: str | None = None  # what Telnyx's answer to our start calls the session
-    heard_sid: str | None = None  # what its callbacks call it
+    answer_siprec_sid: str | None = None  # what Telnyx's answer to our start calls the session
+    callback_siprec_sid: str | None = None  # what its callbacks call it
     accepted_at: datetime | None = None  # our clock
     started_at: datetime | None = None  # Telnyx's clock, the earliest heard; so is the next
     ended_at: datetime | None = None
@@ -177,11 +176,11 @@ class Progress:
     @property
     def siprec_sid(self) -> str | None:
         """The one to stop it by."""
-        return self.answered_sid or self.heard_sid
+        return self.answer_siprec_sid or self.callback_siprec_sid
 
     @property
     def sids(self) -> set[str]:
-        return {sid for sid in (self.answered_sid, self.heard_sid) if sid}
+        return {sid for sid in (self.answer_siprec_sid, self.callback_siprec_sid) if sid}
 
     @property
     def error(self) -> Error | None:
@@ -191,16 +190,16 @@ class Progress:
         return self.refusal if self.state in {State.REFUSED, State.UNANSWERED} else None
 
     @property
-    def callback_siprec_sid(self) -> str | None:
+    def differing_siprec_sid(self) -> str | None:
         """What callbacks call it, where that differs."""
-        return self.heard_sid if self.heard_sid != self.siprec_sid else None
+        return self.callback_siprec_sid if self.callback_siprec_sid != self.siprec_sid else None
 
     def facts(self) -> dict[str, object]:
         """What is written to the timeline when it changes, under the names that apps know."""
         return {
             "state": self.state,
             "siprec_sid": self.siprec_sid,
-            "callback_siprec_sid": self.callback_siprec_sid,
+            "callback_siprec_sid": self.differing_siprec_sid,
             "accepted_at": self.accepted_at,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
@@ -209,8 +208,8 @@ class Progress:
         }
 
 
-@record(frozen=True)
-class Standing:
+@value(frozen=True)
+class LockedSession:
     """How a session stands: what can change of it, and what tells whether a callback is about it."""
 
     id: str
@@ -228,7 +227,7 @@ class Standing:
         return self.answer is None and self.deadline_at is not None and self.deadline_at <= now
 
 
-@record(frozen=True)
+@value(frozen=True)
 class Session:
     """A session as the ledger holds it; all times are UTC."""
 
@@ -252,12 +251,3 @@ class Session:
     def can_be_asked_again(self) -> bool:
         error = self.progress.error
         return self.progress.state is State.REFUSED and error is not None and error.is_repeatable
-
-
-def new_id() -> str:
-    """A UUIDv7 (RFC 9562): sorts by time, which keeps the indexes dense."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return str(uuid.UUID(int=value))

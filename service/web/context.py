@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from service.assembly import Assembly
-from service.control import Control
-from service.intake import Intake
+from service.ledger.intake import Intake
+from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cursor import Cursors
 from service.web.door import Door
+from service.wiring import Services
 
 _NAME = "siprec-ledger"
 
 
 @dataclass(frozen=True)
-class Parts:
-    works: Assembly
+class Context:
+    works: Services
     door: Door
     cursors: Cursors
     account_sid: str | None  # of a start that names none
@@ -28,7 +28,7 @@ class Parts:
         return self.works.database
 
     @property
-    def control(self) -> Control:
+    def control(self) -> Sessions:
         return self.works.control
 
     @property
@@ -39,12 +39,12 @@ class Parts:
         app.extensions[_NAME] = self
 
     @classmethod
-    def of(cls, app: Flask) -> Parts:
+    def of(cls, app: Flask) -> Context:
         found = app.extensions[_NAME]
         assert isinstance(found, cls)
         return found
 
 
-def parts() -> Parts:
+def parts() -> Context:
     """Of the app that serves this request."""
-    return Parts.of(current_app)
+    return Context.of(current_app)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.control import Control
-from service.store import refusals
+from service.ledger.sessions import Sessions
+from service.store import rejected
 from service.store.engine import Database
-from service.store.refusals import Refusal
-from service.telnyx.callback import Delivery, DoubtfulCallback, Reader
+from service.store.rejected import RejectedDelivery
+from service.telnyx.callback import Delivery, Reader, RejectedCallback
 
 BATCH = 100
 
@@ -21,30 +21,30 @@ class Retried:
     refused: int
 
 
-def retry(database: Database, control: Control, reader: Reader) -> Retried:
+def retry(database: Database, control: Sessions, reader: Reader) -> Retried:
     """Judge everything in quarantine again, oldest first. May be broken off and repeated.
 
-    Raises DatabaseTrouble.
+    Raises DatabaseError.
     """
     kept = refused = place = 0
     while True:
         with database.read() as db:
-            batch = refusals.oldest(db, place, BATCH)
+            batch = rejected.oldest(db, place, BATCH)
         if not batch:
             return Retried(kept, refused)
         for place, refusal in batch:
             try:
                 callback = reader.read(_delivery(refusal))
-            except DoubtfulCallback:
+            except RejectedCallback:
                 refused += 1
                 continue
             control.hear([callback])  # a delivery that is there already is passed over
             with database.begin() as db:
-                refusals.let_go(db, place)
+                rejected.let_go(db, place)
             kept += 1
 
 
-def _delivery(refusal: Refusal) -> Delivery:
+def _delivery(refusal: RejectedDelivery) -> Delivery:
     return Delivery(
         id=refusal.delivery_id,
         received_at=refusal.received_at,

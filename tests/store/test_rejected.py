@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.store import refusals
+from service.store import rejected
 from service.store.engine import Database
-from service.store.refusals import LARGEST_BODY, Refusal
+from service.store.rejected import LARGEST_BODY, RejectedDelivery
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-REFUSAL = Refusal(
+REFUSAL = RejectedDelivery(
     delivery_id="delivery-0",
     received_at=NOW,
     answered=403,
@@ -25,15 +25,15 @@ REFUSAL = Refusal(
 )
 
 
-def keep(database: Database, *many: Refusal) -> None:
+def keep(database: Database, *many: RejectedDelivery) -> None:
     for one in many:
         with database.begin() as db:
-            refusals.keep(db, one)
+            rejected.keep(db, one)
 
 
-def newest(database: Database, limit: int = 100) -> list[Refusal]:
+def newest(database: Database, limit: int = 100) -> list[RejectedDelivery]:
     with database.read() as db:
-        return refusals.newest(db, limit)
+        return rejected.newest(db, limit)
 
 
 def test_a_refusal_is_kept_as_it_came(database: Database) -> None:
@@ -43,7 +43,7 @@ def test_a_refusal_is_kept_as_it_came(database: Database) -> None:
 
 
 def test_only_so_many_are_kept_and_the_oldest_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "MOST_KEPT", 5)
+    monkeypatch.setattr(rejected, "MOST_KEPT", 5)
     came = [
         replace(REFUSAL, delivery_id=f"delivery-{n}", received_at=NOW + timedelta(seconds=n))
         for n in range(12)

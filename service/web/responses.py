@@ -13,8 +13,17 @@ from pydantic import (
     PlainSerializer,
 )
 
-from service.siprec import CallbackMethod, ErrorKind, Order, Origin, Session, SipTransport, State, Track
-from service.store.callbacks import KeptCallback
+from service.domain.session import (
+    CallbackMethod,
+    ErrorKind,
+    Order,
+    Origin,
+    Session,
+    SipTransport,
+    State,
+    Track,
+)
+from service.store.callbacks import StoredCallback
 from service.store.events import Event
 from service.store.schema import Age
 
@@ -163,7 +172,7 @@ def session(shown: Session) -> dict[str, Any]:
         **{name: getattr(shown.order, name) for name in Order.__dataclass_fields__},
         "state": progress.state,
         "siprec_sid": progress.siprec_sid,
-        "callback_siprec_sid": progress.callback_siprec_sid,
+        "callback_siprec_sid": progress.differing_siprec_sid,
         "requested_by": shown.requested_by,
         "requested_at": shown.requested_at,
         "accepted_at": progress.accepted_at,
@@ -174,8 +183,8 @@ def session(shown: Session) -> dict[str, Any]:
         "attempts": shown.attempts,
         "answer": answer
         and {
-            "outcome": answer.news.label,
-            "at": answer.heard_at,
+            "outcome": answer.kind.label,
+            "at": answer.received_at,
             "siprec_sid": answer.siprec_sid,
             "error": _error(answer.error),
         },
@@ -194,7 +203,7 @@ def event(shown: Event) -> EventShape:
     )
 
 
-def callback(shown: KeptCallback, fields: list[tuple[str, str]]) -> CallbackShape:
+def callback(shown: StoredCallback, fields: list[tuple[str, str]]) -> CallbackShape:
     said = shown.notice
     return CallbackShape(
         id=shown.id,

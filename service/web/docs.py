@@ -20,7 +20,7 @@ from werkzeug.routing import Rule
 
 import service
 from service.web import auth
-from service.web.operation import Operation, declared
+from service.web.openapi import Operation, declared
 from service.web.problems import TITLES, ProblemDocument
 
 REF = "#/components/schemas/{model}"
@@ -51,7 +51,7 @@ def page() -> Response:
 def page_file(name: str) -> Response:
     folder = _swagger_ui() if name in PAGE_FILES else Path(__file__).parent / "static"
     response = send_from_directory(folder, name)
-    response.headers["Cache-Control"] = "public, max-age=3600"
+    response.headers["Cache-Sessions"] = "public, max-age=3600"
     return response
 
 

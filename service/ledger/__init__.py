@@ -1,0 +1,1 @@
+"""What happens: every write transaction begins here."""

@@ -1,0 +1,1 @@
+"""What runs by itself, in threads of the web process."""
