@@ -17,7 +17,7 @@ from sqlalchemy import text
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.domain.progress import fold
-from service.domain.session import Notice, NoticeKind, Order, Progress, State
+from service.domain.session import Notice, NoticeKind, Order, Progress, State, is_plausible
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer
@@ -134,6 +134,13 @@ def again(told: Callback) -> Callback:
     return replace(told, delivery=replace(told.delivery, id=new_id()))
 
 
+def received(seconds: int, told: Callback) -> Callback:
+    """The same callback, received so many seconds after START."""
+    at = START + timedelta(seconds=seconds)
+    notice = replace(told.notice, received_at=at, time_is_plausible=is_plausible(told.notice.happened_at, at))
+    return replace(told, delivery=replace(told.delivery, received_at=at), notice=notice)
+
+
 # A batch
 
 
@@ -238,7 +245,7 @@ def test_another_account_is_a_problem_and_moves_it(room: Room) -> None:
 def test_a_third_sid_moves_nothing_whatever_its_timestamp_and_its_callback_says_so(room: Room) -> None:
     ours = room.start(sid="answered")
     room.hear(room.told(at=9, session_id=ours, sid="second"))
-    room.hear(room.told("siprec-stopped", 5, session_id=ours, sid="first"))
+    room.hear(received(1, room.told("siprec-stopped", 5, session_id=ours, sid="first")))
     (session,) = room.sessions()
     assert (session["state"], session["siprec_sid"], session["callback_siprec_sid"]) == (
         "started",
