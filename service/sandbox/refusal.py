@@ -1,11 +1,9 @@
-"""What the sandbox refuses, in Telnyx's shape of errors, and the replies it gives."""
+"""What the sandbox refuses, in Telnyx's shape of errors."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
-JSON = "application/json; charset=utf-8"
+from flask import Response, jsonify
 
 CODES = {401: "10009", 403: "10010", 422: "10032", 429: "10011", 500: "10007", 503: "10037"}
 TITLES = {
@@ -18,21 +16,8 @@ TITLES = {
 NOT_FOUND = "Resource not found"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def json(cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Self:
-        return cls(status, json.dumps(document).encode(), {"content-type": JSON, **(headers or {})})
-
-
 class Refusal(Exception):
-    """A request that is not granted; `reply` is the answer."""
+    """A request that is not granted."""
 
     def __init__(
         self,
@@ -43,11 +28,18 @@ class Refusal(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        error: dict[str, Any] = {"detail": detail}
+        self.status = status
+        self.headers = headers or {}
+        self.error: dict[str, Any] = {"detail": detail}
         # A 404 is documented with the detail alone.
         code = code or CODES.get(status)
         if code is not None:
-            error |= {"code": code, "title": TITLES.get(status, "Error")}
+            self.error |= {"code": code, "title": TITLES.get(status, "Error")}
         if field is not None:
-            error["source"] = {"pointer": f"/{field}"}
-        self.reply = Reply.json({"errors": [error]}, status, headers)
+            self.error["source"] = {"pointer": f"/{field}"}
+
+    def response(self) -> Response:
+        response = jsonify(errors=[self.error])
+        response.status_code = self.status
+        response.headers.extend(self.headers)
+        return response

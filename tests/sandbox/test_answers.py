@@ -28,7 +28,7 @@ def test_there_may_be_no_answer_and_the_session_may_run(
     app.timeout_seconds = 0.2
     with pytest.raises(requests.RequestException, match=trouble):
         app.start()
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == (["siprec-started"] if starts else [])
 
 
@@ -37,7 +37,7 @@ def test_there_may_be_no_answer_and_the_session_may_run(
 def test_an_answer_may_be_an_error(app: App, sandbox: Sandbox, status: int, starts: bool | None) -> None:
     sandbox.behave(Behaviour(answer=Answer.error(status), starts=starts))
     answer = app.start()
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert answer.status_code == status
     assert answer.json()["errors"][0]["detail"]
     assert app.receiver.events == (["siprec-started"] if starts else [])
@@ -93,7 +93,7 @@ def test_what_was_accepted_may_never_start(app: App, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(starts=False))
     sid = app.started()
     assert app.stop(sid).status_code == 200
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == []
 
 
@@ -112,7 +112,7 @@ def test_a_stop_may_be_answered_as_badly(
     sid = app.started()
     sandbox.behave(behaviour, CALL)
     assert app.stop(sid).status_code == status
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == events
 
 
@@ -165,5 +165,5 @@ def test_the_sandbox_can_go_away_and_come_back_at_its_address(app: App, sandbox:
     sandbox.start()
     assert sandbox.url == url
     assert app.stop(sid).status_code == 200
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == ["siprec-started", "siprec-stopped"]

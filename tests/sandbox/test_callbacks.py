@@ -15,7 +15,7 @@ from tests.sandbox.receiver import Heard, Receiver
 def test_a_session_tells_that_it_started_and_stopped(app: App, sandbox: Sandbox) -> None:
     sid = app.started()
     app.stop(sid)
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     started, stopped = app.receiver.heard
     assert [*started.fields] == ["AccountSid", "CallSid", "SiprecSid", "SiprecEvent", "Timestamp"]
     assert (started.fields["AccountSid"], started.fields["CallSid"]) == ("AC1", CALL)
@@ -37,7 +37,7 @@ def test_a_failure_says_why(app: App, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(fails="no-answer"))
     sid = app.started()
     app.stop(sid)
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     (heard,) = app.receiver.heard
     assert (heard.event, heard.fields["SiprecError"]) == ("siprec-failed", "no-answer")
     assert sandbox.sessions[0].status == "failed"
@@ -61,7 +61,7 @@ def test_a_callback_comes_after_the_answer_unless_told_otherwise(app: App, sandb
     sandbox.behave(Behaviour(answer=Answer(delay_seconds=0.1)))
     app.start()
     asked = sandbox.requests[0].at
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert sandbox.deliveries[0].at - asked >= timedelta(seconds=0.1)
 
 
@@ -69,7 +69,7 @@ def test_a_session_can_start_late_and_stop_by_itself(app: App, sandbox: Sandbox)
     sandbox.behave(Behaviour(started_after_seconds=0.1, duration_seconds=0.1))
     app.start()
     before = sandbox.sessions[0]
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     started, stopped = sandbox.deliveries
     assert started.at - sandbox.requests[0].at >= timedelta(seconds=0.1)
     assert stopped.at - started.at >= timedelta(seconds=0.09)
@@ -81,7 +81,7 @@ def test_a_session_that_is_stopped_early_does_not_stop_again(app: App, sandbox: 
     app.start()
     app.receiver.wait_for(1)
     sandbox.end_call(CALL)
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == ["siprec-started", "siprec-stopped"]
 
 
@@ -100,14 +100,14 @@ def test_a_stop_waits_for_the_retries_of_the_start_where_order_is_kept(
     sid = app.start().json()["sid"]
     app.receiver.wait_for(1)
     app.stop(sid)
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == events
 
 
 def test_a_start_can_be_told_after_the_stop(app: App, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(order="reversed"))
     app.stop(app.started())
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == ["siprec-stopped", "siprec-started"]
     stopped, started = app.receiver.heard
     assert started.fields["Timestamp"] < stopped.fields["Timestamp"]
@@ -116,7 +116,7 @@ def test_a_start_can_be_told_after_the_stop(app: App, sandbox: Sandbox) -> None:
 def test_events_can_be_lost(app: App, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(drop=frozenset(["siprec-started"])))
     app.stop(app.started())
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.receiver.events == ["siprec-stopped"]
 
 
@@ -166,14 +166,14 @@ def test_attempts_end(app: App, sandbox: Sandbox) -> None:
 
 
 def test_a_slow_receiver_and_an_absent_one_count_as_not_delivered(app: App, sandbox: Sandbox) -> None:
-    sandbox.behave(Behaviour(attempts=2, backoff_seconds=0.01, patience_seconds=0.1))
+    sandbox.behave(Behaviour(attempts=2, backoff_seconds=0.01, timeout_seconds=0.1))
     release = threading.Event()
     app.receiver.answer = lambda heard: 200 if release.wait(5) else None
     app.started()
     release.set()
     app.start(StatusCallback="http://127.0.0.1:1/")
-    assert sandbox.settle(5)
-    late, absent = "no answer within 0.1 s", "connection failed"
+    assert sandbox.wait_until_idle(5)
+    late, absent = "no answer within 0.1 s", "Connection refused"
     assert [each.error for each in sandbox.deliveries] == [late, late, absent, absent]
     assert all(each.status is None for each in sandbox.deliveries)
 
@@ -270,6 +270,6 @@ def test_settling_takes_no_longer_than_it_may(app: App, sandbox: Sandbox) -> Non
 
     app.receiver.answer = answer
     app.start()
-    assert not sandbox.settle(0.05)
+    assert not sandbox.wait_until_idle(0.05)
     hold.set()
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import requests
 
-from service.sandbox import BadBehaviour, Behaviour, Sandbox
+from service.sandbox import Behaviour, Invalid, Sandbox
 from tests.sandbox.conftest import CALL, App
 
 
@@ -71,7 +71,7 @@ def test_what_happened_can_be_read_and_forgotten(app: App, sandbox: Sandbox) -> 
             "StatusCallback",
         ),
         ("GET", "/nonsense", None, 404, "PUT /sandbox/behaviour"),
-        ("DELETE", "/requests", None, 404, "no such door"),
+        ("DELETE", "/requests", None, 404, "no such endpoint"),
     ],
 )
 def test_nonsense_is_answered_with_what_is_wrong(
@@ -147,6 +147,6 @@ def test_a_behaviour_survives_json(behaviour: Behaviour) -> None:
     ],
 )
 def test_a_behaviour_nobody_could_play_is_refused(document: Any, words: str) -> None:
-    with pytest.raises(BadBehaviour) as refused:
+    with pytest.raises(Invalid) as refused:
         Behaviour.from_json(document)
     assert str(refused.value).startswith(words)

@@ -35,7 +35,7 @@ def test_it_starts_and_stops_a_session(sandbox: Sandbox, client: telnyx.Telnyx, 
     stopped = client.texml.accounts.calls.siprec.siprec_sid_json(
         started.sid, account_sid="AC1", call_sid=CALL, status="stopped"
     )
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert (started.status, started.track, stopped.status) == ("in-progress", "inbound_track", "in-progress")
     assert (stopped.account_sid, stopped.call_sid, stopped.sid) == ("AC1", CALL, started.sid)
     assert receiver.events == ["siprec-started", "siprec-stopped"]
