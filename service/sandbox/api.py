@@ -42,31 +42,25 @@ def start(account_sid: str, call_sid: str) -> Response:
     starts = is_accepted if behaviour.starts is None else behaviour.starts
     if starts or is_accepted:
         run = state.enter(session)
-    if starts and is_accepted and not behaviour.started_before_answer:
-        _after_answer(lambda: run.begin(behaviour))
-    elif starts:
-        run.begin(behaviour)
-        if behaviour.started_before_answer:
-            _wait_until_announced(run, behaviour.started_after_seconds + LONGEST_DELIVERY_SECONDS)
+    if starts:
+        _let_happen(lambda: run.begin(behaviour), not is_accepted or behaviour.started_before_answer)
+    if starts and behaviour.started_before_answer:
+        _wait_until_announced(run, behaviour.started_after_seconds + LONGEST_DELIVERY_SECONDS)
     return _play(answer, _started(session))
 
 
 @api.post("/texml/Accounts/<segment:account_sid>/Calls/<segment:call_sid>/Siprec/<segment:sid>.json")
 def stop(account_sid: str, call_sid: str, sid: str) -> Response:
-    state: State = g.state
     behaviour = _known(account_sid, call_sid)
     run = _run(account_sid, call_sid, sid)
     if run.session.is_over and behaviour.ended_is_unknown:
         raise Refusal(404, NOT_FOUND)
     is_stop = read(Update, read_fields(g.request.body)).status is not None
-    answer = state.next_answer("stop_answer", call_sid)
+    answer: Answer = g.state.next_answer("stop_answer", call_sid)
     is_accepted = answer.kind == "accept"
     members = _updated(run.session)
     if is_stop and (is_accepted if behaviour.stops is None else behaviour.stops):
-        if is_accepted:
-            _after_answer(lambda: run.end(behaviour))
-        else:
-            run.end(behaviour)
+        _let_happen(lambda: run.end(behaviour), not is_accepted)
     return _play(answer, members)
 
 
@@ -96,10 +90,13 @@ def _connection() -> Connection:
     return connection
 
 
-def _after_answer(happen: Callable[[], object]) -> None:
-    """Let something happen once the answer was given; that nobody waited for it undoes nothing."""
+def _let_happen(happen: Callable[[], object], is_early: bool) -> None:
+    """At once, or else once the answer was given; that nobody waited for it undoes nothing."""
     is_answered = _connection().is_answered
-    g.state.scheduler.add(0, lambda: is_answered.wait() and happen())
+    if is_early:
+        happen()
+    else:
+        g.state.scheduler.add(0, lambda: is_answered.wait() and happen())
 
 
 def _wait_until_announced(run: SessionRun, seconds: float) -> None:
@@ -109,7 +106,7 @@ def _wait_until_announced(run: SessionRun, seconds: float) -> None:
 
 
 def _play(answer: Answer, members: Members) -> Response:
-    """Answer as told; `members` are those of an accepting answer. Raises ConnectionError to give none."""
+    """What `answer` says, `members` if it accepts. Raises ConnectionError to give no answer."""
     connection = _connection()
     if answer.kind == "timeout" and answer.delay_seconds == 0:
         connection.hang()
@@ -178,6 +175,7 @@ def _updated(session: Session) -> Members:
 def _called(behaviour: Behaviour, account_sid: str, call_sid: str) -> Members:
     call = g.state.call(call_sid)
     until = call.ended_at or now()
+    began = format_datetime(call.began_at)
     return {
         "account_sid": account_sid,
         "sid": call_sid,
@@ -185,9 +183,9 @@ def _called(behaviour: Behaviour, account_sid: str, call_sid: str) -> Members:
         "direction": "inbound",
         "from": "+12025550101",
         "to": "+12025550102",
-        "date_created": format_datetime(call.began_at),
+        "date_created": began,
         "date_updated": format_datetime(until),
-        "start_time": format_datetime(call.began_at),
+        "start_time": began,
         "end_time": None if call.ended_at is None else format_datetime(call.ended_at),
         "duration": str(int((until - call.began_at).total_seconds())),
         "uri": _call_uri(account_sid, call_sid),

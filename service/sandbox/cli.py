@@ -18,6 +18,12 @@ from .server import PortTaken, Sandbox
 from .traffic import Delivery, Request
 from .validation import Invalid
 
+SEED_HELP = "Without it a well-known seed is taken, so that the public key stays the same."
+CA_FILE_HELP = (
+    "PEM certificates to trust https receivers by, instead of the usual authorities. "
+    "For a self-signed receiver, its own certificate."
+)
+
 
 def _read_behaviour(_: click.Context, __: click.Parameter, value: str) -> Behaviour:
     try:
@@ -48,35 +54,16 @@ def _read_ca_file(_: click.Context, __: click.Parameter, value: Path | None) -> 
     return value
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=12111, type=click.IntRange(0, 65535), help="0 chooses one.")
+@click.option("--api-key", default="KEY_SANDBOX", help="The only key that is accepted.")
+@click.option("--signing-seed", callback=_read_seed, metavar="BASE64", help=f"32 bytes. {SEED_HELP}")
+@click.option("--ca-file", callback=_read_ca_file, type=click.Path(path_type=Path), help=CA_FILE_HELP)
 @click.option(
-    "--port", default=12111, show_default=True, type=click.IntRange(0, 65535), help="0 chooses one."
+    "--behaviour", callback=_read_behaviour, default="{}", metavar="JSON|@FILE", help="How to behave."
 )
-@click.option("--api-key", default="KEY_SANDBOX", show_default=True, help="The only key that is accepted.")
-@click.option(
-    "--signing-seed",
-    callback=_read_seed,
-    metavar="BASE64",
-    help="Base64 of 32 bytes. Without it a well-known seed is taken, so that the public key stays the same.",
-)
-@click.option(
-    "--ca-file",
-    callback=_read_ca_file,
-    type=click.Path(path_type=Path),
-    help="PEM certificates to trust https receivers by, instead of the usual authorities; "
-    "that of a self-signed receiver will do.",
-)
-@click.option(
-    "--behaviour",
-    callback=_read_behaviour,
-    default="{}",
-    metavar="JSON|@FILE",
-    help="How to behave; the default is well.",
-)
-@click.option(
-    "--fail", is_flag=False, flag_value="no-answer", metavar="[REASON]", help="Sessions fail: siprec-failed."
-)
+@click.option("--fail", is_flag=False, flag_value="no-answer", metavar="[REASON]", help="Sessions fail.")
 @click.option("--late", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Sessions start this late.")
 @click.option("--repeat", type=click.IntRange(1, 100), metavar="N", help="Send every callback N times.")
 def sandbox(

@@ -39,7 +39,7 @@ class Connection(WSGIRequestHandler):
             self.is_answered.set()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (werkzeug's name)
-        """Silent: whoever wants to watch is told of every request."""
+        """Silent: whoever watches gets every request."""
 
     def wait(self, seconds: float) -> None:
         """Wait, whatever the client does. Raises ConnectionAbortedError when the sandbox stops."""

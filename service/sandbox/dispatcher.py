@@ -107,9 +107,11 @@ class Dispatcher:
 
 
 def _reason(error: Exception) -> str:
-    """In a few words, why there was no answer: what the innermost cause says."""
+    """Why there was no answer, in the words of the innermost cause."""
     cause: BaseException = error
     while (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner
-    words = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return f"TLS failed: {words}" if isinstance(error, requests.exceptions.SSLError) else words
+    words = getattr(cause, "strerror", None) or str(cause)
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"TLS failed: {words}"
+    return words if isinstance(cause, OSError) else f"{type(cause).__name__}: {words!r}"

@@ -48,12 +48,11 @@ class Program:
         self.key = ""
         self._http = requests.Session()
         self._http.trust_env = False
-        self._folder = folder
         self._listener = _listen()  # handed on, so that nobody else comes between
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
-        self._environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
             "PYTHONPATH": str(Path(__file__).parents[2]),  # the very service that this sandbox came with
             "PUBLIC_URL": self.url,
             "SECRET_KEY": secrets.token_urlsafe(32),
@@ -63,6 +62,12 @@ class Program:
             "TELNYX_API_KEY": telnyx.api_key,
             "TELNYX_PUBLIC_KEY": telnyx.public_key,
             "TELNYX_ACCOUNT_SID": "demo-account",
+        }
+        self._surroundings: dict[str, Any] = {
+            "cwd": folder,
+            "env": environment,
+            "stdin": subprocess.DEVNULL,
+            "start_new_session": True,  # Ctrl-C is for the demo, which then ends what it has started
         }
 
     def __enter__(self) -> Self:
@@ -92,13 +97,10 @@ class Program:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (all of it is ours)
                 [*GUNICORN, "--bind", f"fd://{self._listener.fileno()}", "service.app:web()"],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+                **self._surroundings,
                 stdout=log,
                 stderr=log,
                 pass_fds=[self._listener.fileno()],
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends it
             )
         self._listener.close()
         deadline = time.monotonic() + START_SECONDS
@@ -138,15 +140,12 @@ class Program:
         """What `siprec-ledger …` prints. Raises ServiceFailed."""
         named = f"siprec-ledger {' '.join(arguments)}"
         try:
-            done = subprocess.run(  # noqa: S603 (all of it is ours)
+            done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 (all of it is ours)
                 [*SIPREC_LEDGER, *arguments],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+                **self._surroundings,
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_SECONDS,
-                start_new_session=True,
             )
         except subprocess.TimeoutExpired as late:
             raise ServiceFailed(f"{named} did not end within {COMMAND_SECONDS} s") from late

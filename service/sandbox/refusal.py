@@ -5,13 +5,14 @@ from typing import Any
 
 from flask import Response, jsonify
 
-CODES = {401: "10009", 403: "10010", 422: "10032", 429: "10011", 500: "10007", 503: "10037"}
-TITLES = {
-    401: "Authentication failed",
-    403: "Not authorized",
-    404: "Resource not found",
-    422: "Unprocessable Entity",
-    429: "Too many requests",
+# Code and title by status. A 404 is documented with the detail alone.
+KNOWN = {
+    401: ("10009", "Authentication failed"),
+    403: ("10010", "Not authorized"),
+    422: ("10032", "Unprocessable Entity"),
+    429: ("10011", "Too many requests"),
+    500: ("10007", "Error"),
+    503: ("10037", "Error"),
 }
 NOT_FOUND = "Resource not found"
 
@@ -31,10 +32,9 @@ class Refusal(Exception):
         self.status = status
         self.headers = headers or {}
         self.error: dict[str, Any] = {"detail": detail}
-        # A 404 is documented with the detail alone.
-        code = code or CODES.get(status)
-        if code is not None:
-            self.error |= {"code": code, "title": TITLES.get(status, "Error")}
+        known_code, title = KNOWN.get(status, (None, "Error"))
+        if (code := code or known_code) is not None:
+            self.error |= {"code": code, "title": title}
         if field is not None:
             self.error["source"] = {"pointer": f"/{field}"}
 

@@ -1,47 +1,50 @@
-"""Does work when it is due: one thread waits, and each piece of work gets a thread of its own."""
+"""Does work now or later, each piece on a thread of its own, and knows when nothing is left to do."""
 
-import sched
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
+from threading import Condition, Event, Timer
 
 
 class Scheduler:
-    """Work with a due time, done between `open` and `close`."""
+    """Work that waits or runs, until `close`."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting = sched.scheduler(time.monotonic)
-        self._running = 0
-        self._closed = threading.Event()  # a new one at each `open`, so that old threads still end
+        self._changed = Condition()
+        self._timers: set[Timer] = set()
+        self._closed = Event()
 
     def open(self) -> None:
-        self._closed = threading.Event()
-        threading.Thread(
-            target=self._run, args=(self._closed,), name="sandbox-scheduler", daemon=True
-        ).start()
+        """Take work again after a close."""
+        self._closed = Event()  # a new one, so that what slept before the close still ends
 
     def close(self) -> None:
         """Drop what waits, and what is added from now on; what is running may finish."""
         with self._changed:
             self._closed.set()
-            for entry in self._waiting.queue:
-                self.cancel(entry)
-            self._changed.notify_all()
+            for timer in tuple(self._timers):
+                self.cancel(timer)
 
-    def add(self, after_seconds: float, work: Callable[[], object]) -> sched.Event | None:
+    def add(self, after_seconds: float, work: Callable[[], object]) -> Timer:
         """Do `work` after `after_seconds`."""
-        with self._changed:
-            if self._closed.is_set():
-                return None
-            self._changed.notify_all()
-            return self._waiting.enter(after_seconds, 0, self._begin, (work,))
 
-    def cancel(self, entry: sched.Event) -> None:
-        """Drop what was added, unless it has begun."""
-        with self._changed, suppress(ValueError):
-            self._waiting.cancel(entry)
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self.cancel(timer)
+
+        timer = Timer(after_seconds, run)
+        timer.daemon = True
+        with self._changed:
+            if not self._closed.is_set():
+                self._timers.add(timer)
+                timer.start()
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Drop what was added, unless it has begun; then nobody waits for it any more."""
+        timer.cancel()
+        with self._changed:
+            self._timers.discard(timer)
             self._changed.notify_all()
 
     def sleep(self, seconds: float) -> bool:
@@ -51,23 +54,4 @@ class Scheduler:
     def wait_until_idle(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits or runs; False if that took too long."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: self._waiting.empty() and not self._running, timeout_seconds
-            )
-
-    def _run(self, closed: threading.Event) -> None:
-        with self._changed:
-            while not closed.is_set():
-                self._changed.wait(self._waiting.run(blocking=False))
-
-    def _begin(self, work: Callable[[], object]) -> None:
-        self._running += 1
-        threading.Thread(target=self._do, args=(work,), name="sandbox-work", daemon=True).start()
-
-    def _do(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            return self._changed.wait_for(lambda: not self._timers, timeout_seconds)

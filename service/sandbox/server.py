@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from .app import create_app
@@ -17,7 +16,7 @@ class PortTaken(OSError):
 
 
 def _unwatched(_: Request | Delivery) -> None:
-    """Nobody is told."""
+    """Nobody looks."""
 
 
 class Sandbox(State):
@@ -64,18 +63,11 @@ class Sandbox(State):
             self._server = None
         self.scheduler.close()
 
-    def forget(self) -> None:
-        super().forget()
-        if self._server is not None:
-            self.scheduler.open()
-
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

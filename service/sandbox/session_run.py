@@ -1,9 +1,8 @@
 """The run of one session: what happens to it, and in which order callbacks tell of it."""
 
-import sched
 from dataclasses import replace
 from functools import partial
-from threading import Lock
+from threading import Lock, Timer
 
 from .behaviour import FAILED, STARTED, STOPPED, Behaviour, CallbackOrder
 from .callbacks import Callback, compose
@@ -31,7 +30,7 @@ class SessionRun:
         self._order: CallbackOrder | None = None  # None: it never begins
         self._unsent: dict[str, Callback] = {}
         self._sent: set[str] = set()
-        self._natural_end: sched.Event | None = None
+        self._natural_end: Timer | None = None
 
     @property
     def is_announced(self) -> bool:
@@ -49,11 +48,11 @@ class SessionRun:
             if self.session.is_over:
                 return False
             self._become("stopped")
-            if self._natural_end is not None:
-                self._scheduler.cancel(self._natural_end)
             if self._order is not None:
                 self._unsent[END] = compose(self.session, STOPPED, now(), behaviour)
         self._send()
+        if self._natural_end is not None:
+            self._scheduler.cancel(self._natural_end)
         return True
 
     def _start(self, behaviour: Behaviour) -> None:

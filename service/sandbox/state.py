@@ -1,7 +1,7 @@
 """Everything the sandbox knows: calls, sessions, how to behave, and what was asked and sent."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from threading import Lock
 from nacl.signing import SigningKey
 
 from .behaviour import Answer, Behaviour
-from .callbacks import compose
+from .callbacks import Callback, compose
 from .dispatcher import Dispatcher
 from .scheduler import Scheduler
 from .session_run import SessionRun
@@ -134,11 +134,10 @@ class State:
         `fields` replace those of the callback: `Timestamp="nonsense"`, `AccountSid=None`.
         Raises UnknownSession, NoStatusCallback.
         """
-        known = self._known(session)
-        if known.status_callback is None:
-            raise NoStatusCallback(f"session {known.sid} has no StatusCallback")
-        behaviour = behaviour or self.behaviour(known.call_sid)
-        return self._dispatcher.send(compose(known, event, now(), behaviour.with_fields(fields)))
+        callback = self._compose(session, event, now(), behaviour, fields)
+        if callback.url is None:
+            raise NoStatusCallback("the session has no StatusCallback")
+        return self._dispatcher.send(callback)
 
     def compose(
         self,
@@ -149,9 +148,7 @@ class State:
         **fields: str | None,
     ) -> bytes:
         """The form that `send` would send, for an event that happened at `at` (default: now)."""
-        known = self._known(session)
-        behaviour = behaviour or self.behaviour(known.call_sid)
-        return compose(known, event, at or now(), behaviour.with_fields(fields)).form
+        return self._compose(session, event, at or now(), behaviour, fields).form
 
     def sign(self, body: bytes, at: datetime | None = None, key: SigningKey | None = None) -> dict[str, str]:
         """The two signature headers for a POST of `body` sent at `at` (default: now)."""
@@ -167,9 +164,17 @@ class State:
     def _in_force(self, call_sid: str | None) -> tuple[Behaviour, Counter[tuple[str, str | None]]]:
         return self._behaviours.get(call_sid) or self._behaviours[None]
 
-    def _known(self, session: Session | str) -> Session:
-        if isinstance(session, Session):
-            return session
-        if session not in self.runs:
-            raise UnknownSession(f"there is no session {session}")
-        return self.runs[session].session
+    def _compose(
+        self,
+        session: Session | str,
+        event: str,
+        at: datetime,
+        behaviour: Behaviour | None,
+        fields: Mapping[str, str | None],
+    ) -> Callback:
+        if isinstance(session, str):
+            if session not in self.runs:
+                raise UnknownSession(f"there is no session {session}")
+            session = self.runs[session].session
+        behaviour = behaviour or self.behaviour(session.call_sid)
+        return compose(session, event, at, behaviour.with_fields(fields))

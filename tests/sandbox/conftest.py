@@ -1,4 +1,4 @@
-"""A sandbox, somebody who hears its callbacks, and an app that orders sessions without any SDK."""
+"""A sandbox, a receiver of its callbacks, and an app that orders sessions without any SDK."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

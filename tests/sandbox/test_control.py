@@ -90,6 +90,12 @@ def test_fields_that_are_none_are_refused(app: App, sandbox: Sandbox) -> None:
         assert "fields must be" in answer.json()["errors"][0]["detail"]
 
 
+def test_a_field_may_have_any_name(app: App, sandbox: Sandbox) -> None:
+    fields = dict.fromkeys(("self", "session", "event", "behaviour", ""), "x")
+    answer = ask(sandbox, "POST", f"/sessions/{app.started()}/callbacks", {"event": "e", "fields": fields})
+    assert answer.json()["fields"].items() >= fields.items()
+
+
 def test_nothing_can_be_sent_where_no_callback_was_ordered(sandbox: Sandbox) -> None:
     session = sandbox.begin("AC1", CALL, None)
     answer = ask(sandbox, "POST", f"/sessions/{session.sid}/callbacks", {"event": "siprec-started"})
