@@ -62,7 +62,8 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
             taken = list(reads.run(folder, scale.sessions, scale.rounds))
             print(report.reads(taken, scale.sessions), flush=True)
     found = Run(facts, stages, taken, targets.targets(stages, taken))
-    print(report.naive_losses(stages), report.targets(found.targets), report.warning(stages), sep="\n")
+    print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
+    print(report.targets(found.targets), report.warning(stages), sep="\n")
     if into:
         (into / "FIGURES.md").write_text(report.document(found, scale.sessions))
         (into / "figures.json").write_text(report.data(found))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from random import Random
 from typing import Any
 
@@ -198,7 +198,7 @@ class One:
         self, kind: str, actor: str, cause: str | None, states: tuple[str, str], moment: int
     ) -> tuple[Any, ...]:
         return (
-            *("session", self.id, kind, actor, cause, False, json.dumps({"state": states})),
+            *("session", self.id, kind, actor, cause, False, f'{{"state":["{states[0]}","{states[1]}"]}}'),
             *(states[1], self._account, self._sid, _time(moment), _time(moment + 42_000)),
             self._random.randbytes(32),
         )
@@ -216,6 +216,7 @@ def _outcome(random: Random) -> str:
     return "stopped"
 
 
+@lru_cache(maxsize=64)  # a session's own are written several times each
 def _time(microseconds: int) -> str:
     """As SQLite has it, and PostgreSQL understands it."""
     moment = OLDEST + timedelta(microseconds=microseconds)

@@ -93,6 +93,21 @@ def targets(reached: Sequence[Target]) -> str:
     return f"### Targets\n\n{_table(rows)}\n"
 
 
+def beside_peers(stages: Sequence[Stage]) -> str:
+    """How many times as many callbacks ours keeps as each peer on the same kind of database."""
+    at = {one.key: one for one in stages if one.key in _SUMMED}
+    rows = [
+        {"ours, times as fast as": peer.name}
+        | {
+            _SUMMED[key]: f"{one.ratio(f'ours, {peer.kind}', peer.name, 'rate'):.2f}"
+            for key, one in at.items()
+        }
+        for peer in PEERS
+        if all(peer.name in one.result.readings for one in at.values())
+    ]
+    return f"{_table(rows)}\n" if at and rows else ""
+
+
 def naive_losses(stages: Sequence[Stage]) -> str:
     """What the naive handler did wrong, in a sentence."""
     audits = [audit_of(stage, "naive") for stage in stages]
@@ -149,7 +164,8 @@ def _cell(rounds: Sequence[Mapping[str, float]]) -> str:
 
 def document(run: Run, sessions: tuple[int, int]) -> str:
     parts = ["# Figures of the callback endpoint\n", "`make bench` wrote this.\n", machine(run.facts), METHOD]
-    parts += [f"### In short\n\n{summary(json.loads(data(run)))}", targets(run.targets), warning(run.stages)]
+    parts += [f"### In short\n\n{summary(json.loads(data(run)))}", beside_peers(run.stages)]
+    parts += [targets(run.targets), warning(run.stages)]
     parts += [stage(one) for one in run.stages]
     parts += [naive_losses(run.stages), reads(run.reads, sessions)]
     return "\n".join(part for part in parts if part)
