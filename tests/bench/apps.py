@@ -110,6 +110,7 @@ def naive() -> Flask:
     return app
 
 
+<<<<<<< HEAD
 def direct() -> Wsgi:
     """The ledger without its intake: each request commits its own callback."""
     from service import config, wiring
@@ -126,8 +127,10 @@ def direct() -> Wsgi:
     return _wsgi(receive)
 
 
+=======
+>>>>>>> bench
 def _as_durable_as_ours(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
