@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
 
+from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.ingest import Ingest
-from service.ledger.sessions import UnknownSession
+from service.ledger.errors import UnknownSession
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused, Server
-from service.telnyx.callback import Callback
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 16  # nobody in the background holds the write lock for long

@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.batches import Batches
 from service.ledger.ingest import Ingest
 from service.spool import SpoolUnusable
 from service.store.breaker import Breaker
 from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable, RecordRefused
-from service.telnyx.callback import Callback
 
 MOST_WAITING: Final = 1000
 COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
