@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,7 @@ class Connection(WSGIRequestHandler):
     server: "Server"
     disable_nagle_algorithm = True  # or the body would wait until the head is acknowledged
 
-    def setup(self) -> None:
-        super().setup()
-        self.is_answered = Event()
+    afterwards: Callable[[], object] = staticmethod(lambda: None)  # called when the answer was sent
 
     def make_environ(self) -> "WSGIEnvironment":
         try:
@@ -40,7 +39,7 @@ class Connection(WSGIRequestHandler):
         try:
             super().run_wsgi()
         finally:
-            self.is_answered.set()
+            self.afterwards()
 
     def log(self, *args: Any, **more: Any) -> None:
         """Silent: whoever watches gets every request."""
