@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import sys
 from collections.abc import Awaitable
 from typing import Final
 
@@ -27,6 +29,9 @@ from service.web.problems import Problem
 from service.web.traffic import Traffic
 from service.wiring import Services
 
+# A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
+# for its turn several times.
+SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
 CALLBACK_THREADS: Final = 32
@@ -86,6 +91,10 @@ class Web:
             return
         serving = Serving(context, self._settings.THREADS, traffic)
         self._serve = AccessLog(serving)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # Each full collection would look through all that was built so far, for 100 ms.
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await serving.end()
