@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from service.sandbox import EVENTS, Behaviour, Sandbox
 from tests.house import House, wait_until
@@ -250,21 +248,3 @@ def test_no_header_says_where_we_are_mounted(line: Line) -> None:
         del line.house.http.headers["SCRIPT_NAME"]
     assert answer.status_code == 200
     assert started.headers["Location"] == f"/v1/sessions/{started.json()['id']}"
-
-
-def test_when_all_threads_are_busy_and_enough_wait_others_are_told_at_once(house: House) -> None:
-    """What holds the threads here is the database, locked for writing."""
-    answers: list[requests.Response] = []
-    with house.database.begin() as db:
-        db.exec_driver_sql("UPDATE session SET name = name")
-        threads = [threading.Thread(target=lambda: answers.append(house.start("v3:many"))) for _ in range(40)]
-        for thread in threads:
-            thread.start()
-        wait_until(lambda: bool(answers))
-        assert house.get("/healthz").status_code == 200
-    for thread in threads:
-        thread.join()
-    busy = [answer for answer in answers if answer.json().get("type") == "urn:siprec-ledger:problem:busy"]
-    assert len(busy) >= 10
-    assert {answer.status_code for answer in busy} == {503}
-    assert all(answer.headers["Retry-After"] == "1" for answer in busy)
