@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from collections.abc import Awaitable
 from typing import Final
 
@@ -13,10 +14,11 @@ from flask import Flask
 
 from service import config, logs, wiring
 from service.config import Settings
+from service.domain.callback import Callback, Delivery
 from service.spool import SpoolUnusable
+from service.store import rejected
 from service.store.engine import DatabaseError
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Callback, Delivery
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
@@ -90,7 +92,7 @@ class Web:
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
-        self._serve = AccessLog(serving)
+        self._serve = serving if access_log.log.disabled else AccessLog(serving)
         sys.setswitchinterval(SWITCH_SECONDS)
         # Each full collection would look through all that was built so far, for 100 ms.
         gc.collect()
@@ -160,7 +162,7 @@ class RejectedInThread:
     """Until they have a queue of their own: written by one thread, as many as may wait for it."""
 
     def __init__(self, services: Services) -> None:
-        self._sessions = services.control
+        self._database = services.database
         self._pool = Pool("rejected", 1, REJECTED_WAITING)
 
     def offer(self, delivery: Delivery, reason: str, status: int) -> None:
@@ -175,19 +177,19 @@ class RejectedInThread:
         return self._pool.submit(lambda: None)
 
     def _keep(self, delivery: Delivery, reason: str, status: int) -> None:
+        kept = RejectedDelivery(
+            delivery_id=delivery.id,
+            received_at=delivery.received_at,
+            answered=status,
+            reason=reason,
+            method=delivery.method,
+            token=delivery.token,
+            query=delivery.query,
+            body=delivery.body,
+            headers=delivery.evidence,
+        )
         try:
-            self._sessions.quarantine(
-                RejectedDelivery(
-                    delivery_id=delivery.id,
-                    received_at=delivery.received_at,
-                    answered=status,
-                    reason=reason,
-                    method=delivery.method,
-                    token=delivery.token,
-                    query=delivery.query,
-                    body=delivery.body,
-                    headers=delivery.evidence,
-                )
-            )
+            with self._database.begin(time.monotonic() + REJECTED_SECONDS) as db:
+                rejected.keep(db, kept)
         except DatabaseError as error:
             log.error("rejected callback not stored: delivery=%s: %s", delivery.id, error)

@@ -9,9 +9,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
-from service.telnyx.callback import Callback, Delivery, RejectedCallback, RejectionReason
+from service.telnyx.callback import RejectedCallback, RejectionReason
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
 from service.web.pool import Pool, PoolFull
 from service.web.request_id import request_id_of

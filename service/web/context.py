@@ -27,7 +27,7 @@ class Context:
 
     @property
     def control(self) -> Sessions:
-        return self.works.control
+        return self.works.sessions
 
     @property
     def intake(self) -> Intake:
