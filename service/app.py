@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import sys
 import time
 from collections.abc import Awaitable
 from typing import Final
@@ -29,6 +31,9 @@ from service.web.problems import Problem
 from service.web.traffic import Traffic
 from service.wiring import Services
 
+# A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
+# for its turn several times.
+SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
 CALLBACK_THREADS: Final = 32
@@ -87,7 +92,11 @@ class Web:
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
-        self._serve = AccessLog(serving)
+        self._serve = serving if access_log.log.disabled else AccessLog(serving)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # Each full collection would look through all that was built so far, for 100 ms.
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await serving.end()
@@ -168,19 +177,19 @@ class RejectedInThread:
         return self._pool.submit(lambda: None)
 
     def _keep(self, delivery: Delivery, reason: str, status: int) -> None:
+        kept = RejectedDelivery(
+            delivery_id=delivery.id,
+            received_at=delivery.received_at,
+            answered=status,
+            reason=reason,
+            method=delivery.method,
+            token=delivery.token,
+            query=delivery.query,
+            body=delivery.body,
+            headers=delivery.evidence,
+        )
         try:
             with self._database.begin(time.monotonic() + REJECTED_SECONDS) as db:
-                stored = RejectedDelivery(
-                    delivery_id=delivery.id,
-                    received_at=delivery.received_at,
-                    answered=status,
-                    reason=reason,
-                    method=delivery.method,
-                    token=delivery.token,
-                    query=delivery.query,
-                    body=delivery.body,
-                    headers=delivery.evidence,
-                )
-                rejected.keep(db, stored)
+                rejected.keep(db, kept)
         except DatabaseError as error:
             log.error("rejected callback not stored: delivery=%s: %s", delivery.id, error)

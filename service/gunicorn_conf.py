@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -25,6 +26,8 @@ class MaskingLogger(Logger):
         super().setup(cfg)
         self.error_log.handlers = [Handler(WRITER)]
         self.access_log.handlers = []
+        # Ours is written by service.web.access_log, whatever this names, unless it is None.
+        logging.getLogger("service.web.access_log").disabled = cfg.accesslog is None
 
 
 bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
@@ -33,6 +36,7 @@ workers = settings.WEB_CONCURRENCY
 timeout = 60  # a worker that hangs this long is replaced
 graceful_timeout = 30
 keepalive = 75
+accesslog = "-"
 logger_class = MaskingLogger
 control_socket_disable = True
 is_sqlite = settings.DATABASE_URL.get_secret_value().startswith("sqlite:")

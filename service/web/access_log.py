@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import lru_cache
 from typing import Final
@@ -11,6 +12,8 @@ from flask import Flask, Response, g, request
 from service.logs import WRITER, one_line
 from service.web.asgi import App, Message, Receive, Scope, Send
 from service.web.flask_bridge import NOTES
+
+log = logging.getLogger(__name__)  # only for whether it is disabled
 
 KEY: Final = "key"  # among the notes: the name of the API key
 CALLBACKS: Final = "/callbacks"

@@ -9,7 +9,6 @@ What the application must refuse is in `scope["state"]["refused"]`: a status, 41
 from __future__ import annotations
 
 import asyncio
-import time
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final
@@ -27,14 +26,14 @@ LARGEST_CALLBACK: Final = 1024 * 1024
 LARGEST_REQUEST: Final = 64 * 1024  # of everybody but Telnyx
 MOST_DISCARDED: Final = 1024 * 1024  # of a body that is refused; who hangs up on it may lose the answer
 PIECE: Final = 4096  # bytes that are parsed at once; they hold at most 230 requests
-TURN_SECONDS: Final = 0.002  # for parsing, before it is others' turn
-CHUNKED_OVERHEAD: Final = 8  # times what a body may have; one byte in a chunk of its own takes six
+SMALL_CHUNKS: Final = 256  # are let pass; beyond, a chunk has at least SMALL_CHUNK bytes on average
+SMALL_CHUNK: Final = 64
 
 Waiting = tuple[RequestResponseCycle, ASGI3Application]
 
 
 class _TooLarge(Exception):
-    """The headers, or what surrounds the chunks of a body."""
+    """The headers, or what surrounds the parts of a body."""
 
 
 class Stage(Enum):
@@ -75,6 +74,7 @@ class Connection(HttpToolsProtocol):
         self._raw = 0  # bytes, as they came
         self._length = 0  # that it says its body has
         self._size = 0  # that its body has so far
+        self._parts = 0  # in which it came
         self._limit = LARGEST_REQUEST
         self._is_admitted = False
         self._is_refused = False
@@ -157,10 +157,9 @@ class Connection(HttpToolsProtocol):
     def _parse(self) -> None:
         """What was received, in pieces, until a request has to wait for an earlier one's answer."""
         self._unset_keepalive_if_required()
-        until = time.monotonic() + TURN_SECONDS
         data, at = self._rest, 0
         while at < len(data) and not self.pipeline and not self._is_over:
-            if at and time.monotonic() > until:
+            if not self._traffic.has_time():
                 self.loop.call_soon(self._parse)
                 break
             at += self._parse_piece(data[at : at + PIECE])
@@ -191,7 +190,7 @@ class Connection(HttpToolsProtocol):
         """The parser tells of a header once it is whole; one without end has to be noticed here."""
         if self._stage is Stage.HEAD and self._raw > LARGEST_HEAD + PIECE:
             raise _TooLarge
-        if self._stage is Stage.BODY and self._raw > CHUNKED_OVERHEAD * self._limit + MOST_DISCARDED:
+        if self._stage is Stage.BODY and self._raw > 2 * self._limit + MOST_DISCARDED:
             raise _TooLarge
 
     def _set_time(self) -> None:
@@ -266,6 +265,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
+        self._parts += 1
+        if self._parts > SMALL_CHUNKS + self._size // SMALL_CHUNK:
+            raise _TooLarge  # a byte in a chunk of its own costs us as much as a page
         if self._is_refused:
             if self._size > self._limit + MOST_DISCARDED:
                 self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import time
 from collections import Counter
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ SEND_SECONDS: Final = 10.0  # for the next LEAST_READ bytes of an answer
 END_SECONDS: Final = 1.0  # for requests that are incomplete when the process ends
 END_SEND_SECONDS: Final = 5.0  # for answers that are not read by then
 SWEEP_SECONDS: Final = 0.25
+TURN_SECONDS: Final = 0.003  # for parsing, in one round of the event loop
 LOG_SECONDS: Final = 10.0
 
 LEAST_READ: Final = 64 * 1024
@@ -60,6 +62,7 @@ class Traffic:
         self._refused: Counter[str] = Counter()  # why, since it was last logged
         self._logged_at = self._loop.time() - LOG_SECONDS
         self._ended_at: float | None = None
+        self._turn_until: float | None = None
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     @property
@@ -123,6 +126,17 @@ class Traffic:
     def reads(self, peer: Peer) -> None:
         _, size = self._sending.pop(peer, (0, 0))
         self._unread -= size
+
+    def has_time(self) -> bool:
+        """Whether there is time to parse another piece before it is the turn of all else on the loop."""
+        now = time.monotonic()
+        if self._turn_until is None:
+            self._turn_until = now + TURN_SECONDS
+            self._loop.call_soon(self._end_turn)
+        return now < self._turn_until
+
+    def _end_turn(self) -> None:
+        self._turn_until = None
 
     def count(self, reason: str) -> None:
         """One more was closed or refused. They are told together: a flood must not flood the log."""
