@@ -90,6 +90,7 @@ def test_it_shows_a_floor_a_naive_handler_and_ours_side_by_side(
         assert audit.answered == result.statuses[name][200] > 0
         assert (audit.lost, audit.twice) == (0, 0)
     assert result.audits["ours"].miscounted == 0
+    assert "/callbacks" not in field[-1].web.log  # nobody keeps an access log
     stage = Stage("4", "Concurrency 4", result, {"naive": FLOOR, "ours": FLOOR})
     assert stage.ratio("ours", FLOOR, "rate") > 0
     table = report.stage(stage).splitlines()
