@@ -139,7 +139,7 @@ class Connection(HttpToolsProtocol):
         elif self._stage is Stage.NOTHING:
             self.transport.close()
         else:
-            self._fail(HTTPStatus.REQUEST_TIMEOUT)
+            self._hang_up(HTTPStatus.REQUEST_TIMEOUT)
 
     def abort(self) -> None:
         self._is_over = True
@@ -359,8 +359,12 @@ class Connection(HttpToolsProtocol):
             self._traffic.rests(self)
 
     def _fail(self, status: HTTPStatus) -> None:
-        """Nothing more can be read. Earlier requests are answered, then the connection is closed."""
+        """What it sends cannot be read."""
         self._traffic.count(status.phrase.lower())
+        self._hang_up(status)
+
+    def _hang_up(self, status: HTTPStatus) -> None:
+        """Nothing more is read. Earlier requests are answered, then the connection is closed."""
         self._is_over = True
         self._release()
         if self._running:
