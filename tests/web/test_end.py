@@ -247,3 +247,17 @@ def test_a_stderr_that_nobody_reads_stops_nothing(house: House) -> None:
         web.close()
     finally:
         os.close(reader)
+
+
+def test_without_uvloop_it_serves_and_ends_as_well(house: House) -> None:
+    house.web.stop()
+    (house.web.folder / "uvloop.py").write_text("raise ImportError('there is no wheel here')\n")
+    house.web.env["PYTHONPATH"] = f"{house.web.folder}{os.pathsep}{processes.CHECKOUT}"
+    house.web.start()
+    (worker,) = house.web.worker_pids()
+    assert not any("/uvloop/" in mapped.path for mapped in psutil.Process(worker).memory_maps())
+    with callers(house) as running, lingering(house), hostile.dripping(house.web.address, 300):
+        time.sleep(0.5)
+        assert house.get("/v1/sessions").status_code == 200
+        end(psutil.Process(house.web.master_pid))
+    assert stored(house) >= sum(one.acked for one in running) > 20
