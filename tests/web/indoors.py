@@ -85,6 +85,7 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
+        self.settle()  # or its thread would still open a connection
         self.parts.works.intake.stop()
         self._loop.close()
         self.parts.database.close()
