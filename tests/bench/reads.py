@@ -58,12 +58,19 @@ class Reader:
         self.paths = {**_paths(made), "a deep page": self._deep_page(made)}
 
     def get(self, path: str) -> Any:
-        self._connection.request("GET", path, headers=self._headers)
-        answer = self._connection.getresponse()
+        try:
+            answer = self._ask(path)
+        except ConnectionError:  # an idle one was closed meanwhile
+            self._connection.close()
+            answer = self._ask(path)
         body = answer.read()
         if answer.status != http.HTTPStatus.OK:
             raise WrongAnswer(f"{answer.status} for {path}: {body[:500]!r}")
         return json.loads(body)
+
+    def _ask(self, path: str) -> http.client.HTTPResponse:
+        self._connection.request("GET", path, headers=self._headers)
+        return self._connection.getresponse()
 
     def milliseconds(self, name: str) -> float:
         """The median of a round."""
