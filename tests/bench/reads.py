@@ -138,7 +138,7 @@ def _reader(url: str, made: Made) -> Iterator[Reader]:
 
 def _paths(made: Made) -> Mapping[str, str]:
     middle = made.count // 2 + 1  # the one before is rare
-    last_day = (OLDEST + SPAN - timedelta(days=1)).isoformat()
+    last_day, last_month = ((OLDEST + SPAN - timedelta(days=days)).isoformat() for days in (1, 30))
     nobody = "nobody"
     return {
         "the newest": _sessions(),
@@ -164,7 +164,7 @@ def _paths(made: Made) -> Mapping[str, str]:
         "the first day": _sessions(requested_before=(OLDEST + timedelta(days=1)).isoformat()),
         "after all": _sessions(requested_after="2100-01-01T00:00:00Z"),
         "the last day, by state": _sessions(requested_after=last_day, state="stopped"),
-        "the last day, by a state of 3 %": _sessions(requested_after=last_day, state="failed"),
+        "the last month, by a state of 3 %": _sessions(requested_after=last_month, state="failed"),
         "the last day, by a state of none": _sessions(requested_after=last_day, state="requested"),
         "one session": f"/v1/sessions/{made.session_id(middle)}",
         "its callbacks": f"/v1/sessions/{made.session_id(middle)}/callbacks",
