@@ -35,7 +35,7 @@ class CallbackShell:
         token = path[len(PATH) + 1 :].removesuffix("/")
         status = self._status(environ, token or None)
         request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID", ""))
-        headers = [("Content-Length", "0"), ("X-Request-Id", request_id), ("Cache-Sessions", "no-store")]
+        headers = [("Content-Length", "0"), ("X-Request-Id", request_id), ("Cache-Control", "no-store")]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append(("Allow", "GET, HEAD, POST"))
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)

@@ -51,7 +51,7 @@ def page() -> Response:
 def page_file(name: str) -> Response:
     folder = _swagger_ui() if name in PAGE_FILES else Path(__file__).parent / "static"
     response = send_from_directory(folder, name)
-    response.headers["Cache-Sessions"] = "public, max-age=3600"
+    response.headers["Cache-Control"] = "public, max-age=3600"
     return response
 
 

@@ -145,5 +145,5 @@ def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cache-Sessions", "no-store")
+    response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -67,7 +67,7 @@ def test_every_answer_tells_browsers_to_be_careful(indoors: Indoors) -> None:
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'"), path
         assert "unsafe" not in policy
-        assert answer.headers["Cache-Sessions"] in {"no-store", "public, max-age=3600"}
+        assert answer.headers["Cache-Control"] in {"no-store", "public, max-age=3600"}
 
 
 PROBLEMS: list[tuple[str, str, int, str, str]] = [
