@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -82,7 +82,7 @@ def _answer(owed: UnsavedAnswer) -> dict[str, Any]:
         "outcome": owed.notice.kind.label,
         "received_at": owed.notice.received_at.isoformat(),
         "siprec_sid": owed.notice.siprec_sid,
-        "error": asdict(owed.notice.error) if owed.notice.error else None,
+        "error": owed.notice.error.facts() if owed.notice.error else None,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -65,4 +65,4 @@ def _event(row: RowMapping) -> Event:
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
-    return asdict(value) if isinstance(value, Error) else value
+    return value.facts() if isinstance(value, Error) else value
