@@ -125,7 +125,8 @@ class Sessions:
             begun = self._begin(order, claim)
             if begun.is_replay:
                 return begun
-            answer = self._telnyx.start(order, self._addresses.of(begun.session.id))
+            url = self._addresses.of(begun.session.id, order.status_callback_method)
+            answer = self._telnyx.start(order, url)
         return Started(self._settle(begun.session, answer))
 
     def stop(self, session_id: str) -> Session:

@@ -19,7 +19,10 @@ STATUSES: Final = {
     RejectionReason.FORGED: 403,
     RejectionReason.UNSIGNED: 403,
     RejectionReason.UNKNOWN_TOKEN: 404,
-    RejectionReason.UNBOUND: 404,
+    RejectionReason.UNREADABLE_TIMESTAMP: 403,
+    RejectionReason.GET_WITHOUT_TOKEN: 404,
+    RejectionReason.GET_NOT_ORDERED: 403,
+    RejectionReason.GET_WITH_BODY: 403,
 }
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ class Door:
         try:
             callback = self._reader.read(delivery)
         except RejectedCallback as refusal:
-            return self._refuse(delivery, refusal.doubt)
+            return self._refuse(delivery, refusal.reason)
         try:
             self._intake.keep(callback)
         except NotDurable as trouble:

@@ -537,7 +537,8 @@ def test_asking_never_takes_longer_than_it_says(wire: MakeWire) -> None:
     def answer(connection: socket.socket) -> None:
         time.sleep(0.4)
         if len(heard.requests) < 3:
-            return say(http(429, b"", "Retry-After: 1"))(connection)
+            say(http(429, b"", "Retry-After: 1"))(connection)
+            return
         say(http(200, b"", length=10_000))(connection)
         for _ in range(100):
             time.sleep(0.05)
