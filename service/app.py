@@ -40,7 +40,7 @@ def stop(app: Flask) -> None:
 
 def build(settings: Settings) -> Context:
     works = wiring.wire(settings)
-    door = Door(works.reader, works.intake, works.control, works.clock)
+    door = Door(works.reader, works.intake, works.database, works.clock)
     return Context(works, door, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
 
 

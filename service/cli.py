@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import click
 
 from service import config, wiring
-from service.drill.cli import drill
 from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
@@ -25,7 +24,6 @@ def main() -> None:
 
 
 main.add_command(sandbox)
-main.add_command(drill)
 main.add_command(demo)
 
 
@@ -150,7 +148,7 @@ def retry() -> None:
     except config.WrongConfiguration as wrong:
         raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
     try:
-        told = rejected_deliveries.retry(works.database, works.control, works.reader)
+        told = rejected_deliveries.retry(works.database, works.ingest, works.reader)
     except DatabaseError as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.config import Settings, SignaturePolicy, SpoolUse
+from service.ledger.backlog import Backlog
+from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake
 from service.ledger.sessions import Sessions
 from service.spool import Spool
@@ -22,7 +24,9 @@ SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait fo
 @dataclass(frozen=True)
 class Services:
     database: Database
-    control: Sessions
+    sessions: Sessions
+    ingest: Ingest
+    backlog: Backlog
     intake: Intake
     reader: Reader
     watch: Deadlines
@@ -45,22 +49,27 @@ def wire(settings: Settings) -> Services:
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
     spool = _spool(settings)
-    control = Sessions(
+    backlog = Backlog(spool)
+    ingest = Ingest(database, _now, _changed)
+    sessions = Sessions(
         database=database,
         telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
         in_flight=max(1, settings.THREADS // 4),
-        spool=spool,
+        save_later=backlog.save_later,
+        changed=_changed,
     )
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
         database=database,
-        control=control,
-        intake=Intake(control, spool),
+        sessions=sessions,
+        ingest=ingest,
+        backlog=backlog,
+        intake=Intake(database, ingest, sessions, spool),
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        watch=Deadlines(control, timedelta(seconds=settings.WATCH_SECONDS)),
+        watch=Deadlines(sessions, backlog, timedelta(seconds=settings.WATCH_SECONDS)),
         clock=_now,
     )
 
@@ -69,6 +78,10 @@ def _spool(settings: Settings) -> Spool | None:
     if settings.SPOOL is SpoolUse.OFF or settings.SPOOL_DIR is None:
         return None
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
+
+
+def _changed(_sessions: Collection[str]) -> None:
+    """Where readers that wait for a session will listen."""
 
 
 def _now() -> datetime:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from service.domain.callback import Callback
 from service.ledger import spool_entry
-from service.ledger.sessions import Sessions, UnknownSession
+from service.ledger.errors import UnknownSession
+from service.ledger.ingest import Ingest
+from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Depth, Spool, SpoolUnusable
-from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable
-from service.telnyx.callback import Callback
+from service.store.engine import Database, DatabaseConflict, DatabaseError, DatabaseUnavailable
 
 MOST_WAITING: Final = 1000
 COMMIT_SECONDS: Final = 0.8  # for a batch, COMMIT included, whatever the database does
@@ -60,8 +62,10 @@ class Intake:
     leaves the lead to one of those who came meanwhile.
     """
 
-    def __init__(self, control: Sessions, spool: Spool | None) -> None:
-        self._control = control
+    def __init__(self, database: Database, ingest: Ingest, sessions: Sessions, spool: Spool | None) -> None:
+        self._database = database
+        self._ingest = ingest
+        self._sessions = sessions
         self._spool = spool
         self._turn = threading.Lock()
         self._waiting: list[_Ticket] = []
@@ -81,7 +85,7 @@ class Intake:
         if self._spool is not None:
             self._spool.check()
         try:
-            self._control.probe(COMMIT_SECONDS)
+            self._database.probe(time.monotonic() + COMMIT_SECONDS)
         except DatabaseError as trouble:
             self._leave(trouble)
         self._drain.start()
@@ -186,7 +190,7 @@ class Intake:
         for tried in range(1, CONFLICTS + 1):
             try:
                 # Fresh from the door, no delivery can be in the ledger before its first try.
-                self._control.hear(batch, within=give_up - time.monotonic(), are_fresh=True)
+                self._ingest.write(batch, give_up, are_fresh=True)
                 return
             except DatabaseConflict:
                 if tried == CONFLICTS:
@@ -216,7 +220,7 @@ class Intake:
         has_spooled = self._spool is not None and self._spool.age() is not None
         if not (self.is_away or has_spooled):
             return
-        self._control.probe(COMMIT_SECONDS)
+        self._database.probe(time.monotonic() + COMMIT_SECONDS)
         if self.is_away:
             log.info("the database is back")
             self._away.clear()
@@ -247,9 +251,9 @@ class Intake:
         kept = [spool_entry.unpack(record) for record in batch]
         told = [one for one in kept if isinstance(one, Callback)]
         if told:
-            self._control.hear(told)
+            self._ingest.write(told)
         for owed in (one for one in kept if isinstance(one, UnsavedAnswer)):
-            self._control.settle(owed)
+            self._sessions.save_answer(owed)
 
     def depth(self) -> Depth | None:
         """What the spool holds; None if there is none."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.ledger.sessions import Sessions
+from service.domain.callback import Delivery
+from service.ledger.ingest import Ingest
 from service.store import rejected
 from service.store.engine import Database
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Delivery, Reader, RejectedCallback
+from service.telnyx.callback import Reader, RejectedCallback
 
 BATCH = 100
 
@@ -21,7 +22,7 @@ class Retried:
     refused: int
 
 
-def retry(database: Database, control: Sessions, reader: Reader) -> Retried:
+def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
     """Judge everything in quarantine again, oldest first. May be broken off and repeated.
 
     Raises DatabaseError.
@@ -38,7 +39,7 @@ def retry(database: Database, control: Sessions, reader: Reader) -> Retried:
             except RejectedCallback:
                 refused += 1
                 continue
-            control.hear([callback])  # a delivery that is there already is passed over
+            ingest.write([callback])  # a delivery that is there already is passed over
             with database.begin() as db:
                 rejected.let_go(db, place)
             kept += 1

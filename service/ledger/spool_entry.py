@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
-from service.telnyx.callback import Callback, Delivery
 
 
 @dataclass(frozen=True)

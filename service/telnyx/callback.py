@@ -5,14 +5,13 @@ Source: developers.telnyx.com/api-reference/callbacks/texml-siprec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from service.domain.session import CallbackMethod, Error, ErrorKind, Notice, NoticeKind
-from service.domain.value import value
+from service.domain.callback import Callback, Delivery
+from service.domain.session import CallbackMethod, Error, ErrorKind, Notice, NoticeKind, is_plausible
 from service.telnyx import signature
 from service.telnyx.callback_url import CallbackUrls, Target
 from service.telnyx.form import Form
@@ -21,43 +20,6 @@ from service.telnyx.signature import ForgedCallback, PublicKey, UnreadableTimest
 LONGEST_ID = 255  # bytes; an index takes no more than 2700, and three ids are one adopted session's key
 LONGEST_TEXT = 255
 LONGEST_ERROR = 1000
-KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
-
-
-@value(frozen=True)
-class Delivery:
-    """One request that reached the callback door, as it came. `id` is ours, `received_at` is UTC."""
-
-    id: str
-    received_at: datetime
-    method: str
-    token: str | None
-    query: bytes
-    headers: Mapping[str, str]  # lower-case names
-    body: bytes
-
-    @property
-    def evidence(self) -> dict[str, str]:
-        kept = {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
-        # No database keeps a NUL in text, and no server lets one through.
-        return {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in kept.items()}
-
-
-@value(frozen=True)
-class Callback:
-    """A genuine delivery and what it says."""
-
-    delivery: Delivery
-    session_id: str | None  # whom its token names
-    verified_by: str  # "ed25519:<key's fingerprint>", or "token"
-    event: str | None  # SiprecEvent, as written
-    notice: Notice
-    problem: str | None
-
-    def raw(self) -> Callback:
-        """The evidence and nothing that was read from it: for what a database will not take as parsed."""
-        unread = Notice(NoticeKind.OTHER, received_at=self.notice.received_at, digest=self.notice.digest)
-        return replace(self, event=None, notice=unread, problem="it could not be stored as it was read")
 
 
 class RejectionReason(StrEnum):
@@ -142,6 +104,7 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
         kind=NoticeKind.of_event(event),
         received_at=delivery.received_at,
         happened_at=happened_at,
+        time_is_plausible=is_plausible(happened_at, delivery.received_at),
         digest=form.digest,
         account_sid=_id(form, "AccountSid", problems),
         call_sid=_id(form, "CallSid", problems),
@@ -150,8 +113,6 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
     )
     if event is not None and notice.kind is NoticeKind.OTHER:
         problems.append("nobody has heard of this SiprecEvent")
-    if happened_at is not None and notice.time is None:
-        problems.append("Timestamp is too far from when it came, and set no time")
     return Callback(delivery, session_id, verified_by, event, notice, "; ".join(problems) or None)
 
 

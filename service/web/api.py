@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request, url_for
 
 from service.domain.session import NoticeKind, Session, State
-from service.ledger.sessions import UnknownSession
+from service.ledger.errors import UnknownSession
 from service.store import callbacks, events, sessions
 from service.store.callbacks import StoredCallback
 from service.store.engine import DatabaseUnavailable, canonical_json
@@ -72,7 +72,7 @@ def start(body: StartRequest) -> Answer:
     if account_sid is None:
         errors = [wrong_field("body", "/account_sid", "required: this service has no TELNYX_ACCOUNT_SID")]
         raise Problem(422, "wrong-request", errors=errors)
-    started = parts().control.start(body.order(account_sid), _claim(body))
+    started = parts().control.start(body.order(account_sid), _claim(body), auth.asking().name)
     headers = {"Location": url_for("api.show", session_id=started.session.id)}
     if started.is_replay:
         headers["Idempotency-Replayed"] = "true"
@@ -112,7 +112,7 @@ def show(session_id: UUID) -> Answer:
 def show_callbacks(session_id: UUID) -> Answer:
     with parts().database.read() as db:
         session = sessions.find(db, str(session_id))
-        kept = callbacks.of_sessions(db, [str(session_id)])
+        kept = callbacks.of_session(db, str(session_id), None, 250)
     if session is None:
         raise UnknownSession
     return Answer(CallbackList(callbacks=[_callback(one) for one in kept]))
@@ -129,7 +129,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
     with parts().database.read() as db:
         found = callbacks.page(db, query.problem, before, query.limit + 1)
     page, more = found[: query.limit], found[query.limit :]
-    cursor = cursors.after((page[-1].id,), query.problem) if more else None
+    cursor = cursors.after((page[-1].callback.delivery.id,), query.problem) if more else None
     return Answer(CallbackPage(callbacks=[_callback(one) for one in page], next_cursor=cursor))
 
 
@@ -143,7 +143,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
 )
 def stop(session_id: UUID, body: Nothing) -> Answer:  # noqa: ARG001
     """202: Telnyx took it. The state changes when Telnyx calls back. A 503 may be repeated."""
-    return Answer(_shape(parts().control.stop(str(session_id))), 202)
+    return Answer(_shape(parts().control.stop(str(session_id), auth.asking().name)), 202)
 
 
 def _status(session: Session, headers: dict[str, str]) -> int:
@@ -161,7 +161,7 @@ def _shape(session: Session) -> SessionShape:
 
 
 def _callback(kept: StoredCallback) -> CallbackShape:
-    came = kept.evidence
+    came = kept.callback.delivery
     return responses.callback(kept, Form.of(came.method, came.query, came.body).texts)
 
 

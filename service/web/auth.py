@@ -18,7 +18,7 @@ def api_key() -> None:
     if scheme.lower() != "bearer" or not text.strip():
         raise Problem(401, "no-key", "An API key is needed: Authorization: Bearer <key>", headers=CHALLENGE)
     with parts().database.read() as db:
-        key = keys.recognise(db, text.strip())
+        key = keys.recognise(db, text.strip(), parts().works.clock())
     if key is None:
         raise Problem(401, "wrong-key", "This API key is not known here, or was revoked", headers=CHALLENGE)
     g.api_key = key

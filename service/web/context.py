@@ -29,7 +29,7 @@ class Context:
 
     @property
     def control(self) -> Sessions:
-        return self.works.control
+        return self.works.sessions
 
     @property
     def intake(self) -> Intake:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+from service.domain.callback import Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import Intake, NotDurable
-from service.ledger.sessions import Sessions
-from service.store.engine import DatabaseError
+from service.store import rejected
+from service.store.engine import Database, DatabaseError
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Delivery, Reader, RejectedCallback, RejectionReason
+from service.telnyx.callback import Reader, RejectedCallback, RejectionReason
 
 LARGEST_BODY: Final = 1024 * 1024
+KEEP_SECONDS: Final = 0.8
 STATUSES: Final = {
     RejectionReason.FORGED: 403,
     RejectionReason.UNSIGNED: 403,
@@ -30,11 +33,11 @@ log = logging.getLogger(__name__)
 
 class Door:
     def __init__(
-        self, reader: Reader, intake: Intake, control: Sessions, clock: Callable[[], datetime]
+        self, reader: Reader, intake: Intake, database: Database, clock: Callable[[], datetime]
     ) -> None:
         self._reader = reader
         self._intake = intake
-        self._control = control
+        self._database = database
         self._clock = clock
 
     def receive(
@@ -67,7 +70,7 @@ class Door:
         status = STATUSES[doubt]
         log.warning("callback refused: delivery=%s status=%d reason=%s", delivery.id, status, doubt.value)
         try:
-            self._control.quarantine(
+            self._keep(
                 RejectedDelivery(
                     delivery_id=delivery.id,
                     received_at=delivery.received_at,
@@ -84,3 +87,7 @@ class Door:
             log.error("refused callback not kept: delivery=%s: %s", delivery.id, trouble)
             return 503  # one wrong setting refuses everything, so ask for it again
         return status
+
+    def _keep(self, delivery: RejectedDelivery) -> None:
+        with self._database.begin(time.monotonic() + KEEP_SECONDS) as db:
+            rejected.keep(db, delivery)

@@ -13,7 +13,7 @@ from flask.json import dumps
 from werkzeug.exceptions import HTTPException
 
 from service.domain.session import Error, ErrorKind
-from service.ledger.sessions import (
+from service.ledger.errors import (
     CannotStop,
     KeyReused,
     StillStarting,

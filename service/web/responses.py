@@ -24,7 +24,7 @@ from service.domain.session import (
     Track,
 )
 from service.store.callbacks import StoredCallback
-from service.store.events import Event
+from service.store.events import Event, EventKind
 from service.store.schema import Age
 
 Time = Annotated[
@@ -58,6 +58,9 @@ class AnswerShape(Shape):
 
 class EventShape(Shape):
     sequence: int
+    kind: EventKind = Field(description="created, changed, or merged with another session")
+    actor: str = Field(description="who caused it: an API key's name, telnyx, or watch")
+    correction: bool = Field(description="by what was received earlier than what was known")
     state: State = Field(description="after the change")
     changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
     happened_at: Time
@@ -92,6 +95,7 @@ class SessionShape(Shape):
     started_at: Time | None = Field(description="Telnyx's clock; the earliest heard")
     ended_at: Time | None = Field(description="Telnyx's clock; the earliest heard")
     stop_requested_at: Time | None
+    stop_requested_by: str | None = Field(description="the API key's name")
     updated_at: Time
     attempts: int = Field(description="how often Telnyx was asked to start it")
     answer: AnswerShape | None = Field(description="what Telnyx answered to the latest attempt")
@@ -114,6 +118,7 @@ class CallbackShape(Shape):
     event: str | None = Field(description="SiprecEvent, as Telnyx wrote it")
     happened_at: Time | None = Field(description="its Timestamp")
     received_at: Time = Field(description="when it first came")
+    last_received_at: Time = Field(description="when it last came")
     deliveries: int = Field(description="how often it came")
     verified_by: str = Field(description="the fingerprint of the key that signed it, or token")
     problem: str | None = Field(description="what is wrong with it")
@@ -172,13 +177,14 @@ def session(shown: Session) -> dict[str, Any]:
         **{name: getattr(shown.order, name) for name in Order.__dataclass_fields__},
         "state": progress.state,
         "siprec_sid": progress.siprec_sid,
-        "callback_siprec_sid": progress.differing_siprec_sid,
+        "callback_siprec_sid": progress.other_siprec_sid,
         "requested_by": shown.requested_by,
         "requested_at": shown.requested_at,
         "accepted_at": progress.accepted_at,
         "started_at": progress.started_at,
         "ended_at": progress.ended_at,
         "stop_requested_at": progress.stop_requested_at,
+        "stop_requested_by": progress.stop_requested_by,
         "updated_at": shown.updated_at,
         "attempts": shown.attempts,
         "answer": answer
@@ -196,6 +202,9 @@ def session(shown: Session) -> dict[str, Any]:
 def event(shown: Event) -> EventShape:
     return EventShape(
         sequence=shown.sequence,
+        kind=shown.kind,
+        actor=shown.actor,
+        correction=shown.correction,
         state=shown.state,
         changes={fact: (before, after) for fact, (before, after) in shown.changes.items()},
         happened_at=shown.happened_at,
@@ -204,21 +213,22 @@ def event(shown: Event) -> EventShape:
 
 
 def callback(shown: StoredCallback, fields: list[tuple[str, str]]) -> CallbackShape:
-    said = shown.notice
+    said, notice, came = shown.callback, shown.callback.notice, shown.callback.delivery
     return CallbackShape(
-        id=shown.id,
-        session_id=shown.session_id,
-        event=shown.event,
-        happened_at=said.happened_at,
-        received_at=shown.evidence.received_at,
+        id=came.id,
+        session_id=said.session_id,
+        event=said.event,
+        happened_at=notice.happened_at,
+        received_at=notice.received_at,
+        last_received_at=shown.last_received_at,
         deliveries=shown.deliveries,
-        verified_by=shown.evidence.verified_by,
-        problem="; ".join(filter(None, [shown.problem, shown.contradiction])) or None,
-        method=shown.evidence.method,
-        account_sid=said.account_sid,
-        call_sid=said.call_sid,
-        siprec_sid=said.siprec_sid,
-        error=said.error.detail if said.error else None,
+        verified_by=said.verified_by,
+        problem="; ".join(filter(None, [said.problem, shown.contradiction])) or None,
+        method=came.method,
+        account_sid=notice.account_sid,
+        call_sid=notice.call_sid,
+        siprec_sid=notice.siprec_sid,
+        error=notice.error.detail if notice.error else None,
         fields=fields,
     )
 

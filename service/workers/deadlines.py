@@ -6,6 +6,7 @@ import logging
 import threading
 from datetime import timedelta
 
+from service.ledger.backlog import Backlog
 from service.ledger.sessions import Sessions
 from service.store.engine import DatabaseUnavailable
 
@@ -15,8 +16,9 @@ log = logging.getLogger(__name__)
 class Deadlines:
     """Looks every `interval`; start it after the fork."""
 
-    def __init__(self, control: Sessions, interval: timedelta) -> None:
-        self._control = control
+    def __init__(self, sessions: Sessions, backlog: Backlog, interval: timedelta) -> None:
+        self._sessions = sessions
+        self._backlog = backlog
         self._interval = interval.total_seconds()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -39,7 +41,7 @@ class Deadlines:
 
     def look(self) -> None:
         """Once. Raises DatabaseUnavailable."""
-        self._control.catch_up()
-        given_up = self._control.give_up_waiting()
+        self._backlog.save_pending(self._sessions.save_answer)
+        given_up = self._sessions.expire()
         if given_up:
             log.warning("sessions became unanswered: count=%d", given_up)

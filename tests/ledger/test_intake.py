@@ -14,9 +14,12 @@ import requests
 from sqlalchemy import text
 
 from service.domain import session as ledger_session
+from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.domain.session import Notice, NoticeKind, Order, Origin, State
 from service.ledger import spool_entry
+from service.ledger.backlog import Backlog
+from service.ledger.ingest import Ingest
 from service.ledger.intake import ANSWER_SECONDS, Intake, NotDurable
 from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer
@@ -25,7 +28,7 @@ from service.spool import Spool
 from service.store import keys, sessions
 from service.store.engine import Database, DatabaseError, DatabaseUnavailable
 from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Callback, Delivery, Reader
+from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres
@@ -41,9 +44,13 @@ class Desk:
         self.database = database
         callback_urls = CallbackUrls("https://ledger.example", ["a secret that is long enough for a test"])
         client = Client("http://127.0.0.1:9", "key", 1, _now)
-        self.control = Sessions(database, client, callback_urls, _now, timedelta(seconds=60), in_flight=1)
         self.spool = Spool(spool, LIMIT) if spool else None
-        self.intake = Intake(self.control, self.spool)
+        self.backlog, deadline = Backlog(self.spool), timedelta(seconds=60)
+        self.control = Sessions(
+            database, client, callback_urls, _now, deadline, 1, self.backlog.save_later, _nothing
+        )
+        self.ingest = Ingest(database, _now, _nothing)
+        self.intake = Intake(database, self.ingest, self.control, self.spool)
         self._sandbox = Sandbox()
         self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
 
@@ -66,6 +73,10 @@ def desk(database: Database, tmp_path: Path) -> Iterator[Desk]:
     made.intake.start()
     yield made
     made.intake.stop()
+
+
+def _nothing(_: object) -> None:
+    """Nobody waits for a change here."""
 
 
 def _now() -> datetime:
@@ -103,13 +114,13 @@ def test_one_bad_callback_in_a_batch_harms_no_other_and_is_kept_raw(desk: Desk) 
 def test_a_commit_whose_outcome_is_unknown_is_counted_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear = desk.control.hear
+    hear = desk.ingest.write
 
     def hear_and_lose_the_answer(batch: list[Callback], *args: object, **options: object) -> None:
         hear(batch, *args, **options)  # type: ignore[arg-type]
         raise DatabaseUnavailable("the connection broke during COMMIT")
 
-    monkeypatch.setattr(desk.control, "hear", hear_and_lose_the_answer)
+    monkeypatch.setattr(desk.ingest, "write", hear_and_lose_the_answer)
     desk.intake.keep(desk.callback())
     monkeypatch.undo()
     wait_until(lambda: desk.intake.spool_age() is None)
@@ -123,7 +134,7 @@ def test_a_surprise_is_told_to_all_who_wait_and_the_next_is_kept(
         time.sleep(0.1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(desk.control, "hear", stumble)
+    monkeypatch.setattr(desk.ingest, "write", stumble)
     with ThreadPoolExecutor(8) as pool:
         kept = [pool.submit(desk.intake.keep, desk.callback(Number=str(n))) for n in range(8)]
         assert all(isinstance(one.exception(), NotDurable) for one in kept)
@@ -135,14 +146,14 @@ def test_a_surprise_is_told_to_all_who_wait_and_the_next_is_kept(
 def test_a_record_that_cannot_be_kept_is_set_aside_and_holds_nobody_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear = desk.control.hear
+    hear = desk.ingest.write
 
     def refuse_some(batch: list[Callback], *args: object, **options: object) -> None:
         if any(told.event == "siprec-failed" for told in batch):
             raise DatabaseError("not this one")
         hear(batch, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(desk.control, "hear", refuse_some)
+    monkeypatch.setattr(desk.ingest, "write", refuse_some)
     lost = UnsavedAnswer(
         new_id(), 1, "v3:call-1", Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
     )
@@ -174,13 +185,13 @@ def test_an_answer_owed_in_memory_is_written_down_even_behind_one_that_cannot_be
         sessions.insert(db, asked, IdempotencyKey(keys.listed(db)[0].id))
     for session_id in (new_id(), asked.id):  # of the first, the ledger knows nothing
         answer = Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
-        desk.control._owe(UnsavedAnswer(session_id, asked.attempts, order.call_sid, answer))
-    desk.control.catch_up()
+        desk.backlog.save_later(UnsavedAnswer(session_id, asked.attempts, order.call_sid, answer))
+    desk.backlog.save_pending(desk.control.save_answer)
     with database.read() as db:
         settled = sessions.find(db, asked.id)
     assert settled is not None
     assert settled.progress.state is State.ACCEPTED
-    assert not desk.control._owed
+    assert not desk.backlog._in_memory
 
 
 def _refused(desk: Desk) -> None:

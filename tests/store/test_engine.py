@@ -168,8 +168,8 @@ def test_a_file_that_is_no_database_will_not_be_one_the_next_time(tmp_path: Path
 
 WITHOUT_A_NAME = "INSERT INTO api_key (id) VALUES ('x')"
 OF_NOBODY = (
-    "INSERT INTO event (session_id, state, changes, happened_at, written_at)"
-    " VALUES ('nobody', 'x', '{}', '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z')"
+    "INSERT INTO session_label (session_id, name, value, requested_at)"
+    " VALUES ('nobody', 'x', 'x', '2026-03-01T12:00:00.000000Z')"
 )
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 from telnyx.lib.webhook_verification import WebhookVerificationError, verify_webhook_signature
 
+from service.domain.callback import Callback, Delivery
 from service.domain.session import CallbackMethod, Error, ErrorKind, NoticeKind
 from service.sandbox import Sandbox
-from service.telnyx.callback import Callback, Delivery, Reader, RejectedCallback, RejectionReason, read_time
+from service.telnyx.callback import Reader, RejectedCallback, RejectionReason, read_time
 from service.telnyx.callback_url import CallbackUrls
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
