@@ -10,7 +10,6 @@ from service.ledger.intake import Intake
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cursor import Cursors
-from service.web.door import Door
 from service.wiring import Services
 
 _NAME = "siprec-ledger"
@@ -19,7 +18,6 @@ _NAME = "siprec-ledger"
 @dataclass(frozen=True)
 class Context:
     works: Services
-    door: Door
     cursors: Cursors
     account_sid: str | None  # of a start that names none
 

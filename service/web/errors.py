@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +20,11 @@ from service.ledger.errors import (
     UnknownSession,
 )
 from service.store.engine import DatabaseUnavailable
+from service.web.asgi import COMMON
 from service.web.cursor import InvalidCursor
 from service.web.problems import Problem, TelnyxError, wrong_field
+from service.web.request_id import request_id_of
 
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 HTTP_NAMES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 RETRY_SOON = {"Retry-After": "5"}
 
@@ -136,14 +135,8 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def request_id_of(given: str) -> str:
-    """The caller's, if it is sane; else a new one."""
-    return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
-
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, told in COMMON.items():
+        response.headers.setdefault(name, told)
     return response

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -110,25 +109,6 @@ def naive() -> Flask:
     return app
 
 
-<<<<<<< HEAD
-def direct() -> Wsgi:
-    """The ledger without its intake: each request commits its own callback."""
-    from service import config, wiring
-    from service.domain.callback import Delivery
-    from service.domain.ids import new_id
-
-    works = wiring.wire(config.load())
-
-    def receive(token: str, headers: Mapping[str, str], body: bytes) -> int:
-        delivery = Delivery(new_id(), datetime.now(UTC), "POST", token, b"", headers, body)
-        works.ingest.write([works.reader.read(delivery)], time.monotonic() + 1, are_fresh=True)
-        return 200
-
-    return _wsgi(receive)
-
-
-=======
->>>>>>> bench
 def _as_durable_as_ours(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")

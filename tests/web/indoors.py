@@ -18,6 +18,8 @@ from service import app
 from service.config import Settings
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store import keys
+from service.web.traffic import Traffic
+from tests.web.on_loop import OnLoop
 
 SECRET_KEY = "a secret that is long enough for a test"
 PUBLIC_URL = "https://ledger.example"
@@ -67,8 +69,13 @@ class Indoors:
             "SPOOL": "off",
             **settings,
         }
-        self.parts = app.build(Settings.model_validate(told))
+        chosen = Settings.model_validate(told)
+        self.parts = app.build(chosen)
+        self._loop = OnLoop()
+        self._serving = self._loop.call(lambda: app.Serving(self.parts, chosen.THREADS, Traffic()))
         self.app = app.create(self.parts)
+        self.app.wsgi_app = self._loop  # type: ignore[method-assign]
+        self._loop.app = self._serving
         self.stranger = Caller(self.app, self.app.response_class)
 
     @cached_property
@@ -76,7 +83,12 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
+        self._loop.close()
         self.parts.database.close()
+
+    def settle(self) -> None:
+        """Wait until what was rejected is stored."""
+        self._loop.call(self._serving.rejected.stored)
 
     @cached_property
     def key(self) -> str:

@@ -23,6 +23,11 @@ def test_it_is_well(indoors: Indoors) -> None:
     assert answer.json["refused"] == 0
 
 
+def test_a_probe_may_ask_with_any_query(indoors: Indoors) -> None:
+    assert indoors.stranger.get("/healthz?x=1").status_code == 200
+    assert indoors.stranger.post("/healthz").status_code == 405
+
+
 def test_without_a_schema_it_is_not_ready(furnish: Callable[..., Indoors], tmp_path: Path) -> None:
     indoors = furnish(DATABASE_URL=f"sqlite:///{tmp_path}/empty.sqlite3")
     answer = indoors.stranger.get("/readyz")
