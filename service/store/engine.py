@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.store.breaker import Breaker
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +60,21 @@ class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached, or did not answer in time. It may be back in a moment."""
 
 
+class RecordRefused(DatabaseError):
+    """The database will not take this record as it is."""
+
+
 class DatabaseConflict(DatabaseUnavailable):
     """Somebody else's transaction came in the way, and this one was undone: it may be tried again."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Which server, on which timeline, since when it runs."""
+
+    system: int
+    timeline: int
+    started: str
 
 
 class Database:
@@ -69,6 +85,7 @@ class Database:
 
     def __init__(self, url: str, connections: int = 5) -> None:
         self._url = _speaking(make_url(url))
+        self.breaker = Breaker()
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             _warn_of_old_sqlite()
@@ -89,12 +106,14 @@ class Database:
         self._turn = threading.Lock()
 
     @contextmanager
-    def begin(self, give_up: float | None = None) -> Iterator[Connection]:
+    def begin(self, give_up: float | None = None, *, is_probe: bool = False) -> Iterator[Connection]:
         """A transaction that writes; it is over by `give_up` (monotonic), if that is given.
 
         Raises DatabaseError, most often DatabaseUnavailable: whether it was committed is then not known.
         """
-        with self._taking_turns(give_up), _named_trouble():
+        if not self.breaker.takes_writes and not is_probe:
+            raise DatabaseUnavailable("the database takes no writes")
+        with self._guarded(), self._taking_turns(give_up), _named_trouble():
             if give_up is None:
                 with self._writing.begin() as db:
                     yield db
@@ -103,6 +122,23 @@ class Database:
                     _hurry(db, give_up)
                     with db.begin():
                         yield db
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseConflict:
+            raise
+        except DatabaseUnavailable as trouble:
+            self.breaker.opened(str(trouble))
+            raise
+        self.breaker.closed()
+
+    def current_server(self) -> Server | None:
+        if self.is_sqlite:
+            return None
+        with _named_trouble(), self.engine.connect() as db:
+            return server_of(db)
 
     def probe(self, give_up: float) -> None:
         """Raises DatabaseError if it takes none by `give_up`; else who hurries has a connection."""
@@ -266,7 +302,17 @@ def _named(trouble: BaseException | None, *, is_broken: bool = False) -> Databas
         return DatabaseConflict(reason)
     is_unmade = sqlstate == "42P01"  # undefined_table: not yet migrated
     is_away = is_broken or is_unmade or isinstance(trouble, OPERATIONAL_ERRORS)
-    return DatabaseUnavailable(reason) if is_away else DatabaseError(reason)
+    if is_away:
+        return DatabaseUnavailable(reason)
+    is_guilty = isinstance(trouble, (sqlite_driver.IntegrityError, psycopg.IntegrityError, psycopg.DataError))
+    return RecordRefused(reason) if is_guilty else DatabaseUnavailable(reason)
+
+
+def server_of(db: Connection) -> Server | None:
+    if db.dialect.name == "sqlite":
+        return None
+    query = "SELECT system_identifier, timeline_id, pg_postmaster_start_time()::text FROM pg_control_system(), pg_control_checkpoint()"
+    return Server(*db.exec_driver_sql(query).one())
 
 
 def _warn_of_old_sqlite() -> None:
