@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
+
+HOST: Final = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
             "outcome": notice.kind.label,
             "received_at": notice.received_at.isoformat(),
             "siprec_sid": notice.siprec_sid,
-            "error": asdict(notice.error) if notice.error else None,
+            "error": notice.error.facts() if notice.error else None,
         }
     delivery = entry.delivery
     return {
@@ -81,6 +84,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "headers": delivery.evidence,
         "session_id": entry.session_id,
         "verified_by": entry.verified_by,
+        "spooled_on": HOST,
     }
 
 
@@ -93,6 +97,7 @@ def _read_callback(plain: Mapping[str, Any]) -> Callback:
         query=base64.b64decode(plain["query"]),
         headers=plain["headers"],
         body=base64.b64decode(plain["body"]),
+        spooled_on=plain["spooled_on"],
     )
     return callback.parse(delivery, plain["session_id"], plain["verified_by"])
 

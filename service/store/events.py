@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -118,4 +118,4 @@ def _event(row: RowMapping) -> Event:
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
-    return asdict(value) if isinstance(value, Error) else value
+    return value.facts() if isinstance(value, Error) else value
