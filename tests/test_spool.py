@@ -341,7 +341,7 @@ def test_a_new_folder_is_on_the_disk_before_anything_is_taken(
     fsync = os.fsync
 
     def remember(descriptor: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", remember)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,8 +65,7 @@ class Spool:
         size = sum(map(len, entries))
         with self._turn:
             try:
-                if self._size() + size > self._limit:
-                    raise SpoolUnusable("the spool is full")
+                self._check_room(size)
                 with self._named():
                     self._append(entries)
             except SpoolUnusable:
@@ -86,7 +84,7 @@ class Spool:
         return sum(self._drain(path, write) for path in self.files(WAITING))
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
-        """Keep what cannot be kept elsewhere in a file of its own, which waits for `retry`. Raises OSError."""
+        """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
         path = self.folder / f"{new_id()}{DEAD}"
         file = OwnFile(path)
         file.append(entries)
@@ -158,6 +156,10 @@ class Spool:
             # After a failed write or fsync the next one may lie. What was there before stays readable.
             self._leave()
             raise
+
+    def _check_room(self, size: int) -> None:
+        if self._size() + size > self._limit:
+            raise SpoolUnusable("the spool is full")
 
     def _rescue(self) -> None:
         """Somebody removed our file, or its folder. We still have it open: write it down again."""

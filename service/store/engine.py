@@ -311,7 +311,10 @@ def _named(trouble: BaseException | None, *, is_broken: bool = False) -> Databas
 def server_of(db: Connection) -> Server | None:
     if db.dialect.name == "sqlite":
         return None
-    query = "SELECT system_identifier, timeline_id, pg_postmaster_start_time()::text FROM pg_control_system(), pg_control_checkpoint()"
+    query = (
+        "SELECT system_identifier, timeline_id, pg_postmaster_start_time()::text"
+        " FROM pg_control_system(), pg_control_checkpoint()"
+    )
     return Server(*db.exec_driver_sql(query).one())
 
 

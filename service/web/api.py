@@ -37,15 +37,15 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 def reach_database() -> None:
     """While callbacks find no database, no thread is left to wait for it here."""
-    if parts().intake.is_away:
-        raise DatabaseUnavailable("callbacks found it away")
+    if not parts().database.breaker.answers:
+        raise DatabaseUnavailable("it did not answer others")
 
 
 def tell_spool(response: Response) -> Response:
     """Whoever reads shall know that callbacks wait which are not yet shown."""
-    age = parts().intake.spool_age()
-    if age is not None:
-        response.headers["Ledger-Spool-Age"] = f"{age:.3f}"
+    depth = parts().backlog.depth()
+    if depth is not None and depth.age is not None:
+        response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
     return response
 
 
