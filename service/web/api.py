@@ -37,7 +37,7 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 def tell_spool(response: Response) -> Response:
     """Whoever reads shall know that callbacks wait which are not yet shown."""
-    depth = parts().works.backlog.depth()
+    depth = parts().backlog.depth()
     if depth is not None and depth.age is not None:
         response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
     return response

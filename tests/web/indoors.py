@@ -73,8 +73,8 @@ class Indoors:
         chosen = Settings.model_validate(told)
         self.parts = app.build(chosen)
         self._loop = OnLoop()
-        self._loop.call(lambda: self.parts.works.intake.start(asyncio.get_running_loop()))
         self._serving = self._loop.call(lambda: app.Serving(self.parts, chosen.THREADS, Traffic()))
+        self._loop.call(lambda: self.parts.works.intake.start(asyncio.get_running_loop()))
         self.app = app.create(self.parts)
         self.app.wsgi_app = self._loop  # type: ignore[method-assign]
         self._loop.app = self._serving
@@ -85,14 +85,13 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
-        self.settle()  # or its thread would still open a connection
         self.parts.works.intake.stop()
         self._loop.close()
         self.parts.database.close()
 
     def settle(self) -> None:
         """Wait until what was rejected is stored."""
-        self._loop.call(self._serving.rejected.stored)
+        self.parts.works.rejected.flush(30)
 
     @cached_property
     def key(self) -> str:
