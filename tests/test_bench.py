@@ -38,6 +38,7 @@ with Database(sys.argv[1]).begin() as db:
     began = time.perf_counter()
 print(time.perf_counter() - began)
 """
+STATES = ["requested", "accepted", "started", "stopped"]
 MISCOUNTS = "UPDATE callback SET deliveries = 3 WHERE id = new.id"
 
 
@@ -89,6 +90,7 @@ def test_it_shows_a_floor_a_naive_handler_and_ours_side_by_side(
         assert audit.answered == result.statuses[name][200] > 0
         assert (audit.lost, audit.twice) == (0, 0)
     assert result.audits["ours"].miscounted == 0
+    assert "/callbacks" not in field[-1].web.log  # nobody keeps an access log
     stage = Stage("4", "Concurrency 4", result, {"naive": FLOOR, "ours": FLOOR})
     assert stage.ratio("ours", FLOOR, "rate") > 0
     table = report.stage(stage).splitlines()
@@ -164,18 +166,17 @@ def test_something_goes_on_beside_a_slice(
 def test_the_made_sessions_are_shown_as_if_they_had_happened(tmp_path: Path) -> None:
     made = Made(1000)
     ledger = Ours(f"sqlite:///{tmp_path}/made.sqlite3", 1, stored=made.count)
-    with closing(ledger), running("ours", ledger=ledger) as contestant:
-        asking = Reader(contestant, made, ledger.api_key)
+    with closing(ledger), running("ours", ledger=ledger) as contestant, ExitStack() as stack:
+        asking = stack.enter_context(closing(Reader(contestant, made, ledger.api_key)))
         one = asking.get(asking.paths["one session"])
         assert (one["reference"], one["labels"]) == ("claim-501", {"team": "team-5", "site": "site-1"})
-        assert [event["state"] for event in one["timeline"]] == ["accepted", "started", "stopped"]
+        assert [event["state"] for event in one["timeline"]] == STATES
         assert one["state"] == "stopped"
         assert len(asking.get(asking.paths["its callbacks"])["callbacks"]) in (2, 3)
         assert asking.warm_up("account, rare") == 5
         assert asking.warm_up("label, rare") == 5
         assert asking.warm_up("state, none") == 0
         assert asking.warm_up("a deep page") == 50
-        asking.close()
 
 
 def test_the_made_sessions_are_the_same_every_time() -> None:

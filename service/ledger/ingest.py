@@ -12,7 +12,7 @@ from service.domain.ids import new_id
 from service.domain.session import Order, Origin, Progress, Session
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
-from service.store.engine import Database
+from service.store.engine import Database, Server, server_of
 from service.store.sessions import SidOwner
 
 Changed = Callable[[Collection[str]], None]  # told which sessions changed, after each commit
@@ -31,27 +31,35 @@ class Ingest:
         self._changed = changed
 
     def write(
-        self, batch: Sequence[Callback], deadline: float | None = None, *, are_fresh: bool = False
-    ) -> None:
+        self,
+        batch: Sequence[Callback],
+        deadline: float | None = None,
+        *,
+        are_fresh: bool = False,
+        is_probe: bool = False,
+    ) -> Server | None:
         """Any number of them may belong to one session, or be the same callback.
 
         A delivery that is stored already is passed over, so a batch can be given again; `are_fresh`
-        promises that there is none. Raises DatabaseError, by `deadline` (monotonic seconds) at the latest.
+        promises that there is none. The server that committed it. Raises DatabaseError, by `deadline`
+        (monotonic seconds) at the latest.
         """
         if are_fresh:
             try:
-                with self._database.begin(deadline) as db:
-                    changed = write_known(db, batch, self._clock())
+                with self._database.begin(deadline, is_probe=is_probe) as db:
+                    changed, server = write_known(db, batch, self._clock()), server_of(db)
             except UnknownSids:
                 pass
             else:
                 self._changed(changed)
-                return
+                return server
         has_more = True
         while has_more:
-            with self._database.begin(deadline) as db:
+            with self._database.begin(deadline, is_probe=is_probe) as db:
                 changed, has_more = write(db, batch, self._clock())
+                server = server_of(db)
             self._changed(changed)
+        return server
 
 
 def write_known(db: Connection, batch: Sequence[Callback], now: datetime) -> set[str]:

@@ -87,7 +87,8 @@ class Sessions:
             begun = self._begin(order, key, actor)
             if begun.is_replay:
                 return begun
-            answer = self._telnyx.start(order, self._callback_urls.of(begun.session.id))
+            url = self._callback_urls.of(begun.session.id, order.status_callback_method)
+            answer = self._telnyx.start(order, url)
         return Started(self._save_answer(begun.session, answer))
 
     def stop(self, session_id: str, actor: str) -> Session:
@@ -104,14 +105,14 @@ class Sessions:
             raise StopFailed(session, error)
         return session
 
-    def save_answer(self, unsaved: UnsavedAnswer) -> Session:
+    def save_answer(self, unsaved: UnsavedAnswer, *, is_probe: bool = False) -> Session:
         """Merge Telnyx's answer into its session; again and again, if need be.
 
         Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
         """
         sid = unsaved.notice.siprec_sid
         sids = {(unsaved.call_sid, sid)} if sid else set()
-        with self._database.begin() as db:
+        with self._database.begin(is_probe=is_probe) as db:
             transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
             session = transaction.sessions.get(unsaved.session_id)
             if session is None:

@@ -92,11 +92,10 @@ def _connection() -> Connection:
 
 def _let_happen(happen: Callable[[], object], is_early: bool) -> None:
     """At once, or else once the answer was given; that nobody waited for it undoes nothing."""
-    is_answered = _connection().is_answered
     if is_early:
         happen()
     else:
-        g.state.scheduler.add(0, lambda: is_answered.wait() and happen())
+        _connection().afterwards = g.state.scheduler.unfinished(happen)
 
 
 def _wait_until_announced(run: SessionRun, seconds: float) -> None:

@@ -48,6 +48,7 @@ def create_app(state: State, api_key: str) -> Flask:
     app.json = Json(app)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.config["PROPAGATE_EXCEPTIONS"] = True  # a ConnectionError ends the connection without an answer
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.converters["segment"] = Segment
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
 
@@ -95,5 +96,5 @@ def _answer_http_error(error: HTTPException) -> Response:
     if not request.path.startswith("/sandbox"):
         return Refusal(404, NOT_FOUND).response()
     rules = [rule for rule in current_app.url_map.iter_rules() if rule.endpoint.startswith("control.")]
-    known = ", ".join(f"{max(rule.methods or {''})} {rule.rule}" for rule in rules)
+    known = ", ".join(f"{min(rule.methods or {''})} {rule.rule}" for rule in rules).replace("segment:", "")
     return Refusal(404, f"{request.method} {request.path}: no such endpoint; there are {known}").response()

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -22,24 +23,28 @@ class Connection(WSGIRequestHandler):
     server: "Server"
     disable_nagle_algorithm = True  # or the body would wait until the head is acknowledged
 
-    def setup(self) -> None:
-        super().setup()
-        self.is_answered = Event()
+    afterwards: Callable[[], object] = staticmethod(lambda: None)  # called when the answer was sent
 
     def make_environ(self) -> "WSGIEnvironment":
-        # The path stays encoded, so that an encoded slash remains part of a sid.
-        raw = {"PATH_INFO": urlsplit(self.path).path, "sandbox.connection": self}
-        return super().make_environ() | raw
+        try:
+            path = urlsplit(self.path).path
+        except ValueError as bad:
+            self.send_error(400, f"Bad request target: {bad}")
+            raise ConnectionAbortedError from bad
+        # It stays encoded, so that an encoded slash remains part of a sid.
+        return super().make_environ() | {"PATH_INFO": path, "sandbox.connection": self}
 
     def run_wsgi(self) -> None:
         self.close_connection = True  # whatever becomes of the answer
         try:
             super().run_wsgi()
         finally:
-            self.is_answered.set()
+            self.afterwards()
 
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (werkzeug's name)
+    def log(self, *args: Any, **more: Any) -> None:
         """Silent: whoever watches gets every request."""
+
+    log_request = log
 
     def wait(self, seconds: float) -> None:
         """Wait, whatever the client does. Raises ConnectionAbortedError when the sandbox stops."""

@@ -32,9 +32,8 @@ class Dispatcher:
     def deliver(self, callback: Callback) -> None:
         """Return when every copy of `callback` was delivered or given up."""
         behaviour = callback.behaviour
-        if callback.url is not None and callback.event not in behaviour.drop:
-            with ThreadPoolExecutor(behaviour.repeat if behaviour.repeat_at_once else 1) as copies:
-                list(copies.map(self._deliver_one, [callback] * behaviour.repeat))
+        with ThreadPoolExecutor(behaviour.repeat if behaviour.repeat_at_once else 1) as copies:
+            list(copies.map(self._deliver_one, [callback] * behaviour.repeat))
 
     def send(self, callback: Callback, attempt: int = 1) -> Delivery:
         """Make one attempt now, in this thread."""

@@ -1,7 +1,8 @@
-"""Does work now or later, each piece on a thread of its own, and knows when nothing is left to do."""
+"""Does work later, each piece on a thread of its own, and knows when nothing is left to do."""
 
 from collections.abc import Callable
 from threading import Condition, Event, Timer
+from weakref import WeakSet
 
 
 class Scheduler:
@@ -9,7 +10,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._timers: set[Timer] = set()
+        self._unfinished: set[Callable[[], object]] = set()
+        self._timers: WeakSet[Timer] = WeakSet()
         self._closed = Event()
 
     def open(self) -> None:
@@ -25,27 +27,32 @@ class Scheduler:
 
     def add(self, after_seconds: float, work: Callable[[], object]) -> Timer:
         """Do `work` after `after_seconds`."""
+        timer = Timer(after_seconds, self.unfinished(work))
+        timer.daemon = True
+        with self._changed:
+            self._timers.add(timer)
+            if self._closed.is_set():
+                self.cancel(timer)
+        timer.start()
+        return timer
+
+    def unfinished(self, work: Callable[[], object]) -> Callable[[], None]:
+        """`work`, for the caller to do later; it counts as unfinished from now on."""
 
         def run() -> None:
             try:
                 work()
             finally:
-                self.cancel(timer)
+                self._finish(run)
 
-        timer = Timer(after_seconds, run)
-        timer.daemon = True
         with self._changed:
-            if not self._closed.is_set():
-                self._timers.add(timer)
-                timer.start()
-        return timer
+            self._unfinished.add(run)
+        return run
 
     def cancel(self, timer: Timer) -> None:
         """Drop what was added, unless it has begun; then nobody waits for it any more."""
         timer.cancel()
-        with self._changed:
-            self._timers.discard(timer)
-            self._changed.notify_all()
+        self._finish(timer.function)
 
     def sleep(self, seconds: float) -> bool:
         """For work that has to wait: False if the scheduler was closed meanwhile."""
@@ -54,4 +61,9 @@ class Scheduler:
     def wait_until_idle(self, timeout_seconds: float) -> bool:
         """Wait until nothing waits or runs; False if that took too long."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._timers, timeout_seconds)
+            return self._changed.wait_for(lambda: not self._unfinished, timeout_seconds)
+
+    def _finish(self, run: Callable[[], object]) -> None:
+        with self._changed:
+            self._unfinished.discard(run)
+            self._changed.notify_all()

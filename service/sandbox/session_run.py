@@ -40,7 +40,10 @@ class SessionRun:
     def begin(self, behaviour: Behaviour) -> None:
         """Let the session start as `behaviour` says."""
         self._order = behaviour.order
-        self._scheduler.add(behaviour.started_after_seconds, partial(self._start, behaviour))
+        if behaviour.started_after_seconds == 0:
+            self._start(behaviour)
+        else:
+            self._scheduler.add(behaviour.started_after_seconds, partial(self._start, behaviour))
 
     def end(self, behaviour: Behaviour) -> bool:
         """Stop the session, whoever asked; False if it was over."""
@@ -77,10 +80,16 @@ class SessionRun:
             free = [each for each in self._unsent if blocked_by.get(each) in (None, *self._sent)]
             callbacks = {each: self._unsent.pop(each) for each in free}
         for each, callback in callbacks.items():
-            self._scheduler.add(0, partial(self._deliver, each, callback))
+            if callback.url is None or callback.event in callback.behaviour.drop:
+                self._note_sent(each)
+            else:
+                self._scheduler.add(0, partial(self._deliver, each, callback))
 
     def _deliver(self, which: str, callback: Callback) -> None:
         self._dispatcher.deliver(callback)
+        self._note_sent(which)
+
+    def _note_sent(self, which: str) -> None:
         with self._lock:
             self._sent.add(which)
         self._send()

@@ -13,7 +13,8 @@ from service.domain.session import NoticeKind, Session, State
 from service.ledger.errors import UnknownSession
 from service.store import callbacks, events, sessions
 from service.store.callbacks import StoredCallback
-from service.store.engine import DatabaseUnavailable, canonical_json
+from service.store.engine import DatabaseUnavailable
+from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.telnyx.form import Form
 from service.web import auth, responses
@@ -37,21 +38,21 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 def reach_database() -> None:
     """While callbacks find no database, no thread is left to wait for it here."""
-    if parts().intake.is_away:
-        raise DatabaseUnavailable("callbacks found it away")
+    if not parts().database.breaker.takes_writes:
+        raise DatabaseUnavailable("it takes no writes")
 
 
 def tell_spool(response: Response) -> Response:
     """Whoever reads shall know that callbacks wait which are not yet shown."""
-    age = parts().intake.spool_age()
-    if age is not None:
-        response.headers["Ledger-Spool-Age"] = f"{age:.3f}"
+    depth = parts().works.backlog.depth()
+    if depth is not None and depth.age is not None:
+        response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
     return response
 
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
+blueprint.before_request(reach_database)  # before the key is looked up there
 blueprint.before_request(auth.api_key)
-blueprint.before_request(reach_database)
 blueprint.after_request(tell_spool)
 
 

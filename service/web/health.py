@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from service.spool import SpoolUnusable
 from service.store import rejected, schema
 from service.store.engine import DatabaseError
 from service.store.schema import Age
@@ -45,12 +44,12 @@ def _database() -> tuple[DatabaseHealth, int | None]:
 
 
 def _spool() -> SpoolHealth:
-    try:
-        depth = parts().intake.depth()
-    except SpoolUnusable:
-        return SpoolHealth(state=SpoolState.BROKEN)
+    depth = parts().works.backlog.depth()
     if depth is None:
         return SpoolHealth(state=SpoolState.OFF)
     return SpoolHealth(
-        state=SpoolState.ON, entries=depth.entries, oldest_seconds=depth.age, set_aside=depth.set_aside
+        state=SpoolState.ON if depth.is_usable else SpoolState.BROKEN,
+        entries=depth.entries,
+        oldest_seconds=depth.age,
+        dead_letters=depth.dead_letters,
     )

@@ -158,7 +158,7 @@ class SpoolHealth(Shape):
     state: SpoolState
     entries: int = Field(default=0, description="callbacks of this host that wait for the database")
     oldest_seconds: float | None = Field(default=None, description="how long the oldest has waited")
-    set_aside: int = Field(default=0, description="files that cannot be drained; a person has to look")
+    dead_letters: int = Field(default=0, description="entries that cannot be written; a person has to look")
 
 
 class Ready(Shape):

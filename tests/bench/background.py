@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tests.bed import slow
 from tests.bench import load, post
 from tests.bench.load import Load
 from tests.bench.machine import LOAD_CORE, on_core
 
 READERS = 8
 SLOW_CLIENTS = 1000
+HALF_A_HEADER = b"POST /callbacks/siprec HTTP/1.1\r\nHost: localhost\r\nContent-Ty"
 MOST_LISTS = 20_000  # in a slice
 
 
@@ -57,7 +57,7 @@ class Readers:
 
 
 class SlowClients:
-    """Connections that are silent, or send half of a request; who is thrown out comes back."""
+    """Connections that say nothing, or half of a request, or drip: a quarter each stops somewhere else."""
 
     unit = "slow clients"
 
@@ -66,13 +66,14 @@ class SlowClients:
 
     @contextmanager
     def going_on(self, port: int, seconds: float) -> Iterator[Seen]:
-        """However long `seconds` are: they stay until it is over."""
-        seen = Seen()
-        with on_core(LOAD_CORE):
-            command = [sys.executable, "-m", "tests.bench.slow_clients", str(port), str(self._count)]
-            program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        with program:
-            assert program.stdout is not None
-            program.stdout.readline()  # all of them are there
+        """However long `seconds` are: they stay until it is over, or the server closes them."""
+        seen, address, each = Seen(), ("127.0.0.1", port), self._count // 4
+        with on_core(LOAD_CORE), ExitStack() as stack:
+            clients = [
+                stack.enter_context(slow.silent(address, each)),
+                stack.enter_context(slow.half_sent(address, each, HALF_A_HEADER)),
+                stack.enter_context(slow.half_sent(address, each)),
+                stack.enter_context(slow.dripping(address, each)),
+            ]
             yield seen
-            seen.amount = float(program.communicate("")[0])
+            seen.amount = sum(one.count_open() for one in clients)

@@ -21,7 +21,7 @@ from tests.bench.peers import Peer
 from tests.bench.post import SECRET_KEY, signer
 
 THREADS = 32
-LEDGER = "service.app:web()"
+LEDGER = "tests.bench.quiet:web()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
 
 

@@ -5,6 +5,7 @@ Rows are made as plain values and in bulk: a million sessions through the servic
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import cached_property, lru_cache
 from random import Random
 from typing import Any
 
+from service.store.events import SESSION, TELNYX, EventKind
 from service.store.tables import callback, event, session, session_attempt, session_label
 from tests.bench import bulk
 from tests.bench.bulk import Rows
@@ -65,7 +67,8 @@ TABLES = {
     ),
     event: (
         *("subject_kind", "subject_id", "kind", "actor", "callback_id", "correction", "changes"),
-        *("state", "account_sid", "siprec_sid", "happened_at", "written_at", "digest"),
+        *("state", "account_sid", "siprec_sid", "happened_at", "written_at"),
+        *("digest", "position", "numbered_at"),
     ),
 }
 
@@ -84,11 +87,11 @@ class Made:
                     db.add(table, columns, chunk[table])
 
     def chunks(self) -> Iterator[Mapping[Any, Rows]]:
-        random = Random(SEED)
+        random, positions = Random(SEED), itertools.count(1)
         for first in range(0, self.count, CHUNK):
             rows: dict[Any, Rows] = {table: [] for table in TABLES}
             for number in range(first, min(self.count, first + CHUNK)):
-                One(self, number, random).write(rows)
+                One(self, number, random, positions).write(rows)
             yield rows
 
     def requested(self, number: int) -> int:
@@ -114,9 +117,10 @@ class Made:
 class One:
     """One session as it is made: what was asked, what Telnyx answered, and its callbacks."""
 
-    def __init__(self, made: Made, number: int, random: Random) -> None:
+    def __init__(self, made: Made, number: int, random: Random, positions: Iterator[int]) -> None:
         self._number = number
         self._random = random
+        self._positions = positions
         self._requested = made.requested(number)
         self._is_rare = made.is_rare(number)
         self._state = "accepted" if self._is_rare else _outcome(random)
@@ -188,19 +192,22 @@ class One:
 
     def _events(self) -> Iterator[tuple[Any, ...]]:
         state = "accepted" if self._sid else self._state
-        yield self._event("answered", "made", None, ("requested", state), self._answered)
-        for which, says, moment in self._notices[:2]:
+        yield self._event(EventKind.CREATED, "made", None, ("requested", "requested"), self._requested)
+        yield self._event(EventKind.CHANGED, TELNYX, None, ("requested", state), self._answered)
+        for which, says, moment in self._notices[:2]:  # the third changes nothing
             before, state = state, STATES[says]
             cause = self._callback_id(which, moment)
-            yield self._event("changed", "telnyx", cause, (before, state), moment)
+            yield self._event(EventKind.CHANGED, TELNYX, cause, (before, state), moment)
 
     def _event(
-        self, kind: str, actor: str, cause: str | None, states: tuple[str, str], moment: int
+        self, kind: EventKind, actor: str, cause: str | None, states: tuple[str, str], moment: int
     ) -> tuple[Any, ...]:
+        before, after = states
+        written = _time(moment + 42_000)
         return (
-            *("session", self.id, kind, actor, cause, False, f'{{"state":["{states[0]}","{states[1]}"]}}'),
-            *(states[1], self._account, self._sid, _time(moment), _time(moment + 42_000)),
-            self._random.randbytes(32),
+            *(SESSION, self.id, kind.value, actor, cause, False, f'{{"state":["{before}","{after}"]}}'),
+            *(after, self._account, self._sid, _time(moment), written),
+            *(self._random.randbytes(32), next(self._positions), written),
         )
 
     def _callback_id(self, which: int, moment: int) -> str:

@@ -1,6 +1,8 @@
 """Other processes, and people with curl, tell the sandbox what to do."""
 
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -118,6 +120,13 @@ def test_a_body_that_cannot_be_read_is_refused(
         answer = http.send(order.prepare(), timeout=5)
     assert answer.status_code == status
     assert answer.json()["errors"][0]["detail"]
+
+
+def test_a_target_that_is_no_url_is_refused(sandbox: Sandbox) -> None:
+    address = urlsplit(sandbox.url)
+    with socket.create_connection((address.hostname, address.port), 5) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 Bad request target")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,24 +29,24 @@ FORM = "application/x-www-form-urlencoded"
 T = TypeVar("T")
 
 
-class StoredNotice(TestResponse):
+class JsonResponse(TestResponse):
     """An answer that is JSON where a test takes it for JSON."""
 
     json: Any
 
 
 class Caller(FlaskClient):
-    def open(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().open(*args, **options))
+    def open(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().open(*args, **options))
 
-    def get(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().get(*args, **options))
+    def get(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().get(*args, **options))
 
-    def head(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().head(*args, **options))
+    def head(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().head(*args, **options))
 
-    def post(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().post(*args, **options))
+    def post(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().post(*args, **options))
 
 
 class Indoors:
@@ -72,6 +73,7 @@ class Indoors:
         chosen = Settings.model_validate(told)
         self.parts = app.build(chosen)
         self._loop = OnLoop()
+        self._loop.call(lambda: self.parts.works.intake.start(asyncio.get_running_loop()))
         self._serving = self._loop.call(lambda: app.Serving(self.parts, chosen.THREADS, Traffic()))
         self.app = app.create(self.parts)
         self.app.wsgi_app = self._loop  # type: ignore[method-assign]
@@ -84,6 +86,7 @@ class Indoors:
 
     def close(self) -> None:
         self.settle()  # or its thread would still open a connection
+        self.parts.works.intake.stop()
         self._loop.close()
         self.parts.database.close()
 
@@ -107,7 +110,7 @@ class Indoors:
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
         return client
 
-    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> StoredNotice:
+    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> JsonResponse:
         """`key` is the Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.client.post("/v1/sessions", json={"call_sid": call_sid, **body}, headers=headers)
@@ -138,7 +141,7 @@ class Indoors:
         """Telnyx's, of the latest session on this call."""
         return next(one.sid for one in reversed(self.sandbox.sessions) if one.call_sid == call_sid)
 
-    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> StoredNotice:
+    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> JsonResponse:
         """Telnyx calls back, by a signed POST, to where the start asked it to."""
         body = self.sandbox.compose(self.sid(call_sid), event, None, None, **fields)
         path = self.callback_path(call_sid)

@@ -7,7 +7,7 @@ import sys
 import click
 
 
-class Progress:
+class Display:
     """On standard error: one line that changes on a terminal, a line for each step in a log."""
 
     def __init__(self) -> None:
