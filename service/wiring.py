@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.config import Settings, SignaturePolicy, SpoolUse
+from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake
@@ -15,7 +16,7 @@ from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 
 SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait for a request
@@ -45,6 +46,8 @@ class Services:
 
 
 def wire(settings: Settings) -> Services:
+    """Raises WrongConfiguration for settings that do not go together."""
+    _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
@@ -72,6 +75,16 @@ def wire(settings: Settings) -> Services:
         watch=Deadlines(sessions, backlog, timedelta(seconds=settings.WATCH_SECONDS)),
         clock=_now,
     )
+
+
+def _check_start_deadline(settings: Settings) -> None:
+    """A start that still waits for Telnyx must not count as unanswered."""
+    least = math.ceil(longest_seconds(settings.TELNYX_TIMEOUT_SECONDS))
+    if least > settings.START_DEADLINE_SECONDS:
+        raise WrongConfiguration(
+            f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
+            "asking Telnyx can take that long"
+        )
 
 
 def _spool(settings: Settings) -> Spool | None:

@@ -19,7 +19,7 @@ from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
 from service.store import rejected
 from service.store.rejected import RejectedDelivery
-from tests.web.indoors import FORM, SECRET_KEY, Indoors, StoredNotice
+from tests.web.indoors import FORM, SECRET_KEY, Indoors, JsonResponse
 
 STRANGER = SigningKey(b"\1" * 32)
 OTHER_SECRET = "another secret that is long enough for it"
@@ -43,7 +43,7 @@ STATUSES: dict[tuple[str, str], tuple[int, int, int, int]] = {
 def refused(indoors: Indoors) -> list[RejectedDelivery]:
     """The newest first."""
     indoors.settle()
-    with indoors.parts.database.read() as db:
+    with indoors.context.database.read() as db:
         return rejected.newest(db, 1000)
 
 
@@ -56,7 +56,7 @@ def headers_of(indoors: Indoors, signature: str, body: bytes) -> dict[str, str]:
     return headers
 
 
-def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> StoredNotice:
+def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> JsonResponse:
     """Deliver `form` as Telnyx would."""
     if method == "GET":
         return indoors.stranger.get(
@@ -328,7 +328,7 @@ def test_a_signed_timestamp_that_is_none_is_rejected(indoors: Indoors, timestamp
     }
     path = indoors.callback_path()
     other = Indoors(
-        str(indoors.parts.database.engine.url),
+        str(indoors.context.database.engine.url),
         indoors.sandbox,
         TELNYX_PUBLIC_KEY=[base64.b64encode(bytes(key.verify_key)).decode()],
     )

@@ -71,13 +71,13 @@ def test_every_answer_tells_browsers_to_be_careful(indoors: Indoors) -> None:
 
 
 PROBLEMS: list[tuple[str, str, int, str, str]] = [
-    ("GET", "/nowhere", 404, "not-found", "There is no such thing"),
-    ("GET", "/v1/sessions/", 404, "not-found", "There is no such thing"),
-    ("GET", "//v1/sessions", 404, "not-found", "There is no such thing"),
-    ("GET", f"/v1/sessions/{AN_ID}", 404, "unknown-session", "There is no such thing"),
-    ("PUT", "/v1/sessions", 405, "method-not-allowed", "This cannot be done here"),
-    ("POST", "/v1/sessions", 415, "not-json", "The body must be JSON"),
-    ("GET", "/v1/sessions?x=1", 422, "wrong-request", "The request is wrong"),
+    ("GET", "/nowhere", 404, "not-found", "Not found"),
+    ("GET", "/v1/sessions/", 404, "not-found", "Not found"),
+    ("GET", "//v1/sessions", 404, "not-found", "Not found"),
+    ("GET", f"/v1/sessions/{AN_ID}", 404, "unknown-session", "Session not found"),
+    ("PUT", "/v1/sessions", 405, "method-not-allowed", "Method not allowed"),
+    ("POST", "/v1/sessions", 415, "not-json", "Content-Type is not JSON"),
+    ("GET", "/v1/sessions?x=1", 422, "invalid-request", "Invalid request"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_a_surprise_is_500_and_says_nothing_of_its_cause(
     monkeypatch.setattr("service.store.sessions.page", stumble)
     answer = indoors.client.get("/v1/sessions", headers={"X-Request-Id": "req-1"})
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
-    assert answer.json["type"] == "urn:siprec-ledger:problem:unforeseen"
+    assert answer.json["type"] == "urn:siprec-ledger:problem:internal-error"
     assert "cause" not in answer.text
     assert "request_id=req-1" in caplog.text
     assert "ZeroDivisionError" in caplog.text
@@ -135,7 +135,7 @@ def test_a_database_that_is_away_is_503_with_retry_after(furnish: Callable[..., 
         answer = client.open(path, method=method)
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
         assert int(answer.headers["Retry-After"]) > 0
-        assert answer.json["type"] == "urn:siprec-ledger:problem:database-away"
+        assert answer.json["type"] == "urn:siprec-ledger:problem:database-unavailable"
         assert "nowhere" not in answer.text
 
 

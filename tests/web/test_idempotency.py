@@ -11,10 +11,10 @@ import pytest
 
 from service.sandbox import Answer
 from tests.house import wait_until
-from tests.web.indoors import Indoors, StoredNotice, at_once
+from tests.web.indoors import Indoors, JsonResponse, at_once
 
 
-def is_replayed(answer: StoredNotice) -> bool:
+def is_replayed(answer: JsonResponse) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -91,7 +91,7 @@ def test_while_the_first_is_asking_the_second_is_told_so_at_once(indoors: Indoor
         took = time.monotonic() - began
         other = indoors.start(key="k", name="other")
     assert took < 1
-    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-asking")
+    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-starting")
     assert int(second.headers["Retry-After"]) > 0
     assert second.json["session_id"] == first.result().json["id"]
     assert other.status_code == 422
@@ -103,9 +103,9 @@ def test_many_at_once_make_one_session_and_one_request(indoors: Indoors) -> None
     clients = [indoors.bearing(indoors.key) for _ in range(8)]
     indoors.answers(Answer(delay_seconds=0.3))
 
-    def start(client: Any) -> StoredNotice:
+    def start(client: Any) -> JsonResponse:
         headers = {"Idempotency-Key": "k"}
-        answer: StoredNotice = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
+        answer: JsonResponse = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
         return answer
 
     with ThreadPoolExecutor(8) as threads:

@@ -185,7 +185,7 @@ def test_pages_skip_and_repeat_nothing_while_sessions_come(indoors: Indoors) -> 
         nonlocal count
         count += 1
         reference = f"round {count}"
-        database = indoors.parts.database
+        database = indoors.context.database
         old = write(database, [NOON + timedelta(seconds=n) for n in there], reference)
         waiting = iter(coming)
 
@@ -202,7 +202,7 @@ def test_pages_skip_and_repeat_nothing_while_sessions_come(indoors: Indoors) -> 
 
 
 def test_exactly_one_page_has_no_next(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON] * 3, "r")
+    write(indoors.context.database, [NOON] * 3, "r")
     for limit, is_more in ((2, True), (3, False), (4, False)):
         page = indoors.client.get(f"/v1/sessions?limit={limit}").json
         assert (page["next_cursor"] is not None) == is_more
@@ -210,13 +210,13 @@ def test_exactly_one_page_has_no_next(indoors: Indoors) -> None:
 
 
 def test_fifty_unless_asked_otherwise(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON + timedelta(seconds=n) for n in range(251)], "r")
+    write(indoors.context.database, [NOON + timedelta(seconds=n) for n in range(251)], "r")
     assert len(found(indoors)) == 50
     assert len(found(indoors, limit=250)) == 250
 
 
 def test_a_cursor_is_good_for_pages_of_another_length(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON + timedelta(seconds=n) for n in range(5)], "r")
+    write(indoors.context.database, [NOON + timedelta(seconds=n) for n in range(5)], "r")
     first = indoors.client.get("/v1/sessions?limit=2").json
     rest = indoors.client.get("/v1/sessions", query_string={"limit": 10, "cursor": first["next_cursor"]}).json
     ids = [one["id"] for one in first["sessions"] + rest["sessions"]]
@@ -227,7 +227,8 @@ def test_a_cursor_is_good_for_pages_of_another_length(indoors: Indoors) -> None:
 def test_a_list_shows_what_a_look_shows(four: Indoors) -> None:
     for one in four.client.get("/v1/sessions").json["sessions"]:
         shown = four.session(one["id"])
-        shown.pop("timeline")
+        assert shown.pop("timeline")
+        assert shown.pop("timeline_next_cursor") is None
         assert one == shown
 
 
@@ -247,3 +248,4 @@ def test_a_session_that_was_folded_into_another_is_not_listed_but_shown(indoors:
     assert folded["merged_into"] == answer.json["id"]
     stop = indoors.client.post(f"/v1/sessions/{adopted['id']}/stop")
     assert (stop.status_code, answer.json["id"] in stop.json["detail"]) == (409, True)
+    assert stop.json["title"] == "Session merged into another"

@@ -28,7 +28,7 @@ class Outcome:
 
 SILENT = Outcome(202, "unanswered", "no_answer")
 REJECTED = Outcome(422, "refused", "rejected", "telnyx-refused")
-OURS = Outcome(502, "refused", "credentials", "telnyx-refused-us")
+OURS = Outcome(502, "refused", "credentials", "telnyx-credentials")
 
 OUTCOMES: dict[str, tuple[Answer, Outcome]] = {
     "accepts": (Answer(), Outcome(201, "accepted")),
