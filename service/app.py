@@ -14,7 +14,7 @@ from flask import Flask
 
 from service import config, logs, wiring
 from service.config import Settings
-from service.domain.callback import Callback, Delivery
+from service.domain.callback import Delivery
 from service.spool import SpoolUnusable
 from service.store import rejected
 from service.store.engine import DatabaseError
@@ -36,7 +36,6 @@ from service.wiring import Services
 SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
-CALLBACK_THREADS: Final = 32
 REJECTED_WAITING: Final = 1000
 
 log = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class Web:
         traffic = scope["state"]["traffic"] = Traffic()
         context = build(self._settings)
         try:
-            context.services.start()
+            context.services.start(asyncio.get_running_loop())
         except SpoolUnusable as error:
             log.critical("cannot start: the spool cannot be used: %s", error)
             await send({"type": "lifespan.startup.failed"})
@@ -113,7 +112,7 @@ class Serving:
         self._traffic = traffic
         self.rejected = RejectedInThread(services)
         self._callbacks = CallbackEndpoint(
-            services.reader.read, IntakeInThreads(services), self.rejected, services.clock
+            services.reader.read, services.intake, self.rejected, services.clock
         )
         self._flask = FlaskBridge(create(context).wsgi_app, threads)
         self._ending = Pool("end", 1, 8)
@@ -145,17 +144,6 @@ class Serving:
             log.error("the end does not wait longer for: %s", name)
         except Exception as error:
             log.error("the end failed for: %s", name, exc_info=error)
-
-
-class IntakeInThreads:
-    """Until the intake's own queue: a thread for each callback that waits."""
-
-    def __init__(self, services: Services) -> None:
-        self._intake = services.intake
-        self._pool = Pool("intake", CALLBACK_THREADS, 1000)
-
-    def keep(self, callback: Callback) -> asyncio.Future[None]:
-        return self._pool.submit(self._intake.keep, callback)
 
 
 class RejectedInThread:

@@ -1,14 +1,17 @@
-"""What works behind the doors, built once from the settings."""
+"""Builds every part once, from the settings."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
+from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake
 from service.ledger.sessions import Sessions
@@ -18,8 +21,13 @@ from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
+from service.workers.drain import DrainWorker
+from service.workers.heartbeat import Heartbeat
+from service.workers.runner import Runner
 
-SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait for a request
+SPARE_CONNECTIONS: Final = 2  # for the workers, so that they never wait for a request
+DRAIN_SECONDS: Final = 0.25
+HEARTBEAT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -30,18 +38,22 @@ class Services:
     backlog: Backlog
     intake: Intake
     reader: Reader
-    watch: Deadlines
+    runners: tuple[Runner, ...]
     clock: Callable[[], datetime]  # UTC
 
-    def start(self) -> None:
-        """After the fork. Raises SpoolUnusable."""
-        self.intake.start()
-        self.watch.start()
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After the fork; callbacks come in on `loop`. Raises SpoolUnusable."""
+        self.backlog.check()
+        self.intake.start(loop)
+        for runner in self.runners:
+            runner.start()
 
     def stop(self) -> None:
         """When the process ends: what the spool holds is left for others at once."""
-        self.watch.stop()
+        for runner in self.runners:
+            runner.stop()
         self.intake.stop()
+        self.backlog.close()
         self.database.close()
 
 
@@ -50,13 +62,11 @@ def wire(settings: Settings) -> Services:
     _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
-    api_key = settings.TELNYX_API_KEY.get_secret_value()
-    spool = _spool(settings)
-    backlog = Backlog(spool)
+    backlog = Backlog(_spool(settings))
     ingest = Ingest(database, _now, _changed)
     sessions = Sessions(
         database=database,
-        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
+        telnyx=_client(settings),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
@@ -64,15 +74,16 @@ def wire(settings: Settings) -> Services:
         save_later=backlog.save_later,
         changed=_changed,
     )
+    intake = Intake(database.breaker, ingest, backlog)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
         database=database,
         sessions=sessions,
         ingest=ingest,
         backlog=backlog,
-        intake=Intake(database, ingest, sessions, spool),
+        intake=intake,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        watch=Deadlines(sessions, backlog, timedelta(seconds=settings.WATCH_SECONDS)),
+        runners=_runners(settings, database, sessions, ingest, backlog, intake),
         clock=_now,
     )
 
@@ -85,6 +96,30 @@ def _check_start_deadline(settings: Settings) -> None:
             f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
             "asking Telnyx can take that long"
         )
+
+
+def _client(settings: Settings) -> Client:
+    api_key = settings.TELNYX_API_KEY.get_secret_value()
+    return Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now)
+
+
+def _runners(
+    settings: Settings,
+    database: Database,
+    sessions: Sessions,
+    ingest: Ingest,
+    backlog: Backlog,
+    intake: Intake,
+) -> tuple[Runner, ...]:
+    heartbeat = Heartbeat(database, backlog)
+    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
+    worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
+    deadlines = Deadlines(sessions, database.breaker)
+    return (
+        Runner("drain", worker, DRAIN_SECONDS, _now),
+        Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
+        Runner("deadlines", deadlines, settings.WATCH_SECONDS, _now),
+    )
 
 
 def _spool(settings: Settings) -> Spool | None:

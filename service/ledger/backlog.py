@@ -1,4 +1,4 @@
-"""What could not be written yet, callbacks and Telnyx's answers alike: on local disk, or at worst in memory."""
+"""What could not be written yet, callbacks and answers alike: on local disk, or at worst in memory."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from typing import Final, Protocol
 
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
-from service.ledger.ingest import Ingest
 from service.ledger.errors import UnknownSession
+from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused, Server
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 16  # nobody in the background holds the write lock for long
-PROBE_SECONDS: Final = 2.0
+WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 3  # of one entry, each followed by a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
 
@@ -119,7 +119,7 @@ class Drain:
 
     def _write_callbacks(self, callbacks: Sequence[Callback]) -> None:
         is_probe = self._is_probe
-        deadline = time.monotonic() + PROBE_SECONDS if is_probe else None
+        deadline = time.monotonic() + WRITE_SECONDS
         try:
             self._servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
         except RecordRefused:

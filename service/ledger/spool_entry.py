@@ -1,10 +1,10 @@
-"""What goes into the spool and comes back: genuine callbacks, Telnyx's answers to starts, reasons of dead letters."""
+"""What goes into the spool and comes back: callbacks, answers to starts, reasons of dead letters."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -112,4 +112,8 @@ def _read_reason(plain: Mapping[str, Any]) -> Reason:
     return Reason(datetime.fromisoformat(plain["failed_at"]), plain["text"])
 
 
-_READERS = {"callback": _read_callback, "answer": _read_answer, "reason": _read_reason}
+_READERS: dict[str, Callable[[Mapping[str, Any]], Entry]] = {
+    "callback": _read_callback,
+    "answer": _read_answer,
+    "reason": _read_reason,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,14 +65,17 @@ class Spool:
         size = sum(map(len, entries))
         with self._turn:
             try:
-                if self._size() + size > self._limit:
-                    raise SpoolUnusable("the spool is full")
+                self._make_sure_of_room(size)
                 with self._named():
                     self._append(entries)
             except SpoolUnusable:
                 self._missing = size
                 raise
             self._missing = None
+
+    def _make_sure_of_room(self, size: int) -> None:
+        if self._size() + size > self._limit:
+            raise SpoolUnusable("the spool is full")
 
     def drain(self, write: Write, *, with_own: bool = True) -> int:
         """Give the entries of every file that nobody owns to `write`, oldest file first. How many went.
@@ -86,7 +88,7 @@ class Spool:
         return sum(self._drain(path, write) for path in self.files(WAITING))
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
-        """Keep what cannot be kept elsewhere in a file of its own, which waits for `retry`. Raises OSError."""
+        """Keep what cannot be kept elsewhere in a file of its own, until `retry`. Raises OSError."""
         path = self.folder / f"{new_id()}{DEAD}"
         file = OwnFile(path)
         file.append(entries)

@@ -15,7 +15,7 @@ from service.domain.session import Error, State
 from service.domain.value import value
 from service.store.batch import Batch
 from service.store.columns import written_out
-from service.store.engine import canonical_json
+from service.store.json import canonical_json
 from service.store.tables import event
 
 TELNYX = "telnyx"  # the actor of what its answers and callbacks change

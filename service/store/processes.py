@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import UtcTime, process
+from service.store.columns import UtcTime
+from service.store.tables import process
 
 FORGOTTEN_AFTER = timedelta(days=30)
 _SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"

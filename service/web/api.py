@@ -15,7 +15,7 @@ from service.domain.session import NoticeKind, State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
 from service.store import callbacks, events, sessions
-from service.store.engine import canonical_json
+from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
 from service.web.errors import telnyx_problem

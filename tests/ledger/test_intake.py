@@ -290,6 +290,7 @@ def test_while_the_database_is_away_callbacks_are_answered_200_and_reads_503(
         assert "Ledger-Spool-Age" not in house.get("/v1/sessions").headers
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_four_processes_with_eight_threads_do_not_deadlock(database_url: str, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(drop=frozenset({"siprec-started"})))
     with House(database_url, sandbox, workers=4, THREADS="8") as house:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ class Indoors:
         chosen = Settings.model_validate(told)
         self.context = app.build(chosen)
         self._loop = OnLoop()
+        self._loop.call(lambda: self.context.services.intake.start(asyncio.get_running_loop()))
         self._serving = self._loop.call(lambda: app.Serving(self.context, chosen.THREADS, Traffic()))
         self.app = app.create(self.context)
         self.app.wsgi_app = self._loop  # type: ignore[method-assign]
@@ -83,6 +85,8 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
+        self.settle()  # or its thread would still open a connection
+        self.context.services.intake.stop()
         self._loop.close()
         self.context.database.close()
 

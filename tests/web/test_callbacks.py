@@ -375,6 +375,7 @@ def test_what_is_shown_of_a_callback(indoors: Indoors) -> None:
     before = datetime.now(UTC)
     indoors.tell("siprec-failed", SiprecError="no-answer", Timestamp=at.isoformat(), SiprecName="n & n")
     (shown,) = indoors.callbacks(session_id)
+    assert shown.pop("last_received_at") == shown["received_at"]
     received_at = datetime.fromisoformat(shown.pop("received_at"))
     assert before <= received_at <= datetime.now(UTC)
     fields = dict(shown.pop("fields"))
@@ -461,7 +462,7 @@ def test_the_timeline_tells_every_change_with_before_and_after(indoors: Indoors)
     moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     assert timeline[2]["changes"]["started_at"] == [None, moment]
     assert timeline[2]["happened_at"] == moment < timeline[2]["written_at"]
-    assert set(timeline[3]["changes"]) == {"stop_requested_at"}
+    assert set(timeline[3]["changes"]) == {"stop_requested_at", "stop_requested_by"}
     before, after = timeline[4]["changes"]["error"]
     assert (before, after["detail"]) == (None, "no-answer")
     assert [one["sequence"] for one in timeline] == sorted({one["sequence"] for one in timeline})

@@ -130,7 +130,12 @@ def test_what_never_reached_telnyx_may_be_tried_again_on_the_same_session(indoor
     assert (third.status_code, third.json["attempts"], is_replayed(third)) == (201, 2, True)
     assert len(indoors.sandbox.requests) == 1
     states = [event["state"] for event in indoors.session(again.json["id"])["timeline"]]
-    assert states == ["requested", "refused", "requested", "accepted"]
+    assert states == [
+        "requested",
+        "refused",
+        "refused",
+        "accepted",
+    ]  # while it asks again, the last answer stands
 
 
 def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Indoors) -> None:
