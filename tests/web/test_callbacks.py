@@ -466,7 +466,10 @@ def test_the_timeline_tells_every_change_with_before_and_after(indoors: Indoors)
     before, after = timeline[4]["changes"]["error"]
     assert (before, after["detail"]) == (None, "no-answer")
     assert [one["sequence"] for one in timeline] == sorted({one["sequence"] for one in timeline})
-    assert set(timeline[0]) == {"sequence", "state", "changes", "happened_at", "written_at"}
+    assert [one["actor"] for one in timeline] == ["app-1", "telnyx", "telnyx", "app-1", "telnyx"]
+    assert set(timeline[0]) == {
+        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at"),
+    }
 
 
 def test_a_repeat_changes_nothing_and_is_no_event(indoors: Indoors) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.store.engine import DatabaseError
+from service.store.engine import DatabaseConflict, DatabaseError, RecordRefused
 from tests.web.indoors import Indoors
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -139,11 +139,52 @@ def test_a_database_that_is_away_is_503_with_retry_after(furnish: Callable[..., 
         assert "nowhere" not in answer.text
 
 
+def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
+    indoors: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, session_id = indoors.client, indoors.started()
+    indoors.context.database.breaker.opened("a test", answers=False)
+    monkeypatch.setattr(indoors.context.database, "_reading", None)  # whoever reaches for it fails otherwise
+    for path in ("/v1/sessions", f"/v1/sessions/{session_id}", "/v1/callbacks"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json["title"]) == (503, "Database unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_while_writes_are_refused_reads_go_on_and_starts_and_stops_get_503(indoors: Indoors) -> None:
+    session_id = indoors.started()
+    indoors.context.database.breaker.opened("a test", answers=True)
+    assert indoors.client.get(f"/v1/sessions/{session_id}").status_code == 200
+    for answer in (
+        indoors.start("v3:call-2"),
+        indoors.start("v3:call-2", key="k"),
+        indoors.client.post(f"/v1/sessions/{session_id}/stop"),
+    ):
+        assert (answer.status_code, answer.json["title"]) == (503, "Database unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert len(indoors.sandbox.requests) == 1
+
+
+def test_a_conflict_is_503_and_no_outage(indoors: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collide(*_: object) -> None:
+        raise DatabaseConflict("deadlock detected")
+
+    monkeypatch.setattr("service.store.sessions.page", collide)
+    answer = indoors.client.get("/v1/sessions")
+    assert (answer.status_code, answer.json["title"]) == (503, "Database busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "deadlock" not in answer.text
+
+
+@pytest.mark.parametrize("kind", [DatabaseError, RecordRefused])
 def test_a_database_that_will_not_do_it_is_500_and_in_the_log(
-    indoors: Indoors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    indoors: Indoors,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[DatabaseError],
 ) -> None:
     def break_down(*_: object) -> None:
-        raise DatabaseError("a constraint")
+        raise kind("a constraint")
 
     monkeypatch.setattr("service.store.sessions.page", break_down)
     answer = indoors.client.get("/v1/sessions")

@@ -35,7 +35,8 @@ def test_a_database_that_takes_no_writes_is_not_ready_unless_the_spool_takes_cal
 ) -> None:
     for settings, status in ({}, 503), ({"SPOOL": "on", "SPOOL_DIR": tmp_path}, 200):
         indoors = furnish(DATABASE_URL=NOBODY, **settings)
-        assert indoors.client.post("/v1/sessions", json={"call_sid": "c"}).status_code == 503
+        asking = {"Authorization": f"Bearer slk_{'0' * 32}_x"}
+        assert indoors.stranger.get("/v1/sessions", headers=asking).status_code == 503
         answer = indoors.stranger.get("/readyz")
         assert (answer.status_code, answer.json["ready"]) == (status, status == 200)
         assert answer.json["database"]["takes_writes"] is False

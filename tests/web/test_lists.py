@@ -201,6 +201,57 @@ def test_pages_skip_and_repeat_nothing_while_sessions_come(indoors: Indoors) -> 
     check()
 
 
+def all_of(indoors: Indoors, path: str, what: str, limit: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        answer = indoors.client.get(path, query_string=query)
+        assert answer.status_code == 200, answer.text
+        found += answer.json[what]
+        if answer.json["next_cursor"] is None:
+            return found
+        assert len(answer.json[what]) == limit
+        query["cursor"] = answer.json["next_cursor"]
+
+
+def test_the_callbacks_of_a_session_have_pages(indoors: Indoors) -> None:
+    session_id = indoors.started()
+    for number in range(7):
+        indoors.tell("siprec-started", Number=str(number))
+    path = f"/v1/sessions/{session_id}/callbacks"
+    for limit in (1, 3, 7, 8):
+        shown = all_of(indoors, path, "callbacks", limit)
+        assert [dict(map(tuple, one["fields"]))["Number"] for one in shown] == list("0123456")
+    for query in ("limit=251", "limit=0", "cursor=x", "order=newest"):
+        assert indoors.client.get(f"{path}?{query}").status_code == 422
+
+
+def test_the_timeline_has_pages_and_a_session_shows_the_first(
+    indoors: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.web.api.LONGEST_TIMELINE", 2)
+    session_id = indoors.started()
+    indoors.tell("siprec-started")
+    indoors.client.post(f"/v1/sessions/{session_id}/stop")
+    indoors.tell("siprec-stopped")
+    path = f"/v1/sessions/{session_id}/timeline"
+    whole = indoors.client.get(path).json
+    assert [one["state"] for one in whole["timeline"]] == [
+        *("requested", "accepted", "started", "started", "stopped"),
+    ]
+    assert whole["next_cursor"] is None
+    for limit in (1, 2, 5):
+        assert all_of(indoors, path, "timeline", limit) == whole["timeline"]
+    shown = indoors.session(session_id)
+    assert shown["timeline"] == whole["timeline"][:2]
+    rest = indoors.client.get(path, query_string={"cursor": shown["timeline_next_cursor"]}).json
+    assert rest["timeline"] == whole["timeline"][2:]
+    other = indoors.started("v3:call-2")
+    for strange in (f"/v1/sessions/{other}/timeline", f"/v1/sessions/{session_id}/callbacks"):
+        answer = indoors.client.get(strange, query_string={"cursor": shown["timeline_next_cursor"]})
+        assert answer.status_code == 422
+
+
 def test_exactly_one_page_has_no_next(indoors: Indoors) -> None:
     write(indoors.context.database, [NOON] * 3, "r")
     for limit, is_more in ((2, True), (3, False), (4, False)):
