@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
+
+HOST: Final = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "headers": delivery.evidence,
         "session_id": entry.session_id,
         "verified_by": entry.verified_by,
+        "spooled_on": HOST,
     }
 
 
@@ -93,6 +97,7 @@ def _read_callback(plain: Mapping[str, Any]) -> Callback:
         query=base64.b64decode(plain["query"]),
         headers=plain["headers"],
         body=base64.b64decode(plain["body"]),
+        spooled_on=plain["spooled_on"],
     )
     return callback.parse(delivery, plain["session_id"], plain["verified_by"])
 
