@@ -78,7 +78,7 @@ class Web:
         traffic = scope["state"]["traffic"] = Traffic()
         context = build(self._settings)
         try:
-            context.works.start(asyncio.get_running_loop())
+            context.services.start(asyncio.get_running_loop())
         except SpoolUnusable as error:
             log.critical("cannot start: the spool cannot be used: %s", error)
             await send({"type": "lifespan.startup.failed"})
@@ -100,7 +100,7 @@ class Serving:
     """Made on the event loop that serves."""
 
     def __init__(self, context: Context, threads: int, traffic: Traffic) -> None:
-        services = context.works
+        services = context.services
         self._services = services
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
@@ -116,11 +116,14 @@ class Serving:
         elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
         elif path == "/readyz" and self._traffic.is_ending:
-            await answer_problem(scope, send, Problem(503, "ending", "This process ends"))
+            await answer_problem(scope, send, Problem("ending"))
+        elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
+            ready = health.readiness(self._services)
+            await answer_json(scope, send, 200 if ready.ready else 503, ready.model_dump(mode="json"))
         elif scope["state"].get("refused") == 413:
-            await answer_problem(scope, send, Problem(413, "too-large"))
+            await answer_problem(scope, send, Problem("too-large"))
         elif scope["state"].get("refused"):
-            await answer_problem(scope, send, Problem(503, "busy", headers={"Retry-After": "1"}))
+            await answer_problem(scope, send, Problem("busy", headers={"Retry-After": "1"}))
         else:
             await self._flask(scope, receive, send)
 

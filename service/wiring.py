@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.config import Settings, SignaturePolicy, SpoolUse
+from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
@@ -18,7 +19,7 @@ from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
@@ -64,6 +65,8 @@ class Services:
 
 
 def wire(settings: Settings) -> Services:
+    """Raises WrongConfiguration for settings that do not go together."""
+    _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
@@ -102,6 +105,16 @@ def wire(settings: Settings) -> Services:
         ],
         clock=_now,
     )
+
+
+def _check_start_deadline(settings: Settings) -> None:
+    """A start that still waits for Telnyx must not count as unanswered."""
+    least = math.ceil(longest_seconds(settings.TELNYX_TIMEOUT_SECONDS))
+    if least > settings.START_DEADLINE_SECONDS:
+        raise WrongConfiguration(
+            f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
+            "asking Telnyx can take that long"
+        )
 
 
 def _spool(settings: Settings) -> Spool | None:

@@ -71,13 +71,18 @@ def test_a_callback_overrules_a_refusal_that_the_app_was_told(house: House, sand
 # The process dies
 
 
+# The shortest deadlines that these times for an answer allow.
+SHORT = {"TELNYX_TIMEOUT_SECONDS": "1", "START_DEADLINE_SECONDS": "10"}
+LONGER = {"TELNYX_TIMEOUT_SECONDS": "2", "START_DEADLINE_SECONDS": "16"}
+
+
 def test_a_start_killed_before_its_request_is_unanswered(build: Build, sandbox: Sandbox) -> None:
     with ExitStack() as open_sockets:
         deaf = open_sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         while _can_connect(deaf, open_sockets):
             pass
         port = deaf.getsockname()[1]
-        house = build(START_DEADLINE_SECONDS="2", TELNYX_BASE_URL=f"http://127.0.0.1:{port}/v2")
+        house = build(**SHORT, TELNYX_BASE_URL=f"http://127.0.0.1:{port}/v2")
         with in_background(house.start) as start:
             wait_until(lambda: house.get("/v1/sessions").json()["sessions"] != [])
             house.web.kill_master()
@@ -89,7 +94,7 @@ def test_a_start_killed_before_its_request_is_unanswered(build: Build, sandbox: 
 
 def test_a_start_killed_between_request_and_answer_is_unanswered(build: Build, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(answer=HANGS))
-    house = build(START_DEADLINE_SECONDS="2")
+    house = build(**SHORT)
     with in_background(house.start) as start:
         wait_until(lambda: start_requests(sandbox) == 1)
         house.web.kill_master()
@@ -104,8 +109,8 @@ def test_a_start_killed_between_request_and_answer_is_unanswered(build: Build, s
 def test_a_start_killed_between_answer_and_second_commit_is_settled_by_its_callback(
     build: Build, sandbox: Sandbox
 ) -> None:
-    sandbox.behave(Behaviour(answer=Answer(delay_seconds=1), started_after_seconds=4))
-    house = build(START_DEADLINE_SECONDS="3")
+    sandbox.behave(Behaviour(answer=Answer(delay_seconds=0.3), started_after_seconds=12))
+    house = build(**SHORT)
     with in_background(house.start) as start:
         wait_until(lambda: start_requests(sandbox) == 1)
         with _shut(house.database):
@@ -199,8 +204,8 @@ def test_without_a_database_nothing_is_asked_of_telnyx(own_postgres: Postgres, s
 
 
 def test_a_key_is_not_stuck_when_its_process_dies(build: Build, sandbox: Sandbox) -> None:
-    sandbox.behave(Behaviour(answer=HANGS, starts=True, started_after_seconds=6))
-    one, other = build(START_DEADLINE_SECONDS="3"), build(START_DEADLINE_SECONDS="3")
+    sandbox.behave(Behaviour(answer=HANGS, starts=True, started_after_seconds=19))
+    one, other = build(**LONGER), build(**LONGER)
     other.http = one.http  # the same app
 
     def again(house: House) -> requests.Response:

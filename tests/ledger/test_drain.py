@@ -124,7 +124,7 @@ def test_what_is_only_refused_as_it_was_read_is_stored_raw(desk: Desk) -> None:
             raise RecordRefused("not as it was read")
         return write(batch, *args, **options)
 
-    desk.ingest.write = refuse  # type: ignore[method-assign]
+    desk.ingest.write = refuse  # type: ignore[method-assign,assignment]
     desk.drain.run()
     assert desk.deliveries() == {"siprec-started": 1, "None": 1}
     assert desk.backlog.dead_letters() == []

@@ -43,7 +43,7 @@ STATUSES: dict[tuple[str, str], tuple[int, int, int, int]] = {
 def refused(indoors: Indoors) -> list[RejectedDelivery]:
     """The newest first."""
     indoors.settle()
-    with indoors.parts.database.read() as db:
+    with indoors.context.database.read() as db:
         return rejected.newest(db, 1000)
 
 
@@ -328,7 +328,7 @@ def test_a_signed_timestamp_that_is_none_is_rejected(indoors: Indoors, timestamp
     }
     path = indoors.callback_path()
     other = Indoors(
-        str(indoors.parts.database.engine.url),
+        str(indoors.context.database.engine.url),
         indoors.sandbox,
         TELNYX_PUBLIC_KEY=[base64.b64encode(bytes(key.verify_key)).decode()],
     )
@@ -466,8 +466,9 @@ def test_the_timeline_tells_every_change_with_before_and_after(indoors: Indoors)
     before, after = timeline[4]["changes"]["error"]
     assert (before, after["detail"]) == (None, "no-answer")
     assert [one["sequence"] for one in timeline] == sorted({one["sequence"] for one in timeline})
+    assert [one["actor"] for one in timeline] == ["app-1", "telnyx", "telnyx", "app-1", "telnyx"]
     assert set(timeline[0]) == {
-        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at")
+        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at"),
     }
 
 
