@@ -13,7 +13,7 @@ from typing import Final
 from flask import Flask
 
 from service import config, logs, wiring
-from service.config import Settings
+from service.config import Settings, WrongConfiguration
 from service.domain.callback import Delivery
 from service.spool import SpoolUnusable
 from service.store import rejected
@@ -37,6 +37,10 @@ SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
 REJECTED_WAITING: Final = 1000
+REASONS: Final = {
+    SpoolUnusable: "the spool cannot be used",
+    WrongConfiguration: "the configuration is wrong",
+}
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +87,11 @@ class Web:
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         traffic = scope["state"]["traffic"] = Traffic()
-        context = build(self._settings)
         try:
+            context = build(self._settings)
             context.services.start(asyncio.get_running_loop())
-        except SpoolUnusable as error:
-            log.critical("cannot start: the spool cannot be used: %s", error)
+        except (SpoolUnusable, WrongConfiguration) as error:
+            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
@@ -125,6 +129,9 @@ class Serving:
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
         elif path == "/readyz" and self._traffic.is_ending:
             await answer_problem(scope, send, Problem("ending"))
+        elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
+            ready = health.readiness(self._services)
+            await answer_json(scope, send, health.status_of(ready), ready.model_dump(mode="json"))
         elif scope["state"].get("refused") == 413:
             await answer_problem(scope, send, Problem("too-large"))
         elif scope["state"].get("refused"):
