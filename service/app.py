@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import sys
-import time
 from collections.abc import Awaitable
 from typing import Final
 
@@ -14,11 +13,7 @@ from flask import Flask
 
 from service import config, logs, wiring
 from service.config import Settings, WrongConfiguration
-from service.domain.callback import Delivery
 from service.spool import SpoolUnusable
-from service.store import rejected
-from service.store.engine import DatabaseError
-from service.store.rejected import RejectedDelivery
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
@@ -26,17 +21,15 @@ from service.web.callbacks import CallbackEndpoint, is_callback
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
-from service.web.pool import Pool, PoolFull
+from service.web.pool import Pool
 from service.web.problems import Problem
 from service.web.traffic import Traffic
-from service.wiring import Services
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
 SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
-REJECTED_WAITING: Final = 1000
 REASONS: Final = {
     SpoolUnusable: "the spool cannot be used",
     WrongConfiguration: "the configuration is wrong",
@@ -114,9 +107,8 @@ class Serving:
         services = context.services
         self._services = services
         self._traffic = traffic
-        self.rejected = RejectedInThread(services)
         self._callbacks = CallbackEndpoint(
-            services.reader.read, services.intake, self.rejected, services.clock
+            services.reader.read, services.intake, services.rejected, services.clock
         )
         self._flask = FlaskBridge(create(context).wsgi_app, threads)
         self._ending = Pool("end", 1, 8)
@@ -131,7 +123,7 @@ class Serving:
             await answer_problem(scope, send, Problem("ending"))
         elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
             ready = health.readiness(self._services)
-            await answer_json(scope, send, health.status_of(ready), ready.model_dump(mode="json"))
+            await answer_json(scope, send, 200 if ready.ready else 503, ready.model_dump(mode="json"))
         elif scope["state"].get("refused") == 413:
             await answer_problem(scope, send, Problem("too-large"))
         elif scope["state"].get("refused"):
@@ -141,7 +133,8 @@ class Serving:
 
     async def end(self) -> None:
         """After the last answer. What hangs is left behind: its thread does not keep the process."""
-        await self._step("rejected callbacks", REJECTED_SECONDS, self.rejected.stored())
+        flushed = self._ending.submit(self._services.rejected.flush, REJECTED_SECONDS)
+        await self._step("rejected callbacks", REJECTED_SECONDS, flushed)
         await self._step("services", STOP_SECONDS, self._ending.submit(self._services.stop))
 
     async def _step(self, name: str, seconds: float, done: Awaitable[None]) -> None:
@@ -151,40 +144,3 @@ class Serving:
             log.error("the end does not wait longer for: %s", name)
         except Exception as error:
             log.error("the end failed for: %s", name, exc_info=error)
-
-
-class RejectedInThread:
-    """Until they have a queue of their own: written by one thread, as many as may wait for it."""
-
-    def __init__(self, services: Services) -> None:
-        self._database = services.database
-        self._pool = Pool("rejected", 1, REJECTED_WAITING)
-
-    def offer(self, delivery: Delivery, reason: str, status: int) -> None:
-        log.warning("callback rejected: delivery=%s status=%d reason=%s", delivery.id, status, reason)
-        try:
-            _ = self._pool.submit(self._keep, delivery, reason, status)
-        except PoolFull:
-            log.error("rejected callback not stored: delivery=%s", delivery.id)
-
-    def stored(self) -> asyncio.Future[None]:
-        """Done with those that were offered before."""
-        return self._pool.submit(lambda: None)
-
-    def _keep(self, delivery: Delivery, reason: str, status: int) -> None:
-        kept = RejectedDelivery(
-            delivery_id=delivery.id,
-            received_at=delivery.received_at,
-            answered=status,
-            reason=reason,
-            method=delivery.method,
-            token=delivery.token,
-            query=delivery.query,
-            body=delivery.body,
-            headers=delivery.evidence,
-        )
-        try:
-            with self._database.begin(time.monotonic() + REJECTED_SECONDS) as db:
-                rejected.keep(db, kept)
-        except DatabaseError as error:
-            log.error("rejected callback not stored: delivery=%s: %s", delivery.id, error)

@@ -1,19 +1,19 @@
-"""Builds every part once, from the settings."""
+"""What works behind the endpoints, built once from the settings."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake
+from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
 from service.spool import Spool
 from service.store.engine import Database
@@ -23,11 +23,14 @@ from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
+from service.workers.rejected import RejectedWorker
 from service.workers.runner import Runner
 
-SPARE_CONNECTIONS: Final = 2  # for the workers, so that they never wait for a request
-DRAIN_SECONDS: Final = 0.25
-HEARTBEAT_SECONDS: Final = 5.0
+SPARE_CONNECTIONS = 4  # for the workers, so that they never wait for a request
+DRAIN_SECONDS = 0.25
+HEARTBEAT_SECONDS = 5.0
+REJECTED_SECONDS = 0.1
+WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,28 @@ class Services:
     database: Database
     sessions: Sessions
     ingest: Ingest
-    backlog: Backlog
     intake: Intake
+    backlog: Backlog
+    drain: Drain
+    rejected: RejectedQueue
     reader: Reader
-    runners: tuple[Runner, ...]
+    workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """After the fork; callbacks come in on `loop`. Raises SpoolUnusable."""
+        """After the fork, before the first request. Raises SpoolUnusable."""
         self.backlog.check()
         self.intake.start(loop)
-        for runner in self.runners:
-            runner.start()
+        for worker in self.workers:
+            worker.start()
 
     def stop(self) -> None:
-        """When the process ends: what the spool holds is left for others at once."""
-        for runner in self.runners:
-            runner.stop()
+        """When the process ends: what the spool holds is left for others at once. Not on the loop."""
+        for worker in self.workers:
+            worker.end()
         self.intake.stop()
+        for worker in self.workers:
+            worker.join(WORKER_SECONDS)
         self.backlog.close()
         self.database.close()
 
@@ -62,11 +69,12 @@ def wire(settings: Settings) -> Services:
     _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
+    api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))
     ingest = Ingest(database, _now, _changed)
     sessions = Sessions(
         database=database,
-        telnyx=_client(settings),
+        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
@@ -75,15 +83,26 @@ def wire(settings: Settings) -> Services:
         changed=_changed,
     )
     intake = Intake(database.breaker, ingest, backlog)
+    rejected = RejectedQueue(database)
+    heartbeat = Heartbeat(database, backlog)
+    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
+    drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
         database=database,
         sessions=sessions,
         ingest=ingest,
-        backlog=backlog,
         intake=intake,
+        backlog=backlog,
+        drain=drain,
+        rejected=rejected,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        runners=_runners(settings, database, sessions, ingest, backlog, intake),
+        workers=[
+            Runner("drain", drain_worker, DRAIN_SECONDS, _now),
+            Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
+            Runner("deadlines", Deadlines(sessions, database.breaker), settings.WATCH_SECONDS, _now),
+            Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
+        ],
         clock=_now,
     )
 
@@ -96,30 +115,6 @@ def _check_start_deadline(settings: Settings) -> None:
             f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
             "asking Telnyx can take that long"
         )
-
-
-def _client(settings: Settings) -> Client:
-    api_key = settings.TELNYX_API_KEY.get_secret_value()
-    return Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now)
-
-
-def _runners(
-    settings: Settings,
-    database: Database,
-    sessions: Sessions,
-    ingest: Ingest,
-    backlog: Backlog,
-    intake: Intake,
-) -> tuple[Runner, ...]:
-    heartbeat = Heartbeat(database, backlog)
-    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
-    worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
-    deadlines = Deadlines(sessions, database.breaker)
-    return (
-        Runner("drain", worker, DRAIN_SECONDS, _now),
-        Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
-        Runner("deadlines", deadlines, settings.WATCH_SECONDS, _now),
-    )
 
 
 def _spool(settings: Settings) -> Spool | None:

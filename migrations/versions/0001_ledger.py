@@ -218,7 +218,7 @@ def upgrade() -> None:
         sa.Column("call_sid", sa.Text()),
         sqlite_autoincrement=True,
     )
-    op.create_index("rejected_delivery_reason", "rejected_delivery", ["reason", "sequence"])
+    op.create_index("rejected_delivery_reason", "rejected_delivery", ["reason", "sequence", "size"])
 
     op.create_report_view("report_sessions", 1)  # type: ignore[attr-defined]  # env.py makes it
     op.create_report_view("report_callbacks", 1)  # type: ignore[attr-defined]

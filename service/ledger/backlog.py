@@ -1,16 +1,17 @@
-"""What could not be written yet, callbacks and answers alike: on local disk, or at worst in memory."""
+"""What could not be written yet, callbacks and Telnyx's answers alike, on local disk; and dead letters."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from service.ledger.spool_entry import Entry, Reason, UnreadableEntry, UnsavedAnswer, pack, unpack
+from service.ledger.spool_entry import Entry, Reason, UnreadableEntry, UnsavedAnswer, pack, plain, unpack
 from service.spool import Depth, Spool, SpoolUnusable
 from service.spool.spool import DAMAGED, DEAD
 
@@ -21,11 +22,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """An entry that nothing could be made of, or a file (`entry` is None) whose end cannot be read."""
+    """An entry that the database will not take, or a file (`entry` is None) whose end cannot be read."""
 
     path: Path
     reason: Reason | None
     entry: Entry | bytes | None
+
+    def shown(self) -> dict[str, Any]:
+        """As a JSON document."""
+        return {
+            "file": self.path.name,
+            "failed_at": self.reason.failed_at.isoformat() if self.reason else None,
+            "reason": self.reason.text if self.reason else "its end cannot be read",
+            "entry": self.entry.decode("latin-1") if isinstance(self.entry, bytes) else plain(self.entry),
+        }
 
 
 class Backlog:
@@ -125,6 +135,11 @@ class Backlog:
         return count
 
     def close(self) -> None:
-        """Let other processes drain what is left."""
-        if self._spool is not None:
-            self._spool.close()
+        """Let other processes drain what is left, and what was in memory if the disk takes it now."""
+        if self._spool is None:
+            return
+        with contextlib.suppress(SpoolUnusable):
+            if self._unsaved:
+                self.save(list(self._unsaved))
+                self._unsaved.clear()
+        self._spool.close()

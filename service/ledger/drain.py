@@ -14,12 +14,12 @@ from service.ledger.backlog import Backlog
 from service.ledger.errors import UnknownSession
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
-from service.store.engine import Database, DatabaseUnavailable, RecordRefused, Server
+from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 16  # nobody in the background holds the write lock for long
 WRITE_SECONDS: Final = 2.0
-FAILURES_ALONE: Final = 3  # of one entry, each followed by a commit of another
+FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
@@ -33,10 +33,13 @@ class SaveAnswer(Protocol):
 
 @dataclass(frozen=True)
 class Suspect:
-    """An entry that failed alone `failures` times; `commits` of others had been counted the last time."""
+    """An entry that failed alone, `failures` times of these while the database took others.
 
-    failures: int
-    commits: int
+    `live_commits` is what the intake had committed the last time.
+    """
+
+    failures: int = 0
+    live_commits: int = -1
 
 
 class Drain:
@@ -56,12 +59,13 @@ class Drain:
         self._save_answer = save_answer
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
-        self._commits = 0
         self._suspects: dict[bytes, Suspect] = {}
+        self._buried: set[bytes] = set()  # whose file is still there
         self._patience = 0  # how often the database may fail in a round before it is blamed
         # of this round
         self._may_probe = False
         self._failures = self._alone = 0
+        self._is_well = False  # the last that was tried was committed
         # of this file
         self._servers: set[Server | None] = set()
         self._is_done = True
@@ -72,7 +76,7 @@ class Drain:
         What the database does not take stays, and is tried again in the next round. `may_probe`: whoever
         calls holds the breaker's probe. Raises DatabaseUnavailable, and whatever else fails for every entry.
         """
-        self._may_probe, self._failures, self._alone = may_probe, 0, 0
+        self._may_probe, self._failures, self._alone, self._is_well = may_probe, 0, 0, False
         try:
             self._backlog.save_remembered(self._save_remembered)
             return self._backlog.drain(self._write_file, with_own=with_own)
@@ -81,14 +85,17 @@ class Drain:
             self._patience = self._patience + 1 if self._failures else 0
             if not self._backlog.is_waiting:
                 self._suspects.clear()
+                self._buried.clear()
 
     def _write_file(self, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
         self._servers, self._is_done = {self._database.current_server()}, True
-        while batch := list(islice(entries, self._batch)):
-            for packed in (one for one in batch if one in self._suspects):
+        while read := list(islice(entries, self._batch)):
+            batch = [packed for packed in read if packed not in self._buried]
+            suspects = [packed for packed in batch if packed in self._suspects]
+            self._write([packed for packed in batch if packed not in self._suspects])
+            for packed in suspects:
                 self._write([packed])
-            self._write([one for one in batch if one not in self._suspects])
         self._servers.add(self._database.current_server())
         if len(self._servers) > 1:
             log.warning("the primary changed while the spool was drained, will drain again")
@@ -102,6 +109,7 @@ class Drain:
             if len(batch) == 1:
                 self._failed_alone(batch[0], error)
                 return
+            self._is_well = False
             self._blame(error)
             log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
@@ -127,7 +135,7 @@ class Drain:
                 raise
             self._servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
             log.error("callback stored raw: delivery=%s", callbacks[0].delivery.id)
-        self._commits, self._alone = self._commits + 1, 0
+        self._is_well, self._alone = True, 0
 
     @property
     def _is_probe(self) -> bool:
@@ -135,27 +143,29 @@ class Drain:
 
     def _failed_alone(self, packed: bytes, error: Exception) -> None:
         """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
-        if isinstance(error, GUILTY) or self._is_hopeless(packed):
+        if isinstance(error, GUILTY) or self._is_hopeless(packed, error):
             self._backlog.bury(packed, error)
             self._suspects.pop(packed, None)
+            self._buried.add(packed)
             return
-        self._is_done = False
+        self._is_done = self._is_well = False
         self._alone += 1
         self._blame(error)
         if self._alone >= ALONE_IN_A_ROW:
             raise error
 
-    def _is_hopeless(self, packed: bytes) -> bool:
-        commits = self._commits + self._live_commits()
-        suspect = self._suspects.get(packed, Suspect(0, -1))
-        if commits > suspect.commits:  # the database takes others
-            suspect = Suspect(suspect.failures + 1, commits)
-            self._suspects[packed] = suspect
-        return suspect.failures > FAILURES_ALONE
+    def _is_hopeless(self, packed: bytes, error: Exception) -> bool:
+        """Whether it has failed often enough by itself, while the database took others."""
+        suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
+        takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
+        is_own = not isinstance(error, DatabaseConflict)  # which somebody else's lock may cause for long
+        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits)
+        self._suspects[packed] = suspect
+        return suspect.failures >= FAILURES_ALONE
 
     def _blame(self, error: Exception) -> None:
         """Raise it if it is the database's, and there is no reason yet to think that it is the entry's."""
-        if isinstance(error, DatabaseUnavailable):
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
             self._failures += 1
             can_try = self._may_probe or self._database.breaker.takes_writes
             if self._failures > self._patience or not can_try:

@@ -1,4 +1,4 @@
-"""What goes into the spool and comes back: callbacks, answers to starts, reasons of dead letters."""
+"""What goes into the spool and comes back: genuine callbacks, and Telnyx's answers to starts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
-
-HOST: Final = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class UnreadableEntry(ValueError):
 
 
 def pack(entry: Entry) -> bytes:
-    return json.dumps(_plain(entry), separators=(",", ":")).encode()
+    return json.dumps(plain(entry), separators=(",", ":")).encode()
 
 
 def unpack(packed: bytes) -> Entry:
@@ -52,13 +50,16 @@ def unpack(packed: bytes) -> Entry:
     Raises UnreadableEntry.
     """
     try:
-        plain = json.loads(packed)
-        return _READERS[plain["kind"]](plain)
+        read = json.loads(packed)
+        return _READERS[read["kind"]](read)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableEntry(f"{type(error).__name__}: {error}") from error
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
+def plain(entry: Entry | None) -> dict[str, Any] | None:
+    """As JSON has it."""
+    if entry is None:
+        return None
     if isinstance(entry, Reason):
         return {"kind": "reason", "failed_at": entry.failed_at.isoformat(), "text": entry.text}
     if isinstance(entry, UnsavedAnswer):
@@ -82,39 +83,43 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "query": base64.b64encode(delivery.query).decode(),
         "body": base64.b64encode(delivery.body).decode(),
         "headers": delivery.evidence,
+        "peer": delivery.peer,
+        "answered": delivery.answered,
+        "spooled_on": delivery.spooled_on or socket.gethostname(),
         "session_id": entry.session_id,
         "verified_by": entry.verified_by,
-        "spooled_on": HOST,
     }
 
 
-def _read_callback(plain: Mapping[str, Any]) -> Callback:
+def _read_callback(read: Mapping[str, Any]) -> Callback:
     delivery = Delivery(
-        id=plain["id"],
-        received_at=datetime.fromisoformat(plain["received_at"]),
-        method=plain["method"],
+        id=read["id"],
+        received_at=datetime.fromisoformat(read["received_at"]),
+        method=read["method"],
         token=None,
-        query=base64.b64decode(plain["query"]),
-        headers=plain["headers"],
-        body=base64.b64decode(plain["body"]),
-        spooled_on=plain["spooled_on"],
+        query=base64.b64decode(read["query"]),
+        headers=read["headers"],
+        body=base64.b64decode(read["body"]),
+        peer=read["peer"],
+        answered=read["answered"],
+        spooled_on=read["spooled_on"],
     )
-    return callback.parse(delivery, plain["session_id"], plain["verified_by"])
+    return callback.parse(delivery, read["session_id"], read["verified_by"])
 
 
-def _read_answer(plain: Mapping[str, Any]) -> UnsavedAnswer:
-    error = plain["error"]
+def _read_answer(read: Mapping[str, Any]) -> UnsavedAnswer:
+    error = read["error"]
     notice = Notice(
-        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == plain["outcome"]),
-        received_at=datetime.fromisoformat(plain["received_at"]),
-        siprec_sid=plain["siprec_sid"],
+        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == read["outcome"]),
+        received_at=datetime.fromisoformat(read["received_at"]),
+        siprec_sid=read["siprec_sid"],
         error=Error(**{**error, "kind": ErrorKind(error["kind"])}) if error else None,
     )
-    return UnsavedAnswer(plain["session_id"], plain["attempt"], plain["call_sid"], notice)
+    return UnsavedAnswer(read["session_id"], read["attempt"], read["call_sid"], notice)
 
 
-def _read_reason(plain: Mapping[str, Any]) -> Reason:
-    return Reason(datetime.fromisoformat(plain["failed_at"]), plain["text"])
+def _read_reason(read: Mapping[str, Any]) -> Reason:
+    return Reason(datetime.fromisoformat(read["failed_at"]), read["text"])
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], Entry]] = {

@@ -65,17 +65,13 @@ class Spool:
         size = sum(map(len, entries))
         with self._turn:
             try:
-                self._make_sure_of_room(size)
+                self._check_room(size)
                 with self._named():
                     self._append(entries)
             except SpoolUnusable:
                 self._missing = size
                 raise
             self._missing = None
-
-    def _make_sure_of_room(self, size: int) -> None:
-        if self._size() + size > self._limit:
-            raise SpoolUnusable("the spool is full")
 
     def drain(self, write: Write, *, with_own: bool = True) -> int:
         """Give the entries of every file that nobody owns to `write`, oldest file first. How many went.
@@ -88,7 +84,7 @@ class Spool:
         return sum(self._drain(path, write) for path in self.files(WAITING))
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
-        """Keep what cannot be kept elsewhere in a file of its own, until `retry`. Raises OSError."""
+        """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
         path = self.folder / f"{new_id()}{DEAD}"
         file = OwnFile(path)
         file.append(entries)
@@ -160,6 +156,10 @@ class Spool:
             # After a failed write or fsync the next one may lie. What was there before stays readable.
             self._leave()
             raise
+
+    def _check_room(self, size: int) -> None:
+        if self._size() + size > self._limit:
+            raise SpoolUnusable("the spool is full")
 
     def _rescue(self) -> None:
         """Somebody removed our file, or its folder. We still have it open: write it down again."""

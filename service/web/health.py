@@ -24,11 +24,7 @@ def healthz() -> Answer:
 def readyz() -> Answer:
     """At once, from what is known: neither the database nor the disk is asked."""
     ready = readiness(context.current().services)
-    return Answer(ready, status_of(ready))
-
-
-def status_of(ready: Ready) -> int:
-    return 200 if ready.ready else 503
+    return Answer(ready, 200 if ready.ready else 503)
 
 
 def readiness(services: Services) -> Ready:
@@ -40,7 +36,8 @@ def readiness(services: Services) -> Ready:
         unavailable_since=breaker.unavailable_since,
     )
     is_ready = database.takes_writes or spool.state is SpoolState.ON
-    return Ready(ready=is_ready, database=database, spool=spool)
+    rejected = services.rejected.stored
+    return Ready(ready=is_ready, database=database, spool=spool, rejected=rejected)
 
 
 def _spool(services: Services) -> SpoolHealth:

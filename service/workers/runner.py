@@ -6,11 +6,9 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 from service.store.engine import DatabaseUnavailable
-
-STOP_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +34,11 @@ class Runner:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """What it is at, it may finish within so many seconds."""
+    def end(self) -> None:
+        """What it is at, it may finish; `join` waits for that."""
         self._ended.set()
+
+    def join(self, seconds: float) -> None:
         if self._thread.is_alive():
             self._thread.join(seconds)
 

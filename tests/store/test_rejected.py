@@ -1,4 +1,4 @@
-"""What the callback door refused is kept, up to a bound, whatever it holds."""
+"""What the callback endpoint rejected is stored, up to a bound, whatever it holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from service.store import rejected
 from service.store.engine import Database
-from service.store.rejected import LARGEST_BODY, RejectedDelivery
+from service.store.rejected import RejectedDelivery
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REFUSAL = RejectedDelivery(
@@ -17,6 +17,7 @@ REFUSAL = RejectedDelivery(
     received_at=NOW,
     answered=403,
     reason="the signature does not fit",
+    peer="192.0.2.1",
     method="POST",
     token="a-token",
     query=b"q=1",
@@ -26,9 +27,8 @@ REFUSAL = RejectedDelivery(
 
 
 def keep(database: Database, *many: RejectedDelivery) -> None:
-    for one in many:
-        with database.begin() as db:
-            rejected.keep(db, one)
+    with database.begin() as db:
+        rejected.add(db, many)
 
 
 def newest(database: Database, limit: int = 100) -> list[RejectedDelivery]:
@@ -42,21 +42,34 @@ def test_a_refusal_is_kept_as_it_came(database: Database) -> None:
     assert newest(database) == [another, REFUSAL]
 
 
-def test_only_so_many_are_kept_and_the_oldest_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rejected, "MOST_KEPT", 5)
+def test_of_each_reason_the_oldest_the_newest_and_one_an_hour_between_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejected, "OLDEST", 3)
+    monkeypatch.setattr(rejected, "NEWEST", 4)
     came = [
-        replace(REFUSAL, delivery_id=f"delivery-{n}", received_at=NOW + timedelta(seconds=n))
-        for n in range(12)
+        replace(REFUSAL, delivery_id=f"{n}", received_at=NOW + n * timedelta(minutes=20)) for n in range(16)
     ]
-    keep(database, *came)
-    assert newest(database) == came[:-6:-1]
-    assert newest(database, 2) == came[:-3:-1]
+    keep(database, *came, replace(REFUSAL, delivery_id="other", reason="another"))
+    with database.begin() as db:
+        rejected.delete_all(db, rejected.surplus(db, REFUSAL.reason))
+    kept = [one.delivery_id for one in newest(database) if one.reason == REFUSAL.reason]
+    assert kept == ["15", "14", "13", "12", "9", "6", "3", "2", "1", "0"]
+    assert newest(database, 1)[0].delivery_id == "other"
 
 
-def test_a_large_one_is_cut(database: Database) -> None:
-    keep(database, replace(REFUSAL, body=b"b" * 2**20, query=b"q" * 2**20))
+def test_of_too_much_in_all_the_largest_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejected, "LARGEST_IN_ALL", 1000)
+    keep(database, *(replace(REFUSAL, delivery_id=f"{n}", body=b"b" * n, query=b"") for n in (500, 600, 100)))
+    with database.begin() as db:
+        rejected.delete_all(db, rejected.oversize(db))
+    assert [one.delivery_id for one in newest(database)] == ["100", "500"]
+
+
+def test_a_large_one_is_kept_whole(database: Database) -> None:
+    keep(database, replace(REFUSAL, body=b"b" * 2**20))
     (kept,) = newest(database)
-    assert (kept.body, kept.query) == (b"b" * LARGEST_BODY, b"q" * LARGEST_BODY)
+    assert kept.body == b"b" * 2**20
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,13 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
-        self.settle()  # or its thread would still open a connection
         self.context.services.intake.stop()
         self._loop.close()
         self.context.database.close()
 
     def settle(self) -> None:
         """Wait until what was rejected is stored."""
-        self._loop.call(self._serving.rejected.stored)
+        self.context.services.rejected.flush(30)
 
     @cached_property
     def key(self) -> str:
