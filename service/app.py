@@ -12,7 +12,7 @@ from typing import Final
 from flask import Flask
 
 from service import config, logs, wiring
-from service.config import Settings
+from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
@@ -30,6 +30,10 @@ from service.web.traffic import Traffic
 SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
+REASONS: Final = {
+    SpoolUnusable: "the spool cannot be used",
+    WrongConfiguration: "the configuration is wrong",
+}
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +80,11 @@ class Web:
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         traffic = scope["state"]["traffic"] = Traffic()
-        context = build(self._settings)
         try:
+            context = build(self._settings)
             context.services.start(asyncio.get_running_loop())
-        except SpoolUnusable as error:
-            log.critical("cannot start: the spool cannot be used: %s", error)
+        except (SpoolUnusable, WrongConfiguration) as error:
+            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from service.sandbox import Answer, Behaviour, Sandbox
+from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store.engine import Database
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
@@ -185,6 +186,39 @@ def test_an_answer_that_finds_no_database_is_kept_when_it_is_back(
         own_postgres.start()
         wait_until(lambda: house.get(f"/v1/sessions/{told.json()['id']}").status_code == 200)
         house.wait_for(told.json()["id"], "accepted")
+
+
+def test_a_frozen_database_holds_up_neither_callbacks_nor_health_checks_nor_later_polls(
+    own_postgres: Postgres, sandbox: Sandbox
+) -> None:
+    url = own_postgres.create_database()
+    migrate(url)
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
+    with House(url, sandbox, THREADS="8") as house, ThreadPoolExecutor(16) as pollers:
+        started = house.start().json()
+        session_id = started["id"]
+        body = sandbox.compose(started["siprec_sid"], "siprec-started")
+        own_postgres.freeze()
+        try:
+            first = [pollers.submit(house.get, "/v1/sessions") for _ in range(16)]
+            ready, seconds = timed(lambda: house.get("/readyz?x=1"))
+            assert (ready.status_code, seconds < 0.5) == (200, True)
+            assert _post(house.callback_url(), body, sandbox.sign(body)) == 200
+            assert {poll.result().status_code for poll in first} == {503}
+            for path in ("/v1/sessions", f"/v1/sessions/{session_id}"):
+                poll, seconds = timed(partial(house.get, path))
+                assert (poll.status_code, poll.json()["title"]) == (503, "Database unavailable")
+                assert seconds < 0.5
+            assert house.get("/readyz").json()["database"]["answers"] is False
+        finally:
+            own_postgres.thaw()
+        wait_until(lambda: house.get("/v1/sessions").status_code == 200)
+        house.wait_for(session_id, "started")
+
+
+def timed(call: Callable[[], requests.Response]) -> tuple[requests.Response, float]:
+    began = time.monotonic()
+    return call(), time.monotonic() - began
 
 
 def test_without_a_database_nothing_is_asked_of_telnyx(own_postgres: Postgres, sandbox: Sandbox) -> None:

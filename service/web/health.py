@@ -23,12 +23,12 @@ def healthz() -> Answer:
 @operation("Callbacks can be kept", answers={200: Ready, 503: Ready}, query=None)
 def readyz() -> Answer:
     """At once, from what is known: neither the database nor the disk is asked."""
-    health = readiness(context.current().services)
-    return Answer(health, 200 if health.ready else 503)
+    ready = readiness(context.current().services)
+    return Answer(ready, 200 if ready.ready else 503)
 
 
 def readiness(services: Services) -> Ready:
-    """From memory; also fit for the event loop."""
+    """From memory, so that the event loop can answer with it however busy the threads are."""
     breaker, spool = services.database.breaker, _spool(services)
     database = DatabaseHealth(
         answers=breaker.answers,

@@ -98,7 +98,7 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     bring(indoors, "POST", indoors.callback_path() + "?a=%00&b", b"CallSid=\0\xff", "forged")
     bring(indoors, "GET", f"{NO_TOKEN}/x", b"SiprecEvent=siprec-started", "unsigned")
     indoors.settle()
-    done = CliRunner().invoke(cli.main, ["callbacks", "refused"], env={"DATABASE_URL": database_url})
+    done = CliRunner().invoke(cli.main, ["callbacks", "rejected"], env={"DATABASE_URL": database_url})
     assert done.exit_code == 0, done.output
     newest, oldest = (json.loads(line) for line in done.output.splitlines())
     assert (newest["answered"], newest["method"], newest["query"]) == (
@@ -112,7 +112,7 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     assert {"telnyx-timestamp", "telnyx-signature-ed25519", "content-type"} <= set(oldest["headers"])
     assert datetime.fromisoformat(oldest["received_at"]).utcoffset() == timedelta(0)
     few = CliRunner().invoke(
-        cli.main, ["callbacks", "refused", "--limit", "1"], env={"DATABASE_URL": database_url}
+        cli.main, ["callbacks", "rejected", "--limit", "1"], env={"DATABASE_URL": database_url}
     )
     assert few.output.splitlines() == done.output.splitlines()[:1]
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
+from service.sandbox import EVENTS, Behaviour, Sandbox
 from tests.bed.postgres import Postgres
+from tests.bed.web import DidNotStart
 from tests.house import House, wait_until
 from tests.web.indoors import Indoors
 
@@ -42,6 +45,35 @@ def test_a_database_that_takes_no_writes_is_not_ready_unless_the_spool_takes_cal
         assert answer.json["database"]["takes_writes"] is False
         assert answer.json["database"]["unavailable_since"] is not None
         assert indoors.stranger.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_sqlite_locked_by_somebody_and_a_full_spool_are_not_ready(
+    build: Callable[..., House], sandbox: Sandbox
+) -> None:
+    """Every callback is answered 503 then, so no load balancer may send one here."""
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
+    house = build(SPOOL_LIMIT_MB="1")
+    sid = house.start().json()["siprec_sid"]
+    url = house.callback_url()
+
+    def call_back(size: int) -> int:
+        body = sandbox.compose(sid, "siprec-started", More="x" * size)
+        return requests.post(url, data=body, headers=sandbox.sign(body), timeout=10).status_code
+
+    with house.database.begin():  # nobody else writes
+        wait_until(lambda: call_back(400_000) == 503)
+        answer = house.get("/readyz")
+        assert (answer.status_code, answer.json()["ready"]) == (503, False)
+        assert answer.json()["database"]["takes_writes"] is False
+        assert answer.json()["spool"]["state"] == "unusable"
+    wait_until(lambda: house.get("/readyz").status_code == 200)
+    assert call_back(1) == 200
+
+
+def test_a_deadline_too_short_for_telnyx_is_said_and_nothing_starts(build: Callable[..., House]) -> None:
+    with pytest.raises(DidNotStart, match="START_DEADLINE_SECONDS: must be at least"):
+        build(START_DEADLINE_SECONDS="5", TELNYX_TIMEOUT_SECONDS="5")
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
