@@ -51,8 +51,8 @@ def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterat
     def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
         sizes.append(len(batch))
         error = fails(batch)
-        if isinstance(error, DatabaseUnavailable):
-            desk.database.breaker.opened(str(error))
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
+            desk.database.breaker.opened(str(error), answers=True)
         if error:
             raise error
         return write(batch, *args, **options)

@@ -333,6 +333,7 @@ def test_a_signed_timestamp_that_is_none_is_rejected(indoors: Indoors, timestamp
         TELNYX_PUBLIC_KEY=[base64.b64encode(bytes(key.verify_key)).decode()],
     )
     assert other.stranger.post(path, data=body, headers=headers).status_code == 403
+    other.settle()
     other.close()
     assert indoors.callbacks(session_id) == []
     assert refused(indoors)[0].reason == "telnyx-timestamp is not a number of seconds"
