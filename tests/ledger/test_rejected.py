@@ -37,11 +37,11 @@ def test_after_a_wrong_key_was_put_right_nothing_is_lost(
     forged = {"telnyx-timestamp": "1", "telnyx-signature-ed25519": base64.b64encode(b"x" * 64).decode()}
     assert requests.post(house.callback_url(), data=b"a=b", headers=forged, timeout=10).status_code == 403
     wait_until(lambda: house.get("/readyz").json()["rejected"] == 3)
-    assert retry(house) == "kept: 0, still refused: 3"
+    assert retry(house) == "stored: 0, still rejected: 3"
 
     house.web.env["TELNYX_PUBLIC_KEY"] = sandbox.public_key
-    assert retry(house) == "kept: 2, still refused: 1"
+    assert retry(house) == "stored: 2, still rejected: 1"
     assert house.session(session["id"])["state"] == "stopped"
     assert [callback["deliveries"] for callback in house.callbacks(session["id"])] == [1, 1]
-    assert retry(house) == "kept: 0, still refused: 1"
+    assert retry(house) == "stored: 0, still rejected: 1"
     wait_until(lambda: house.get("/readyz").json()["rejected"] == 1)
