@@ -328,7 +328,7 @@ def test_a_callback_says_what_is_wrong_with_it_and_with_its_session(told: Databa
     rows = [row for row in callbacks(told) if row["call_sid"] == "stopped"]
     assert [(row["event"], row["deliveries"], row["problem"]) for row in rows] == [
         ("siprec-started", 1, None),
-        ("siprec-odd", 1, "nobody has heard of this SiprecEvent"),
+        ("siprec-odd", 1, "SiprecEvent is unknown"),
         ("siprec-stopped", 2, "AccountSid is not the one that was asked for"),
     ]
     assert [row["happened_at"] for row in rows][::2] == [
