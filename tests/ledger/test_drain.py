@@ -51,7 +51,7 @@ def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterat
     def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
         sizes.append(len(batch))
         error = fails(batch)
-        if isinstance(error, DatabaseUnavailable):
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
             desk.database.breaker.opened(str(error))
         if error:
             raise error
