@@ -20,7 +20,8 @@ from typing import Final
 MOST_WAITING: Final = 10_000  # lines
 LONGEST_LINE: Final = 16 * 1024
 FLUSH_SECONDS: Final = 1.0
-AT_ONCE: Final = 500  # lines, in one write
+AT_ONCE: Final = 2000  # lines, in one write
+GATHER_SECONDS: Final = 0.02
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 # Callback URLs hold a secret, and a GET's query holds the callback. A decoded path may hold blanks and
@@ -79,6 +80,9 @@ class Writer:
     def _run(self) -> None:
         while True:
             taken = [self._lines.get()]
+            time.sleep(
+                GATHER_SECONDS
+            )  # a thread woken for each line would cost the others more than the line
             while len(taken) < AT_ONCE and not self._lines.empty():
                 taken.append(self._lines.get())
             lines = [one for one in taken if isinstance(one, str)]

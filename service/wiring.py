@@ -1,11 +1,12 @@
-"""What works behind the endpoints, built once from the settings."""
+"""Builds every part once, from the settings."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from service.config import Settings, SignaturePolicy, SpoolUse
 from service.ledger.backlog import Backlog
@@ -25,11 +26,11 @@ from service.workers.heartbeat import Heartbeat
 from service.workers.rejected import RejectedWorker
 from service.workers.runner import Runner
 
-SPARE_CONNECTIONS = 4  # for the workers, so that they never wait for a request
-DRAIN_SECONDS = 0.25
-HEARTBEAT_SECONDS = 5.0
-REJECTED_SECONDS = 0.1
-WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
+SPARE_CONNECTIONS: Final = 3  # for the workers, so that they never wait for a request
+DRAIN_SECONDS: Final = 0.25
+HEARTBEAT_SECONDS: Final = 5.0
+REJECTED_SECONDS: Final = 0.1
+RUNNER_SECONDS: Final = 0.5  # for what each of them is at, when the process ends
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,23 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     reader: Reader
-    workers: Sequence[Runner]
+    runners: tuple[Runner, ...]
     clock: Callable[[], datetime]  # UTC
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """After the fork, before the first request. Raises SpoolUnusable."""
+        """After the fork; callbacks come in on `loop`. Raises SpoolUnusable."""
         self.backlog.check()
         self.intake.start(loop)
-        for worker in self.workers:
-            worker.start()
+        for runner in self.runners:
+            runner.start()
 
     def stop(self) -> None:
         """When the process ends: what the spool holds is left for others at once. Not on the loop."""
-        for worker in self.workers:
-            worker.end()
+        for runner in self.runners:
+            runner.end()
         self.intake.stop()
-        for worker in self.workers:
-            worker.join(WORKER_SECONDS)
+        for runner in self.runners:
+            runner.join(RUNNER_SECONDS)
         self.backlog.close()
         self.database.close()
 
@@ -66,12 +67,11 @@ class Services:
 def wire(settings: Settings) -> Services:
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
-    api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))
     ingest = Ingest(database, _now, _changed)
     sessions = Sessions(
         database=database,
-        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
+        telnyx=_client(settings),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
@@ -80,9 +80,9 @@ def wire(settings: Settings) -> Services:
         changed=_changed,
     )
     intake = Intake(database.breaker, ingest, backlog)
+    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     rejected = RejectedQueue(database)
     heartbeat = Heartbeat(database, backlog)
-    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
@@ -94,14 +94,19 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        workers=[
+        runners=(
             Runner("drain", drain_worker, DRAIN_SECONDS, _now),
             Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
             Runner("deadlines", Deadlines(sessions, database.breaker), settings.WATCH_SECONDS, _now),
             Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
-        ],
+        ),
         clock=_now,
     )
+
+
+def _client(settings: Settings) -> Client:
+    api_key = settings.TELNYX_API_KEY.get_secret_value()
+    return Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now)
 
 
 def _spool(settings: Settings) -> Spool | None:

@@ -21,7 +21,8 @@ from service.ledger.sessions import Sessions
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session
 from service.store import keys
 from service.store import sessions as store
-from service.store.engine import Database, canonical_json
+from service.store.engine import Database
+from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls

@@ -92,6 +92,12 @@ class Error:
     status: int | None = None
     code: str | None = None
     detail: str | None = None
+    # How long Telnyx wants us to wait. Of use to whoever asked, at once; it is written down nowhere.
+    retry_after: timedelta | None = field(default=None, compare=False)
+
+    def facts(self) -> dict[str, str | int | None]:
+        """As it is written down."""
+        return {"kind": self.kind, "status": self.status, "code": self.code, "detail": self.detail}
 
     @property
     def is_repeatable(self) -> bool:

@@ -87,7 +87,8 @@ class Sessions:
             begun = self._begin(order, key, actor)
             if begun.is_replay:
                 return begun
-            answer = self._telnyx.start(order, self._callback_urls.of(begun.session.id))
+            url = self._callback_urls.of(begun.session.id, order.status_callback_method)
+            answer = self._telnyx.start(order, url)
         return Started(self._save_answer(begun.session, answer))
 
     def stop(self, session_id: str, actor: str) -> Session:

@@ -22,7 +22,8 @@ from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
 from service.store.columns import UtcTime, read_back, written_out
-from service.store.engine import canonical_encoder, canonical_json, driver
+from service.store.engine import driver
+from service.store.json import canonical_encoder, canonical_json
 
 Row = Mapping[str, Any]
 Conversion = Callable[[Any], Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ from service.domain.session import Error, State
 from service.domain.value import value
 from service.store.batch import Batch
 from service.store.columns import written_out
-from service.store.engine import canonical_json
+from service.store.json import canonical_json
 from service.store.tables import event
 
 TELNYX = "telnyx"  # the actor of what its answers and callbacks change
@@ -118,4 +118,4 @@ def _event(row: RowMapping) -> Event:
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
-    return asdict(value) if isinstance(value, Error) else value
+    return value.facts() if isinstance(value, Error) else value

@@ -61,8 +61,11 @@ def _written(second: int) -> str:
 def shown(path: str) -> str:
     """Without what could forge a line or end the quotation, and without the secret of a callback URL."""
     before, place, secret = path.partition(CALLBACKS)
-    if secret:
-        path = f"{before}{place}/***"
+    return _escaped(f"{before}{place}/***" if secret else path)
+
+
+@lru_cache(maxsize=256)
+def _escaped(path: str) -> str:
     if path.isascii() and path.isprintable() and not {'"', "\\"} & set(path):
         return path
     return one_line(path.replace("\\", "\\\\").replace('"', '\\"'))

@@ -13,7 +13,7 @@ from service.domain.session import NoticeKind, Session, State
 from service.ledger.errors import UnknownSession
 from service.store import callbacks, events, sessions
 from service.store.callbacks import StoredCallback
-from service.store.engine import DatabaseUnavailable, canonical_json
+from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.telnyx.form import Form
 from service.web import auth, responses
@@ -35,15 +35,9 @@ LARGEST_BODY = 64 * 1024
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def reach_database() -> None:
-    """While callbacks find no database, no thread is left to wait for it here."""
-    if not parts().database.breaker.answers:
-        raise DatabaseUnavailable("it did not answer others")
-
-
 def tell_spool(response: Response) -> Response:
     """Whoever reads shall know that callbacks wait which are not yet shown."""
-    depth = parts().backlog.depth()
+    depth = parts().works.backlog.depth()
     if depth is not None and depth.age is not None:
         response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
     return response
@@ -51,7 +45,6 @@ def tell_spool(response: Response) -> Response:
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
 blueprint.before_request(auth.api_key)
-blueprint.before_request(reach_database)
 blueprint.after_request(tell_spool)
 
 

@@ -31,7 +31,10 @@ STATUSES: Final = {
     RejectionReason.FORGED: HTTPStatus.FORBIDDEN,
     RejectionReason.UNSIGNED: HTTPStatus.FORBIDDEN,
     RejectionReason.UNKNOWN_TOKEN: HTTPStatus.NOT_FOUND,
-    RejectionReason.UNBOUND: HTTPStatus.NOT_FOUND,
+    RejectionReason.UNREADABLE_TIMESTAMP: HTTPStatus.FORBIDDEN,
+    RejectionReason.GET_WITHOUT_TOKEN: HTTPStatus.NOT_FOUND,
+    RejectionReason.GET_NOT_ORDERED: HTTPStatus.FORBIDDEN,
+    RejectionReason.GET_WITH_BODY: HTTPStatus.FORBIDDEN,
 }
 
 log = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ class CallbackEndpoint:
         try:
             await self._intake.keep(await self._judge(delivery))
         except RejectedCallback as rejection:
-            return self._reject(delivery, rejection.doubt)
+            return self._reject(delivery, rejection.reason)
         except (NotDurable, PoolFull) as error:
             log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
             return HTTPStatus.SERVICE_UNAVAILABLE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from service.ledger.backlog import Backlog
+from service.ledger.intake import Intake
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cursor import Cursors
@@ -30,8 +30,8 @@ class Context:
         return self.works.sessions
 
     @property
-    def backlog(self) -> Backlog:
-        return self.works.backlog
+    def intake(self) -> Intake:
+        return self.works.intake
 
     def attach(self, app: Flask) -> None:
         app.extensions[_NAME] = self

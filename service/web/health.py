@@ -44,7 +44,7 @@ def _database() -> tuple[DatabaseHealth, int | None]:
 
 
 def _spool() -> SpoolHealth:
-    depth = parts().backlog.depth()
+    depth = parts().works.backlog.depth()
     if depth is None:
         return SpoolHealth(state=SpoolState.OFF)
     return SpoolHealth(

@@ -158,9 +158,7 @@ class SpoolHealth(Shape):
     state: SpoolState
     entries: int = Field(default=0, description="callbacks of this host that wait for the database")
     oldest_seconds: float | None = Field(default=None, description="how long the oldest has waited")
-    dead_letters: int = Field(
-        default=0, description="what the database will not take; `siprec-ledger spool list` shows it"
-    )
+    dead_letters: int = Field(default=0, description="entries that cannot be written; a person has to look")
 
 
 class Ready(Shape):

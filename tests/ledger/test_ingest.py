@@ -17,7 +17,15 @@ from sqlalchemy import text
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.domain.progress import fold
-from service.domain.session import Notice, NoticeKind, Order, Progress, State, is_plausible
+from service.domain.session import (
+    CallbackMethod,
+    Notice,
+    NoticeKind,
+    Order,
+    Progress,
+    State,
+    is_plausible,
+)
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer
@@ -293,7 +301,7 @@ def test_a_get_without_a_session_is_a_stray(room: Room) -> None:
         new_id(),
         START,
         "GET",
-        token(new_id()),
+        ADDRESSES.of(new_id(), CallbackMethod.GET).rpartition("/")[2],
         told.delivery.body,
         room.sandbox.sign(b"", START),
         b"",

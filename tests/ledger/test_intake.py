@@ -28,6 +28,7 @@ from tests.house import House, migrate, wait_until
 from tests.ledger.desk import Desk, again, running
 
 ANSWER_SECONDS = 1.5
+SECONDS = 20
 
 
 @pytest.fixture
@@ -41,6 +42,10 @@ def undrained(database: Database, tmp_path: Path) -> Iterator[Desk]:
     """Nothing is drained but by hand."""
     with running(Desk(database, tmp_path / "spool"), drains=False) as desk:
         yield desk
+
+
+def wait_for(event: threading.Event) -> None:
+    event.wait(SECONDS)
 
 
 class Writes:
@@ -179,7 +184,7 @@ def test_what_the_writer_is_stuck_with_is_spooled_in_time_and_counted_once(
     """A stalled COMMIT that comes through late, after the drain could have been there before it."""
     go_on = threading.Event()
     with monkeypatch.context() as patched:
-        Writes(desk, patched).before = lambda _: bool(go_on.wait(SECONDS)) and None
+        Writes(desk, patched).before = lambda _: wait_for(go_on)
         taken = desk.keep(*desk.callbacks(5))
         assert 0.7 < max(taken) < ANSWER_SECONDS
         wait_until(lambda: not desk.database.breaker.takes_writes)
@@ -191,15 +196,12 @@ def test_what_the_writer_is_stuck_with_is_spooled_in_time_and_counted_once(
     assert desk.database.breaker.takes_writes
 
 
-SECONDS = 20
-
-
 def test_what_the_writer_holds_late_is_drained_after_it_only(
     undrained: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
     with monkeypatch.context() as patched:
-        Writes(undrained, patched).before = lambda _: bool(go_on.wait(SECONDS)) and None
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
         undrained.keep(undrained.callback())
     undrained.database.breaker.closed()
     undrained.worker.run_once(undrained.callback().delivery.received_at)
@@ -216,7 +218,7 @@ def test_neither_database_nor_spool_in_time_is_not_durable(
 ) -> None:
     go_on = threading.Event()
     with monkeypatch.context() as patched:
-        Writes(undrained, patched).before = lambda _: bool(go_on.wait(SECONDS)) and None
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
         patched.setattr(undrained.backlog, "save", lambda _: go_on.wait(SECONDS))
         began = time.monotonic()
         kept = undrained.try_to_keep(*undrained.callbacks(3))
@@ -275,7 +277,7 @@ def test_when_too_many_wait_the_next_is_told_at_once(
     go_on = threading.Event()
     monkeypatch.setattr(intake, "MOST_WAITING", 10)
     with monkeypatch.context() as patched:
-        Writes(undrained, patched).before = lambda _: bool(go_on.wait(SECONDS)) and None
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
 
         async def come() -> int:
             kept = [undrained.intake.keep(one) for one in undrained.callbacks(10)]
@@ -301,7 +303,7 @@ def test_keep_never_waits(undrained: Desk, monkeypatch: pytest.MonkeyPatch) -> N
     """Neither for the writer nor for the spool."""
     go_on = threading.Event()
     with monkeypatch.context() as patched:
-        Writes(undrained, patched).before = lambda _: bool(go_on.wait(SECONDS)) and None
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
         patched.setattr(undrained.backlog, "save", lambda _: go_on.wait(SECONDS))
 
         async def lag() -> float:

@@ -125,21 +125,22 @@ def test_the_driver_s_own_trouble_is_named_and_undoes_it_all(database: Database)
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_a_lock_that_does_not_come_in_time_is_a_database_that_is_away(database: Database) -> None:
+def test_a_row_that_somebody_else_has_locked_is_a_conflict_and_no_outage(database: Database) -> None:
     add(database, "1")
     locking = Lookup(process, ("id",), by="id", order=("id",), locks=True)
 
     def look() -> None:
-        with database.begin(time.monotonic() + 0.3) as hurried, looked_up_at_once(hurried):
-            locking(hurried, ["1"])
-            HOSTS(hurried, ["1"])
+        with database.begin(time.monotonic() + 2) as db, looked_up_at_once(db):
+            locking(db, ["1"])
+            HOSTS(db, ["1"])
 
     with database.begin() as db:
         assert [row["id"] for row in locking(db, ["1"])] == ["1"]
         began = time.monotonic()
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseConflict):
             look()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1.5
+        assert database.breaker.takes_writes
     look()
 
 

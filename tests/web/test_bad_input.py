@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.indoors import SECRET_KEY, Indoors, StoredNotice
+from tests.web.indoors import SECRET_KEY, Indoors, JsonResponse
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
@@ -16,11 +16,11 @@ AN_ID = "018f0000-0000-7000-8000-000000000000"
 A_CALL = {"call_sid": "v3:call-1"}
 
 
-def pointers(answer: StoredNotice) -> set[tuple[str, str]]:
+def pointers(answer: JsonResponse) -> set[tuple[str, str]]:
     return {(error["in"], error["pointer"]) for error in answer.json["errors"]}
 
 
-def check(answer: StoredNotice, status: int) -> None:
+def check(answer: JsonResponse, status: int) -> None:
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json"), answer.text
     assert answer.json["status"] == status
 

@@ -11,10 +11,10 @@ import pytest
 
 from service.sandbox import Answer
 from tests.house import wait_until
-from tests.web.indoors import Indoors, StoredNotice, at_once
+from tests.web.indoors import Indoors, JsonResponse, at_once
 
 
-def is_replayed(answer: StoredNotice) -> bool:
+def is_replayed(answer: JsonResponse) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -103,9 +103,9 @@ def test_many_at_once_make_one_session_and_one_request(indoors: Indoors) -> None
     clients = [indoors.bearing(indoors.key) for _ in range(8)]
     indoors.answers(Answer(delay_seconds=0.3))
 
-    def start(client: Any) -> StoredNotice:
+    def start(client: Any) -> JsonResponse:
         headers = {"Idempotency-Key": "k"}
-        answer: StoredNotice = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
+        answer: JsonResponse = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
         return answer
 
     with ThreadPoolExecutor(8) as threads:
@@ -130,7 +130,12 @@ def test_what_never_reached_telnyx_may_be_tried_again_on_the_same_session(indoor
     assert (third.status_code, third.json["attempts"], is_replayed(third)) == (201, 2, True)
     assert len(indoors.sandbox.requests) == 1
     states = [event["state"] for event in indoors.session(again.json["id"])["timeline"]]
-    assert states == ["requested", "refused", "requested", "accepted"]
+    assert states == [
+        "requested",
+        "refused",
+        "refused",
+        "accepted",
+    ]  # while it asks again, the last answer stands
 
 
 def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Indoors) -> None:
