@@ -1,4 +1,4 @@
-"""What the callback endpoint rejected is kept as it came, up to a bound that spares the first and the last."""
+"""What the callback endpoint rejected is kept as it came, up to a bound that spares first and last."""
 
 from __future__ import annotations
 
