@@ -12,7 +12,7 @@ from typing import Final
 from flask import Flask
 
 from service import config, logs, wiring
-from service.config import Settings
+from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
@@ -30,6 +30,10 @@ from service.web.traffic import Traffic
 SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
+REASONS: Final = {
+    SpoolUnusable: "the spool cannot be used",
+    WrongConfiguration: "the configuration is wrong",
+}
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +80,11 @@ class Web:
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         traffic = scope["state"]["traffic"] = Traffic()
-        context = build(self._settings)
         try:
-            context.works.start(asyncio.get_running_loop())
-        except SpoolUnusable as error:
-            log.critical("cannot start: the spool cannot be used: %s", error)
+            context = build(self._settings)
+            context.services.start(asyncio.get_running_loop())
+        except (SpoolUnusable, WrongConfiguration) as error:
+            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
@@ -100,7 +104,7 @@ class Serving:
     """Made on the event loop that serves."""
 
     def __init__(self, context: Context, threads: int, traffic: Traffic) -> None:
-        services = context.works
+        services = context.services
         self._services = services
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
@@ -116,11 +120,14 @@ class Serving:
         elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
         elif path == "/readyz" and self._traffic.is_ending:
-            await answer_problem(scope, send, Problem(503, "ending", "This process ends"))
+            await answer_problem(scope, send, Problem("ending"))
+        elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
+            ready = health.readiness(self._services)
+            await answer_json(scope, send, 200 if ready.ready else 503, ready.model_dump(mode="json"))
         elif scope["state"].get("refused") == 413:
-            await answer_problem(scope, send, Problem(413, "too-large"))
+            await answer_problem(scope, send, Problem("too-large"))
         elif scope["state"].get("refused"):
-            await answer_problem(scope, send, Problem(503, "busy", headers={"Retry-After": "1"}))
+            await answer_problem(scope, send, Problem("busy", headers={"Retry-After": "1"}))
         else:
             await self._flask(scope, receive, send)
 

@@ -1,14 +1,14 @@
-"""Builds every part once, from the settings."""
+"""What works behind the endpoints, built once from the settings."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
-from service.config import Settings, SignaturePolicy, SpoolUse
+from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
@@ -19,18 +19,18 @@ from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
 from service.workers.rejected import RejectedWorker
 from service.workers.runner import Runner
 
-SPARE_CONNECTIONS: Final = 3  # for the workers, so that they never wait for a request
-DRAIN_SECONDS: Final = 0.25
-HEARTBEAT_SECONDS: Final = 5.0
-REJECTED_SECONDS: Final = 0.1
-RUNNER_SECONDS: Final = 0.5  # for what each of them is at, when the process ends
+SPARE_CONNECTIONS = 4  # for the workers, so that they never wait for a request
+DRAIN_SECONDS = 0.25
+HEARTBEAT_SECONDS = 5.0
+REJECTED_SECONDS = 0.1
+WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
 @dataclass(frozen=True)
@@ -43,35 +43,38 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     reader: Reader
-    runners: tuple[Runner, ...]
+    workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """After the fork; callbacks come in on `loop`. Raises SpoolUnusable."""
+        """After the fork, before the first request. Raises SpoolUnusable."""
         self.backlog.check()
         self.intake.start(loop)
-        for runner in self.runners:
-            runner.start()
+        for worker in self.workers:
+            worker.start()
 
     def stop(self) -> None:
         """When the process ends: what the spool holds is left for others at once. Not on the loop."""
-        for runner in self.runners:
-            runner.end()
+        for worker in self.workers:
+            worker.end()
         self.intake.stop()
-        for runner in self.runners:
-            runner.join(RUNNER_SECONDS)
+        for worker in self.workers:
+            worker.join(WORKER_SECONDS)
         self.backlog.close()
         self.database.close()
 
 
 def wire(settings: Settings) -> Services:
+    """Raises WrongConfiguration for settings that do not go together."""
+    _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
+    api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))
     ingest = Ingest(database, _now, _changed)
     sessions = Sessions(
         database=database,
-        telnyx=_client(settings),
+        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
@@ -80,9 +83,9 @@ def wire(settings: Settings) -> Services:
         changed=_changed,
     )
     intake = Intake(database.breaker, ingest, backlog)
-    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     rejected = RejectedQueue(database)
     heartbeat = Heartbeat(database, backlog)
+    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
@@ -94,19 +97,24 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        runners=(
+        workers=[
             Runner("drain", drain_worker, DRAIN_SECONDS, _now),
             Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
             Runner("deadlines", Deadlines(sessions, database.breaker), settings.WATCH_SECONDS, _now),
             Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
-        ),
+        ],
         clock=_now,
     )
 
 
-def _client(settings: Settings) -> Client:
-    api_key = settings.TELNYX_API_KEY.get_secret_value()
-    return Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now)
+def _check_start_deadline(settings: Settings) -> None:
+    """A start that still waits for Telnyx must not count as unanswered."""
+    least = math.ceil(longest_seconds(settings.TELNYX_TIMEOUT_SECONDS))
+    if least > settings.START_DEADLINE_SECONDS:
+        raise WrongConfiguration(
+            f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
+            "asking Telnyx can take that long"
+        )
 
 
 def _spool(settings: Settings) -> Spool | None:

@@ -113,9 +113,9 @@ def test_a_name_must_be_printable(database_url: str, name: str) -> None:
 
 
 def test_nothing_refused_is_nothing_shown(database_url: str) -> None:
-    done = run(database_url, "callbacks", "refused")
+    done = run(database_url, "callbacks", "rejected")
     assert (done.exit_code, done.output) == (0, "")
-    assert run(database_url, "callbacks", "refused", "--limit", "0").exit_code == 2
+    assert run(database_url, "callbacks", "rejected", "--limit", "0").exit_code == 2
 
 
 COMMANDS = [
@@ -123,7 +123,7 @@ COMMANDS = [
     ["keys", "create", "app"],
     ["keys", "list"],
     ["keys", "revoke", "app"],
-    ["callbacks", "refused"],
+    ["callbacks", "rejected"],
 ]
 TROUBLES = {
     "away": NOBODY,

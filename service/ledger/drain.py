@@ -17,7 +17,7 @@ from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
 
 BATCH: Final = 64
-SQLITE_BATCH: Final = 8  # nobody in the background holds the write lock for long
+SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for long
 WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries

@@ -46,6 +46,7 @@ class Started:
 
     session: Session
     is_replay: bool = False
+    retry_after: timedelta | None = None  # how long Telnyx wants us to wait
 
 
 class Sessions:
@@ -89,7 +90,8 @@ class Sessions:
                 return begun
             url = self._callback_urls.of(begun.session.id, order.status_callback_method)
             answer = self._telnyx.start(order, url)
-        return Started(self._save_answer(begun.session, answer))
+        retry_after = answer.error.retry_after if answer.error else None
+        return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 
     def stop(self, session_id: str, actor: str) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.

@@ -148,7 +148,8 @@ class Spool:
 
     def close(self) -> None:
         """Let others drain what is left."""
-        self._seal()
+        with self._reported():
+            self._seal()
 
     def _append(self, entries: Sequence[bytes]) -> None:
         if self._file is None:

@@ -41,14 +41,13 @@ class Breaker:
         """A live commit takes too long. It is the probe, for as long as it is pending."""
         self.opened("a commit takes too long", answers=self.answers)
 
-    def opened(self, reason: str, *, answers: bool) -> None:
+    def opened(self, reason: str, *, answers: bool = False) -> None:
         with self._change:
             was_closed = self.takes_writes
             self.takes_writes, self.answers = False, answers
             if was_closed:
                 self.epoch += 1
                 self.unavailable_since = datetime.now(UTC)
-                self._next = time.monotonic() + SHORTEST_SECONDS
         if was_closed:
             log.error("database unavailable, callbacks go to the spool: %s", reason)
             self._drop()

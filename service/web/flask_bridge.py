@@ -96,7 +96,7 @@ class FlaskBridge:
             return
         except Exception as error:  # Flask answers its own; this is a fault around it
             log.error("request failed: method=%s", scope["method"], exc_info=error)
-            await answer_problem(scope, send, Problem(500, "unforeseen", "The log has more"))
+            await answer_problem(scope, send, Problem("internal-error", "The log has more"))
             return
         if made.is_whole:
             await answer(send, made.status, made.headers, body)
@@ -123,7 +123,7 @@ class FlaskBridge:
 
 def busy() -> Problem:
     return Problem(
-        503, "busy", "Too many requests wait; nothing was done, ask again", headers={"Retry-After": "1"}
+        "busy", "Too many requests wait; nothing was done, ask again", headers={"Retry-After": "1"}
     )
 
 

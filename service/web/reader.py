@@ -120,7 +120,7 @@ class RequestReader(HttpToolsProtocol):
         data, at = self._rest, 0
         while at < len(data) and not self.pipeline and not self._is_over:
             if not self._traffic.has_time():
-                self.loop.call_soon(self._parse)
+                self._traffic.turn(self._parse)
                 break
             at += self._parse_piece(data[at : at + PIECE])
         self._rest = b"" if self._is_over else data[at:]

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import resource
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 RECEIVE_SECONDS: Final = 10.0  # for the headers of a request, and as much again for its body
@@ -63,6 +64,7 @@ class Traffic:
         self._logged_at = self._loop.time() - LOG_SECONDS
         self._ended_at: float | None = None
         self._turn_until: float | None = None
+        self._turns: deque[Callable[[], None]] = deque()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     @property
@@ -128,15 +130,21 @@ class Traffic:
         self._unread -= size
 
     def has_time(self) -> bool:
-        """Whether there is time to parse another piece before it is the turn of all else on the loop."""
+        """Whether another piece may be parsed in this round of the loop. If not, ask for a `turn`."""
         now = time.monotonic()
         if self._turn_until is None:
             self._turn_until = now + TURN_SECONDS
-            self._loop.call_soon(self._end_turn)
+            self._loop.call_soon(self._next_round)
         return now < self._turn_until
 
-    def _end_turn(self) -> None:
+    def turn(self, parse: Callable[[], None]) -> None:
+        """Call it when it has time, after those that asked before."""
+        self._turns.append(parse)
+
+    def _next_round(self) -> None:
         self._turn_until = None
+        while self._turns and self.has_time():
+            self._turns.popleft()()
 
     def count(self, reason: str) -> None:
         """One more was closed or refused. They are told together: a flood must not flood the log."""

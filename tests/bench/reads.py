@@ -43,6 +43,10 @@ class Read:
     found: int
 
     @property
+    def is_promised(self) -> bool:
+        return self.name not in _combined()
+
+    @property
     def times(self) -> float:
         """The median of the ratios within a round."""
         pairs = zip(self.many, self.few, strict=True)
@@ -55,7 +59,7 @@ class Reader:
     def __init__(self, contestant: Contestant, made: Made, api_key: str) -> None:
         self._connection = http.client.HTTPConnection(*contestant.web.address, timeout=TIMEOUT_SECONDS)
         self._headers = {"Authorization": f"Bearer {api_key}"}
-        self.paths = {**_paths(made), "a deep page": self._deep_page(made)}
+        self.paths = {**_paths(made), "a deep page": self._deep_page(made), **_combined()}
 
     def get(self, path: str) -> Any:
         try:
@@ -138,8 +142,7 @@ def _reader(url: str, made: Made) -> Iterator[Reader]:
 
 def _paths(made: Made) -> Mapping[str, str]:
     middle = made.count // 2 + 1  # the one before is rare
-    last_day, last_month = ((OLDEST + SPAN - timedelta(days=days)).isoformat() for days in (1, 30))
-    nobody = "nobody"
+    last_day, nobody = _last(days=1), "nobody"
     return {
         "the newest": _sessions(),
         "state, usual": _sessions(state="stopped"),
@@ -159,19 +162,30 @@ def _paths(made: Made) -> Mapping[str, str]:
         "label, usual": _sessions(label="team:team-1"),
         "label, rare": _sessions(label=f"team:{RARE}"),
         "label, none": _sessions(label=f"team:{nobody}"),
-        "two labels": _sessions(label=["team:team-1", "site:site-1"]),
         "the last day": _sessions(requested_after=last_day),
         "the first day": _sessions(requested_before=(OLDEST + timedelta(days=1)).isoformat()),
         "after all": _sessions(requested_after="2100-01-01T00:00:00Z"),
-        "the last day, by state": _sessions(requested_after=last_day, state="stopped"),
-        "the last month, by a state of 3 %": _sessions(requested_after=last_month, state="failed"),
-        "the last day, by a state of none": _sessions(requested_after=last_day, state="requested"),
         "one session": f"/v1/sessions/{made.session_id(middle)}",
         "its callbacks": f"/v1/sessions/{made.session_id(middle)}/callbacks",
         "callbacks": "/v1/callbacks",
         "callbacks, problem=true": "/v1/callbacks?problem=true",
         "callbacks, problem=false": "/v1/callbacks?problem=false",
     }
+
+
+def _combined() -> Mapping[str, str]:
+    """Two filters at once: measured, but nothing is promised of them."""
+    last_day, last_month = _last(days=1), _last(days=30)
+    return {
+        "two labels": _sessions(label=["team:team-1", "site:site-1"]),
+        "the last day, by state": _sessions(requested_after=last_day, state="stopped"),
+        "the last month, by a state of 3 %": _sessions(requested_after=last_month, state="failed"),
+        "the last day, by a state of none": _sessions(requested_after=last_day, state="requested"),
+    }
+
+
+def _last(days: int) -> str:
+    return (OLDEST + SPAN - timedelta(days=days)).isoformat()
 
 
 def _sessions(**query: object) -> str:

@@ -146,7 +146,7 @@ def best_peer(kind: str, stage: Stage) -> str | None:
 def _slowest_reads(reads: Sequence[Read]) -> list[Target]:
     found = []
     for kind in (SQLITE, POSTGRESQL):
-        if of_kind := [read for read in reads if read.kind == kind]:
+        if of_kind := [read for read in reads if read.kind == kind and read.is_promised]:
             slowest = max(of_kind, key=lambda read: read.times)
             what = f"{kind}: the read that many sessions slow most ({slowest.name}), times as long"
             found.append(Target(what, slowest.times, AT_MOST, READS_TIMES))

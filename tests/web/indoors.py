@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,7 +19,6 @@ from service import app
 from service.config import Settings
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store import keys
-from service.store.engine import DatabaseError
 from service.web.traffic import Traffic
 from tests.web.on_loop import OnLoop
 
@@ -72,11 +71,11 @@ class Indoors:
             **settings,
         }
         chosen = Settings.model_validate(told)
-        self.parts = app.build(chosen)
+        self.context = app.build(chosen)
         self._loop = OnLoop()
-        self._loop.call(lambda: self.parts.works.intake.start(asyncio.get_running_loop()))
-        self._serving = self._loop.call(lambda: app.Serving(self.parts, chosen.THREADS, Traffic()))
-        self.app = app.create(self.parts)
+        self._loop.call(lambda: self.context.services.intake.start(asyncio.get_running_loop()))
+        self._serving = self._loop.call(lambda: app.Serving(self.context, chosen.THREADS, Traffic()))
+        self.app = app.create(self.context)
         self.app.wsgi_app = self._loop  # type: ignore[method-assign]
         self._loop.app = self._serving
         self.stranger = Caller(self.app, self.app.response_class)
@@ -86,24 +85,23 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
-        self.parts.works.intake.stop()
+        self.context.services.intake.stop()
         self._loop.close()
-        self.parts.database.close()
+        self.context.database.close()
 
     def settle(self) -> None:
         """Wait until what was rejected is stored."""
-        with suppress(DatabaseError):
-            self.parts.works.rejected.flush(30)
+        self.context.services.rejected.flush(30)
 
     @cached_property
     def key(self) -> str:
         """The text of the key `app-1`, or of a similar one if another service made that already."""
-        with self.parts.database.read() as db:
+        with self.context.database.read() as db:
             taken = {key.name for key in keys.listed(db)}
         return self.new_key("app-1" if "app-1" not in taken else f"app-1 {len(taken)}")
 
     def new_key(self, name: str) -> str:
-        with self.parts.database.begin() as db:
+        with self.context.database.begin() as db:
             return keys.create(db, name, datetime.now(UTC))
 
     def bearing(self, key: str) -> Caller:

@@ -43,7 +43,7 @@ STATUSES: dict[tuple[str, str], tuple[int, int, int, int]] = {
 def refused(indoors: Indoors) -> list[RejectedDelivery]:
     """The newest first."""
     indoors.settle()
-    with indoors.parts.database.read() as db:
+    with indoors.context.database.read() as db:
         return rejected.newest(db, 1000)
 
 
@@ -98,7 +98,7 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     bring(indoors, "POST", indoors.callback_path() + "?a=%00&b", b"CallSid=\0\xff", "forged")
     bring(indoors, "GET", f"{NO_TOKEN}/x", b"SiprecEvent=siprec-started", "unsigned")
     indoors.settle()
-    done = CliRunner().invoke(cli.main, ["callbacks", "refused"], env={"DATABASE_URL": database_url})
+    done = CliRunner().invoke(cli.main, ["callbacks", "rejected"], env={"DATABASE_URL": database_url})
     assert done.exit_code == 0, done.output
     newest, oldest = (json.loads(line) for line in done.output.splitlines())
     assert (newest["answered"], newest["method"], newest["query"]) == (
@@ -112,7 +112,7 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     assert {"telnyx-timestamp", "telnyx-signature-ed25519", "content-type"} <= set(oldest["headers"])
     assert datetime.fromisoformat(oldest["received_at"]).utcoffset() == timedelta(0)
     few = CliRunner().invoke(
-        cli.main, ["callbacks", "refused", "--limit", "1"], env={"DATABASE_URL": database_url}
+        cli.main, ["callbacks", "rejected", "--limit", "1"], env={"DATABASE_URL": database_url}
     )
     assert few.output.splitlines() == done.output.splitlines()[:1]
 
@@ -328,11 +328,12 @@ def test_a_signed_timestamp_that_is_none_is_rejected(indoors: Indoors, timestamp
     }
     path = indoors.callback_path()
     other = Indoors(
-        str(indoors.parts.database.engine.url),
+        str(indoors.context.database.engine.url),
         indoors.sandbox,
         TELNYX_PUBLIC_KEY=[base64.b64encode(bytes(key.verify_key)).decode()],
     )
     assert other.stranger.post(path, data=body, headers=headers).status_code == 403
+    other.settle()
     other.close()
     assert indoors.callbacks(session_id) == []
     assert refused(indoors)[0].reason == "telnyx-timestamp is not a number of seconds"
@@ -466,8 +467,9 @@ def test_the_timeline_tells_every_change_with_before_and_after(indoors: Indoors)
     before, after = timeline[4]["changes"]["error"]
     assert (before, after["detail"]) == (None, "no-answer")
     assert [one["sequence"] for one in timeline] == sorted({one["sequence"] for one in timeline})
+    assert [one["actor"] for one in timeline] == ["app-1", "telnyx", "telnyx", "app-1", "telnyx"]
     assert set(timeline[0]) == {
-        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at")
+        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at"),
     }
 
 

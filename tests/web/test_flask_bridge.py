@@ -143,7 +143,7 @@ def test_an_error_around_flask_is_a_clean_500(caplog: pytest.LogCaptureFixture) 
 
     client = get(app, scope_of("/callbacks/a-secret"))
     assert client.status == 500
-    assert json.loads(client.body)["title"] == "Something went wrong on our side"
+    assert json.loads(client.body)["title"] == "Internal error"
     assert b"secret" not in client.body
     assert "with a secret" in caplog.text
 

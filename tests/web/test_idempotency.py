@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ def test_while_the_first_is_asking_the_second_is_told_so_at_once(indoors: Indoor
         took = time.monotonic() - began
         other = indoors.start(key="k", name="other")
     assert took < 1
-    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-asking")
+    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-starting")
     assert int(second.headers["Retry-After"]) > 0
     assert second.json["session_id"] == first.result().json["id"]
     assert other.status_code == 422
@@ -148,6 +149,19 @@ def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Ind
     assert again.json["id"] == first.json["session_id"]
 
 
+def test_a_second_attempt_whose_answer_cannot_be_saved_is_not_told_as_the_first(indoors: Indoors) -> None:
+    """A 503 would invite the app to ask again, although Telnyx may have started it."""
+    indoors.sandbox.stop()
+    session_id = indoors.start(key="k").json["session_id"]
+    indoors.sandbox.start()
+    indoors.answers(Answer(delay_seconds=0.5))
+    with at_once(lambda: indoors.start(key="k")) as second:
+        wait_until(lambda: len(indoors.sandbox.requests) == 1)
+        indoors.context.database.breaker.opened("a test", answers=True)
+    answer = second.result()
+    assert (answer.status_code, answer.json["id"]) == (202, session_id)
+
+
 def test_a_second_attempt_may_fail_in_another_way(indoors: Indoors) -> None:
     indoors.sandbox.stop()
     session_id = indoors.start(key="k").json["session_id"]
@@ -182,7 +196,8 @@ def test_what_telnyx_was_asked_is_replayed_and_not_asked_again(
 
 def test_a_key_is_not_stuck_once_the_deadline_is_over(furnish: Callable[..., Indoors]) -> None:
     """As when the first one's process died: here it only takes longer than it may."""
-    indoors = furnish(START_DEADLINE_SECONDS=0.2)
+    indoors = furnish()
+    indoors.context.sessions._start_deadline = timedelta(seconds=0.2)  # no setting may be so short
     indoors.answers(Answer(delay_seconds=1))
     with at_once(lambda: indoors.start(key="k")) as first:
         wait_until(lambda: len(indoors.sandbox.requests) == 1)
