@@ -429,7 +429,7 @@ def test_while_the_database_is_unavailable_callbacks_are_answered_200_and_reads_
         assert float(unavailable.headers["Ledger-Spool-Age"]) >= 0
         ready = house.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json()["database"]["reachable"] is False
+        assert ready.json()["database"]["takes_writes"] is False
         assert ready.json()["spool"]["entries"] == 3
         house.web.kill_master()
         own_postgres.start()

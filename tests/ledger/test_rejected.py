@@ -158,7 +158,7 @@ def test_after_a_wrong_key_was_put_right_nothing_is_lost(
         assert answered.status_code == 403
     forged = {"telnyx-timestamp": "1", "telnyx-signature-ed25519": base64.b64encode(b"x" * 64).decode()}
     assert requests.post(house.callback_url(), data=b"a=b", headers=forged, timeout=10).status_code == 403
-    wait_until(lambda: house.get("/readyz").json()["refused"] == 3)
+    wait_until(lambda: house.get("/readyz").json()["rejected"] == 3)
     assert len(ledger(house, "callbacks", "rejected").splitlines()) == 3
     assert retry(house) == "stored: 0, still rejected: 3"
 
@@ -167,7 +167,7 @@ def test_after_a_wrong_key_was_put_right_nothing_is_lost(
     assert house.session(session["id"])["state"] == "stopped"
     assert [callback["deliveries"] for callback in house.callbacks(session["id"])] == [1, 1]
     assert retry(house) == "stored: 0, still rejected: 1"
-    wait_until(lambda: house.get("/readyz").json()["refused"] == 1)
+    wait_until(lambda: house.get("/readyz").json()["rejected"] == 1)
 
 
 def test_forgers_do_not_stand_in_the_way_of_genuine_callbacks(
