@@ -21,6 +21,7 @@ SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for lon
 WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
+MOST_PATIENCE: Final = 16  # enough to come from a batch to one entry and the next
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
 
@@ -82,7 +83,7 @@ class Drain:
             return self._backlog.drain(self._write_file, with_own=with_own)
         finally:
             # A round that fails lets the next one look closer, should it be one entry that always fails.
-            self._patience = self._patience + 1 if self._failures else 0
+            self._patience = min(self._patience + 1, MOST_PATIENCE) if self._failures else 0
             if not self._backlog.is_waiting:
                 self._suspects.clear()
                 self._buried.clear()
@@ -165,7 +166,10 @@ class Drain:
 
     def _blame(self, error: Exception) -> None:
         """Raise it if it is the database's, and there is no reason yet to think that it is the entry's."""
-        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
+        if isinstance(error, DatabaseConflict):
+            if self._database.is_sqlite:  # there all have one lock
+                raise error
+        elif isinstance(error, DatabaseUnavailable):
             self._failures += 1
             can_try = self._may_probe or self._database.breaker.takes_writes
             if self._failures > self._patience or not can_try:

@@ -150,6 +150,8 @@ class Intake:
 
     def _not_committed(self, tickets: Tickets, error: BaseException) -> None:
         left = [ticket for ticket in tickets if not ticket.is_answered]
+        if not left:
+            return
         log.error("callbacks not committed: count=%d: %s: %s", len(left), type(error).__name__, error)
         if self._backlog.has_spool:
             self._give_to_spool([ticket for ticket in left if not ticket.is_late])

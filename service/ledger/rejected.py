@@ -7,9 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from sqlalchemy import Connection
 
 from service.domain.callback import Delivery
 from service.ledger.ingest import Ingest
@@ -25,6 +28,7 @@ OVERHEAD: Final = 1024  # bytes of a delivery besides query, body and headers
 LARGEST_BATCH: Final = 256 * 1024  # bytes
 MOST_IN_BATCH: Final = 50
 PAUSE_SECONDS: Final = 0.05
+WRITE_SECONDS: Final = 2.0
 BATCHES_AT_ONCE: Final = 20
 LONGEST_CLAIM: Final = 255
 LARGEST_FORM: Final = 64 * 1024  # of larger ones, no account and call are read
@@ -125,7 +129,7 @@ class RejectedQueue:
     def _store(self, batch: Sequence[RejectedDelivery]) -> None:
         claimed = [_with_claims(one) for one in batch]
         try:
-            with self._database.begin() as db:
+            with self._begin() as db:
                 rejected.add(db, claimed)
         except RecordRefused as error:
             if len(batch) == 1:
@@ -155,9 +159,12 @@ class RejectedQueue:
 
     def _delete(self, sequences: Sequence[int]) -> None:
         for start in range(0, len(sequences), MOST_IN_BATCH):
-            with self._database.begin() as db:
+            with self._begin() as db:
                 rejected.delete_all(db, sequences[start : start + MOST_IN_BATCH])
             time.sleep(PAUSE_SECONDS)
+
+    def _begin(self) -> AbstractContextManager[Connection]:
+        return self._database.begin(time.monotonic() + WRITE_SECONDS)
 
     def _tell_dropped(self, now: datetime) -> None:
         if self._dropped and (self._told_at is None or now - self._told_at >= TELL_EVERY):

@@ -1,4 +1,4 @@
-"""What goes into the spool and comes back: genuine callbacks, and Telnyx's answers to starts."""
+"""What goes into the spool and comes back: callbacks, answers to starts, reasons of dead letters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
+
+HOST: Final = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,11 @@ def plain(entry: Entry | None) -> dict[str, Any] | None:
         "query": base64.b64encode(delivery.query).decode(),
         "body": base64.b64encode(delivery.body).decode(),
         "headers": delivery.evidence,
-        "peer": delivery.peer,
-        "answered": delivery.answered,
-        "spooled_on": delivery.spooled_on or socket.gethostname(),
         "session_id": entry.session_id,
         "verified_by": entry.verified_by,
+        "peer": delivery.peer,
+        "answered": delivery.answered,
+        "spooled_on": delivery.spooled_on or HOST,
     }
 
 

@@ -17,6 +17,7 @@ from service.spool.files import Counted, OwnFile, Reading, claimed, make_folder,
 WAITING: Final = ".spool"
 DEAD: Final = ".dead"  # dead letters, one in each file
 DAMAGED: Final = ".damaged"  # files whose end cannot be read
+SEAL_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class Spool:
         What `write` raises ends the draining, and the file stays.
         """
         if with_own:
-            self._seal()
+            with self._reported():
+                self._seal()
         return sum(self._drain(path, write) for path in self.files(WAITING))
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
@@ -109,6 +111,10 @@ class Spool:
 
     def survey(self) -> None:
         """Count what is in the folder, and try whether it can be written to again."""
+        with self._reported(), self._named():
+            self._survey()
+
+    def _survey(self) -> None:
         found: dict[Path, Counted] = {}
         for path in self.files(WAITING):
             if self._file is None or path != self._file.path:
@@ -142,7 +148,8 @@ class Spool:
 
     def close(self) -> None:
         """Let others drain what is left."""
-        self._seal()
+        with self._reported():
+            self._seal()
 
     def _append(self, entries: Sequence[bytes]) -> None:
         if self._file is None:
@@ -174,7 +181,16 @@ class Spool:
         lost.close()
 
     def _seal(self) -> None:
-        with self._turn, self._named():
+        # Whoever appends may be stuck with the disk; nobody else is to be stuck with him.
+        if not self._turn.acquire(timeout=SEAL_SECONDS):
+            raise SpoolUnusable("it is being written to for long")
+        try:
+            self._seal_in_turn()
+        finally:
+            self._turn.release()
+
+    def _seal_in_turn(self) -> None:
+        with self._named():
             if self._file is not None and not self._file.is_in_place():
                 self._rescue()
             self._leave()
@@ -211,6 +227,15 @@ class Spool:
                 with contextlib.suppress(FileNotFoundError):
                     sizes.append(path.stat().st_size)
         return sum(sizes)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """What is wrong with the folder is for `depth` to say; there may be other files, and a database."""
+        try:
+            yield
+        except SpoolUnusable as error:
+            log.error("the spool cannot be used: %s", error)
+            self._missing = self._missing or 0
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ class DrainWorker:
         self._has_retried = False
 
     def run_once(self, now: datetime) -> None:
-        """Raises DatabaseError, SpoolUnusable, and whatever else fails for every entry."""
+        """Raises DatabaseError, and whatever else fails for every entry."""
         self._backlog.survey()
         if self._breaker.takes_writes:
             self._retry_dead_letters()
