@@ -251,7 +251,10 @@ def test_a_whole_session_says_everything(told: Database) -> None:
         "name": "my name",
         "track": "inbound_track",
         "state": "stopped",
-        "seconds_to_accepted": 1e-06,
+        "seconds_to_accepted": 2e-06,
+        "stop_requested_by": None,
+        "attempts": 1,
+        "callbacks": 3,
         "duration_seconds": 60.000002,
         "error_kind": None,
         "error_status": None,
@@ -325,7 +328,7 @@ def test_a_callback_says_what_is_wrong_with_it_and_with_its_session(told: Databa
     rows = [row for row in callbacks(told) if row["call_sid"] == "stopped"]
     assert [(row["event"], row["deliveries"], row["problem"]) for row in rows] == [
         ("siprec-started", 1, None),
-        ("siprec-odd", 1, "nobody has heard of this SiprecEvent"),
+        ("siprec-odd", 1, "SiprecEvent is unknown"),
         ("siprec-stopped", 2, "AccountSid is not the one that was asked for"),
     ]
     assert [row["happened_at"] for row in rows][::2] == [

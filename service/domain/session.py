@@ -115,7 +115,7 @@ class NoticeKind(Enum):
     STARTED = "siprec-started", State.STARTED
     STOPPED = "siprec-stopped", State.STOPPED
     FAILED = "siprec-failed", State.FAILED
-    OTHER = "other", State.REQUESTED  # a callback whose event nobody has heard of
+    OTHER = "other", State.REQUESTED  # a callback whose event we do not know
 
     def __init__(self, label: str, state: State) -> None:
         self.label = label

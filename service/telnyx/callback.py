@@ -112,7 +112,7 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
         error=_error(form, event, problems),
     )
     if event is not None and notice.kind is NoticeKind.OTHER:
-        problems.append("nobody has heard of this SiprecEvent")
+        problems.append("SiprecEvent is unknown")
     return Callback(delivery, session_id, verified_by, event, notice, "; ".join(problems) or None)
 
 

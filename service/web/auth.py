@@ -12,7 +12,6 @@ from service.web import context
 from service.web.problems import Problem
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="siprec-ledger"'}
-KEY_NAME: Final = "siprec_ledger.key_name"  # in the environ, for the access log
 
 
 def api_key() -> None:
@@ -26,7 +25,6 @@ def api_key() -> None:
     if found is None:
         raise Problem("key-unknown", "siprec-ledger keys list shows which are in force", headers=CHALLENGE)
     g.api_key = found
-    request.environ[KEY_NAME] = found.name
 
 
 def anyone() -> None:

@@ -236,7 +236,7 @@ def test_the_official_client_agrees(forgery: str | None) -> None:
 def test_an_event_is_kept_as_written_and_an_unknown_one_is_a_problem(event: str, kind: NoticeKind) -> None:
     callback = said(SiprecEvent=event, SiprecError="no-answer")
     assert (callback.event, callback.notice.kind) == (event, kind)
-    unheard_of = "nobody has heard of this SiprecEvent" if kind is NoticeKind.OTHER else None
+    unheard_of = "SiprecEvent is unknown" if kind is NoticeKind.OTHER else None
     assert callback.problem == unheard_of
 
 

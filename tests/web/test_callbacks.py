@@ -236,7 +236,7 @@ STRANGE_FORMS: dict[str, tuple[bytes, list[str]]] = {
     "no UTF-8": (b"SiprecEvent=siprec-started&More=%ff%fe", ["a field holds bytes that are no text"]),
     "a broken escape": (b"SiprecEvent=siprec-started&More=%zz", ["not a clean form"]),
     "control characters": (b"SiprecEvent=siprec-started&More=%1b%07%0d%0a", ["Timestamp is missing"]),
-    "an unknown event": (b"SiprecEvent=siprec-paused", ["nobody has heard of this SiprecEvent"]),
+    "an unknown event": (b"SiprecEvent=siprec-paused", ["SiprecEvent is unknown"]),
     "an event too long": (b"SiprecEvent=" + b"x" * 300, ["SiprecEvent is longer than 255 characters"]),
     "an id too long": (
         b"SiprecEvent=siprec-started&SiprecSid=" + b"x" * 300,
