@@ -51,11 +51,7 @@ def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterat
     def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
         sizes.append(len(batch))
         error = fails(batch)
-<<<<<<< HEAD
         if isinstance(error, DatabaseUnavailable) and not error.is_slow:
-=======
-        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
->>>>>>> main
             desk.database.breaker.opened(str(error), answers=True)
         if error:
             raise error
