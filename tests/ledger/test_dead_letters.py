@@ -49,7 +49,7 @@ def test_a_file_that_was_put_back_is_drained_while_everything_answers(
     assert house.get("/v1/sessions").status_code == 200
     assert house.get("/readyz").status_code == 200
     wait_until(lambda: len(house.get("/v1/sessions").json()["sessions"]) == 1)
-    assert list(folder.glob("*.spool")) == []
+    wait_until(lambda: list(folder.glob("*.spool")) == [])
 
 
 def test_dead_letters_are_listed_and_retried(build: Callable[..., House]) -> None:

@@ -29,7 +29,7 @@ from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable
 from service.store.sessions import IdempotencyKey
 from tests.bed.web import CHECKOUT
 from tests.house import wait_until
-from tests.ledger.desk import LIMIT, Desk, again, now
+from tests.ledger.desk import LIMIT, Desk, again, lose, now
 
 Fails = Callable[[list[Callback]], Exception | None]
 
@@ -52,7 +52,7 @@ def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterat
         sizes.append(len(batch))
         error = fails(batch)
         if isinstance(error, DatabaseUnavailable) and not error.is_slow:
-            desk.database.breaker.opened(str(error), answers=True)
+            lose(desk.database, str(error))
         if error:
             raise error
         return write(batch, *args, **options)
@@ -328,9 +328,8 @@ def test_answers_in_memory_go_to_the_disk_at_the_end_if_it_takes_them(
 
 
 def test_in_silence_the_heartbeat_is_the_probe(desk: Desk) -> None:
-    breaker = desk.database.breaker
     desk.worker.run_once(now())
-    breaker.opened("it was gone", answers=False)
+    lose(desk.database, "it was gone")
     wait_until(lambda: _is_probed(desk), seconds=2)
 
 
@@ -339,7 +338,7 @@ def test_the_oldest_that_waits_is_the_probe_and_nothing_else_is_tried(
 ) -> None:
     """A heartbeat that goes through must not call back a database that takes no callbacks."""
     spooled(desk, *desk.callbacks(3))
-    desk.database.breaker.opened("no grant on callback", answers=True)
+    lose(desk.database, "no grant on callback")
     with failing(desk, lambda _: DatabaseUnavailable("permission denied"), monkeypatch) as sizes:
         wait_until(lambda: _fails(desk), seconds=2)
         assert not desk.database.breaker.takes_writes
