@@ -46,8 +46,8 @@ test: check browser
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 drill: $(READY)
-	@$(BIN)/siprec-ledger drill --callbacks 100000 $(ARGS)
-	@$(BIN)/siprec-ledger drill --callbacks 100000 --postgresql $(ARGS)
+	@$(BIN)/python -m tests.drill --callbacks 100000 $(ARGS)
+	@$(BIN)/python -m tests.drill --callbacks 100000 --postgresql $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)

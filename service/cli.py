@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import click
 
 from service import config, wiring
-from service.drill.cli import drill
 from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
@@ -25,7 +24,6 @@ def main() -> None:
 
 
 main.add_command(sandbox)
-main.add_command(drill)
 main.add_command(demo)
 
 

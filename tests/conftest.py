@@ -10,6 +10,8 @@ import pytest
 
 from service.sandbox import Sandbox
 from service.store.engine import Database
+from tests.bed.pair import Pair
+from tests.bed.pgbouncer import PgBouncer
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate
 
@@ -23,6 +25,26 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> str:
     return migrate(postgres.create_database())
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: Postgres) -> Iterator[PgBouncer]:
+    """PgBouncer in front of `postgres`; where there is none, the test is skipped."""
+    with PgBouncer(postgres) as running:
+        yield running
+
+
+@pytest.fixture(params=[True, False], ids=["synchronous", "asynchronous"])
+def is_synchronous(request: pytest.FixtureRequest) -> bool:
+    """Whether COMMIT waits for the standby of `pair`; a test may be parametrized with one of the two."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def pair(is_synchronous: bool) -> Iterator[Pair]:
+    """A primary and its standby, of the test's own, to do to them what it likes."""
+    with Pair(is_synchronous=is_synchronous) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, from a wheel; or the one that TEST_DATABASE_URL names."""
+"""A real PostgreSQL server, from a wheel; or the one that TEST_DATABASE_URL names."""
 
 import atexit
 import contextlib
@@ -50,12 +50,12 @@ class Postgres:
             url = server.create_database()
 
     With TEST_DATABASE_URL (to any database of a server on which we may create databases) there is nothing
-    to start or stop: `is_ours` is false, and `start`, `stop`, `restart`, `freeze` and `thaw` raise
-    NotOurServer. `close` drops the databases that are left over.
+    to start or stop: `is_ours` is false, and whatever would do so raises NotOurServer. `close` drops the
+    databases that are left over. `own`: never mind TEST_DATABASE_URL.
     """
 
-    def __init__(self) -> None:
-        self._lent = os.environ.get("TEST_DATABASE_URL") or None
+    def __init__(self, *, own: bool = False) -> None:
+        self._lent = None if own else os.environ.get("TEST_DATABASE_URL") or None
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: processes.Guard | None = None
@@ -90,6 +90,10 @@ class Postgres:
         return self._folder
 
     @property
+    def socket(self) -> Path:
+        return self.folder / ".s.PGSQL.5432"
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -112,7 +116,7 @@ class Postgres:
                 start_new_session=True,  # Ctrl-C is for the test run, not for the server
                 **programs.as_who(),
             )
-        self._guard = processes.Guard(self._process, self.folder)
+        self._guard = processes.Guard(self._process, folder=self.folder)
         self._wait_until_it_answers()
 
     def stop(self, mode: Stop = "fast") -> None:
@@ -125,10 +129,20 @@ class Postgres:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._process = None
-        if self._guard:
-            self._guard.release()
-            self._guard = None
+        self._forget()
+
+    def kill(self) -> None:
+        """SIGKILL to all of it at once, as when the machine is lost; a frozen one too."""
+        process = self._running()
+        self._send_all(signal.SIGSTOP)  # so that it makes no child while we count them
+        family = processes.children(process.pid)
+        process.kill()
+        for child in family:
+            child.kill()
+        process.wait()
+        psutil.wait_procs(family, STOP_SECONDS)
+        self._frozen = False
+        self._forget()
 
     def restart(self, mode: Stop = "fast") -> None:
         self.stop(mode)
@@ -173,8 +187,14 @@ class Postgres:
         self._databases.discard(_name(url))
 
     def _administer(self, statement: str, *names: str) -> None:
-        with psycopg.connect(_for_psycopg(self.url), autocommit=True) as db:
+        with psycopg.connect(for_psycopg(self.url), autocommit=True) as db:
             db.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._guard:
+            self._guard.release()
+            self._guard = None
 
     def _must_be_ours(self) -> None:
         if not self.is_ours:
@@ -192,19 +212,25 @@ class Postgres:
         atexit.register(self.close)
         if os.geteuid() == 0:
             shutil.chown(self._folder, *programs.nobody())
-        self._programs = programs.find(self._folder)
+        self.programs = programs.find(self._folder)
+        self._make_data()
+
+    def _make_data(self) -> None:
+        self._run(
+            "initdb",
+            f"--pgdata={self.folder / 'data'}",
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-sync",  # only for its own files; the server syncs what it is given
+        )
+
+    def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [
-                self._programs / "initdb",
-                f"--pgdata={self._folder / 'data'}",
-                "--username=postgres",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--no-sync",  # only for its own files; the server syncs what it is given
-            ],
+            [self.programs / program, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -215,7 +241,7 @@ class Postgres:
 
     def _command(self) -> list[str | Path]:
         command: list[str | Path] = [
-            self._programs / "postgres",
+            self.programs / "postgres",
             "-D",
             self.folder / "data",
             "-k",
@@ -254,6 +280,6 @@ def _with_name(url: str, name: str) -> str:
     return re.sub(r"(://[^/?]*)(/[^?]*)?", rf"\1/{name}", url, count=1)
 
 
-def _for_psycopg(url: str) -> str:
+def for_psycopg(url: str) -> str:
     scheme, rest = url.split("://", 1)
     return f"{scheme.split('+')[0]}://{rest}"

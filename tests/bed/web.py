@@ -1,10 +1,10 @@
-"""The service under its real server, as a program of its own that a test may kill."""
+"""The service under its real server, as a program of its own that may be killed."""
 
 import atexit
 import contextlib
 import http.client
 import os
-import random
+import resource
 import shutil
 import signal
 import socket
@@ -12,19 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
-from tests.bed import processes
+from tests.bed import places, processes
+from tests.bed.processes import CHECKOUT as CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
-START_SECONDS = 20
-STOP_SECONDS = 15
-
-# All that a developer's own environment may say; above all none of his TELNYX_* and DATABASE_URL.
-KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+START_SECONDS = 30
+STOP_SECONDS = 40  # longer than gunicorn's own patience
+ORPHAN_SECONDS = 10
 
 
 class DidNotStart(Exception):
@@ -37,8 +35,10 @@ class Web:
         with Web({"DATABASE_URL": url, ...}) as web:
             requests.get(f"{web.url}/healthz")
 
-    `env` is its whole environment but for KEPT. It runs in `folder`, empty but for its log.
-    After `stop` or `kill_master` the port refuses connections, and `start` begins again at the same `url`.
+    `env` is its whole environment but for processes.KEPT. It runs in a folder of its own, empty but for its
+    log; or in `folder`, which stays. After `stop` or `kill_…` the port refuses connections, and `start`
+    begins again at the same `url`. `is_log_apart`: another process writes the log, which so stays whole
+    whatever `limit_files` does, and comes a moment later.
     """
 
     def __init__(
@@ -49,22 +49,28 @@ class Web:
         *,
         app: str = "service.app:web()",
         config: str | None = "python:service.gunicorn_conf",
+        folder: Path | None = None,
+        is_log_apart: bool = False,
     ) -> None:
         self.env = dict(env)
         self.workers = workers
         self.threads = threads
         self._app = app
         self._config = config
+        self._is_log_apart = is_log_apart
         # Bound and never listened to, it only keeps others off the port. What gunicorn gets is a second
         # socket at the same address, so that the port refuses connections once gunicorn is gone;
         # a listening socket that we kept open would take them and leave them waiting.
-        self._place = _some_place()
+        self._place = places.some()
         self.address: tuple[str, int] = self._place.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
-        self.folder = Path(tempfile.mkdtemp(prefix="bed-web-"))
+        self._is_folder_ours = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="bed-web-"))
         self._log = self.folder / "log"
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
+        self._orphans: int | None = None  # the group of a master that was killed alone
+        self._log_writers: list[subprocess.Popen[bytes]] = []
         self._guard: processes.Guard | None = None
         atexit.register(self.close)
 
@@ -93,18 +99,18 @@ class Web:
         """Returns when GET /healthz answers 200 and every worker is there."""
         if self._process is not None:
             raise RuntimeError("the server runs already")
-        with _socket_once_free(self.address) as listener, self._log.open("ab") as log:
+        with self._socket_once_free() as listener, self._log_to_write() as log:
             self._process = subprocess.Popen(
                 self._command(listener.fileno()),
                 cwd=self.folder,
-                env=self._environment(),
+                env=processes.environment(self.env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
-        self._guard = processes.Guard(self._process, self.folder)
+        self._guard = processes.Guard(self._process, folder=self.folder if self._is_folder_ours else None)
         self._wait_until_it_answers()
 
     def stop(self) -> None:
@@ -118,13 +124,17 @@ class Web:
     def kill_master(self) -> None:
         """SIGKILL to the master and all workers at once, as when the machine is lost."""
         process = self._running()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        processes.send_to_group(process.pid)
         process.wait()
-        self._process = None
-        if self._guard:
-            self._guard.release()
-            self._guard = None
+        self._forget()
+
+    def kill_master_alone(self) -> None:
+        """The workers notice it, finish what they are at, and end; `start` waits until none listens."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._orphans = process.pid
+        self._forget()
 
     def kill_worker(self) -> int:
         """SIGKILL to one worker, which the master replaces. Returns the id it had."""
@@ -132,18 +142,41 @@ class Web:
         os.kill(victim, signal.SIGKILL)
         return victim
 
+    def limit_files(self, largest_bytes: int | None) -> None:
+        """From now on no file that it writes can grow beyond; None: as before."""
+        for pid in [self.master_pid, *self.worker_pids()]:
+            with contextlib.suppress(ProcessLookupError):
+                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+                soft = hard if largest_bytes is None else largest_bytes
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
     def close(self) -> None:
         """End it and give the port back. Safe to call twice."""
         atexit.unregister(self.close)
         if self._process is not None:
             self.stop()
+        self._end_orphans()
+        for writer in self._log_writers:
+            writer.wait()  # they end when nobody is left whose words they could write
         self._place.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._is_folder_ours:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("the server does not run")
         return self._process
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._guard:
+            self._guard.release()
+            self._guard = None
+
+    def _end_orphans(self) -> None:
+        if self._orphans is not None:
+            processes.send_to_group(self._orphans)
+            self._orphans = None
 
     def _command(self, descriptor: int) -> list[str]:
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{descriptor}"]
@@ -152,9 +185,17 @@ class Web:
             command += ["--config", self._config]
         return [*command, self._app]
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return {**kept, "PYTHONPATH": str(CHECKOUT), **self.env}
+    @contextlib.contextmanager
+    def _log_to_write(self) -> Iterator[IO[bytes]]:
+        with self._log.open("ab") as log:
+            if not self._is_log_apart:
+                yield log
+                return
+            writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log, start_new_session=True)
+        self._log_writers.append(writer)
+        assert writer.stdin is not None
+        with writer.stdin:
+            yield writer.stdin
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -173,36 +214,15 @@ class Web:
             return connection.getresponse().status == http.HTTPStatus.OK
         return False
 
-
-def _some_place() -> socket.socket:
-    """A socket on a free port below those that the kernel gives to outgoing connections.
-
-    One of these could take the port while nobody listens there, and then gunicorn could not come back.
-    """
-    for port in random.sample(range(20_000, 32_000), 100):
-        with contextlib.suppress(OSError):
-            return _socket_at(("127.0.0.1", port))
-    raise DidNotStart("a hundred ports were taken")
-
-
-def _socket_once_free(address: tuple[str, int]) -> socket.socket:
-    """Who was killed a moment ago listens until its last thread is gone."""
-    give_up = time.monotonic() + STOP_SECONDS
-    while True:
-        try:
-            return _socket_at(address)
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.01)
-
-
-def _socket_at(address: tuple[str, int]) -> socket.socket:
-    place = socket.socket()
-    try:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.bind(address)
-    except OSError:
-        place.close()
-        raise
-    return place
+    def _socket_once_free(self) -> socket.socket:
+        """Who was killed a moment ago listens until its last thread is gone."""
+        began = time.monotonic()
+        while True:
+            try:
+                return places.at(self.address)
+            except OSError:
+                if time.monotonic() > began + START_SECONDS:
+                    raise
+                if time.monotonic() > began + ORPHAN_SECONDS:
+                    self._end_orphans()
+                time.sleep(0.01)

@@ -28,12 +28,12 @@ def scratch() -> Iterator[Path]:
 
 @pytest.fixture
 def begin(scratch: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `siprec-ledger drill …`."""
+    """Start `python -m tests.drill …`."""
     begun: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         program = subprocess.Popen(
-            [sys.executable, "-c", "from service.cli import main; main()", "drill", *arguments],
+            [sys.executable, "-m", "tests.drill", *arguments],
             env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(CHECKOUT)},
             cwd=scratch,
             stdout=subprocess.PIPE,

@@ -10,14 +10,14 @@ import pytest
 
 from service.domain.ids import new_id
 from service.domain.session import Order, Origin, Session
-from service.drill.ledger import NotForDrills
-from service.drill.postgresql import Postgresql
-from service.drill.processes import Guard
-from service.drill.sqlite import Sqlite
 from service.store import keys, sessions
 from service.store.engine import Database
 from service.store.sessions import IdempotencyKey
 from tests.bed.postgres import Postgres
+from tests.drill.ledger import NotForDrills
+from tests.drill.postgresql import Postgresql
+from tests.drill.processes import Guard
+from tests.drill.sqlite import Sqlite
 from tests.house import migrate
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.drill.callback import FAILED, STARTED, STOPPED, Callback, Session
-from service.drill.judge import Judge, Part, Verdict
-from service.drill.ledger import StoredCallback, StoredSession
+from tests.drill.callback import FAILED, STARTED, STOPPED, Callback, Session
+from tests.drill.judge import Judge, Part, Verdict
+from tests.drill.ledger import StoredCallback, StoredSession
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SESSION = Session("id-1", "account-1", "v3:drill-1", "sid-1", "http://127.0.0.1/callbacks/siprec/t", "POST")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import count
 from random import Random
 
-from service.drill.callback import STARTED, Session
-from service.drill.plan import Delivery, Planner
+from tests.drill.callback import STARTED, Session
+from tests.drill.plan import Delivery, Planner
 
 SESSIONS = [
     Session(

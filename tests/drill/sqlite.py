@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .ledger import (
+from tests.drill.ledger import (
     CALLBACKS,
     FOREIGN,
     MARK,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .drill import Result
-from .faults import Fault
-from .judge import Part, Verdict, answers, slowest
+from tests.drill.drill import Result
+from tests.drill.faults import Fault
+from tests.drill.judge import Part, Verdict, answers, slowest
 
 COLUMNS = (
     "fault",

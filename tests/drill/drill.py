@@ -14,18 +14,18 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
-from . import processes
-from .callback import Signer
-from .faults import NEEDS_LIMITS, Fault
-from .judge import Judge, Part, Verdict
-from .ledger import Ledger
-from .plan import Planner
-from .progress import Progress
-from .stage import Stage
-from .starts import ACCOUNT_SID, Starter
-from .telnyx import Telnyx
-from .traffic import Traffic
-from .web import Web
+from tests.drill import processes
+from tests.drill.callback import Signer
+from tests.drill.faults import NEEDS_LIMITS, Fault
+from tests.drill.judge import Judge, Part, Verdict
+from tests.drill.ledger import Ledger
+from tests.drill.plan import Planner
+from tests.drill.progress import Progress
+from tests.drill.stage import Stage
+from tests.drill.starts import ACCOUNT_SID, Starter
+from tests.drill.telnyx import Telnyx
+from tests.drill.traffic import Traffic
+from tests.drill.web import Web
 
 BEFORE_SECONDS = 1.5
 PLANNED_SECONDS = 10.0  # for the callbacks of one fault
@@ -117,7 +117,7 @@ class Drill:
         await self._telnyx.hush()
         traffic = Traffic(self._web.port, self._signer, max(1, callbacks) / PLANNED_SECONDS)
         # Of its own, so that what one fault has changed in time changes no other's plan.
-        planner = Planner(Random(f"{self.seed} {fault.name}"), datetime.now(UTC), self._numbers)  # noqa: S311 (to be repeated)
+        planner = Planner(Random(f"{self.seed} {fault.name}"), datetime.now(UTC), self._numbers)
         stage = Stage(self._web, self.ledger, self._telnyx, self._starter, planner, traffic, self._spool)
         sessions = await self._starter.start_many(planner.methods(callbacks), stage.promises)
         traffic.add(planner.deliveries(sessions, callbacks, is_skewed=fault.is_skewed))

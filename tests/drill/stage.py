@@ -7,13 +7,13 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .http import NoAnswer
-from .ledger import Ledger
-from .plan import Planner
-from .starts import Promises, Starter
-from .telnyx import Telnyx
-from .traffic import Traffic
-from .web import Web
+from tests.drill.http import NoAnswer
+from tests.drill.ledger import Ledger
+from tests.drill.plan import Planner
+from tests.drill.starts import Promises, Starter
+from tests.drill.telnyx import Telnyx
+from tests.drill.traffic import Traffic
+from tests.drill.web import Web
 
 DRAIN_SECONDS = 90
 

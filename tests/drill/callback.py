@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from nacl.signing import SigningKey
 
-from . import http
+from tests.drill import http
 
 STARTED = "siprec-started"
 STOPPED = "siprec-stopped"
@@ -78,7 +78,7 @@ class Forgery(StrEnum):
     OTHER_KEY = "signed with another key"
     UNSIGNED = "without a signature"
     TAMPERED = "changed after it was signed"
-    OTHER_TOKEN = "at a URL that is not ours"  # noqa: S105
+    OTHER_TOKEN = "at a URL that is not ours"
 
 
 class Signer:

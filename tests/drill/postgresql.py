@@ -14,8 +14,8 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from . import proxy
-from .ledger import (
+from tests.drill import proxy
+from tests.drill.ledger import (
     CALLBACKS,
     FOREIGN,
     MARK,
@@ -26,8 +26,8 @@ from .ledger import (
     StoredSession,
     require_for_drills,
 )
-from .processes import Guard, environment
-from .server import Server
+from tests.drill.processes import Guard, environment
+from tests.drill.server import Server
 
 TABLES = """
 SELECT relname FROM pg_class
@@ -159,8 +159,8 @@ def _through(db: psycopg.Connection[Any], port: str) -> str:
 def _start_proxy(target: str, folder: Path) -> subprocess.Popen[bytes]:
     with contextlib.ExitStack() as opened:
         log = opened.enter_context((folder / "proxy.log").open("ab"))
-        return subprocess.Popen(  # noqa: S603 (all of it is ours)
-            [sys.executable, "-m", "service.drill.proxy", target],
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.drill.proxy", target],
             cwd=folder,
             env=environment(),
             stdin=subprocess.PIPE,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from . import http, processes
+from tests.drill import http, processes
 
 START_SECONDS = 20
 ANSWER_SECONDS = 20
@@ -36,7 +36,7 @@ class Telnyx:
     def start(self) -> None:
         command = processes.ledger_command("sandbox", "--port", "0", "--api-key", self.api_key)
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 (all of it is ours)
+            self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
                 env=processes.environment(),

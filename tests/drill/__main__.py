@@ -1,4 +1,4 @@
-"""The command `drill`: breaks a service that it starts for that, and counts what it kept."""
+"""`make drill`: breaks a service that it starts for that, and counts what it kept."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 import click
 
-from .drill import Drill, Result
-from .faults import FAULTS, Fault
-from .ledger import Ledger, NotForDrills
-from .postgresql import Postgresql
-from .processes import CommandFailed, Guard
-from .progress import Progress
-from .server import NoServer, Server
-from .sqlite import Sqlite
-from .starts import CannotStart
-from .table import SHOWN, notes, offences, table
-from .telnyx import SandboxTrouble
-from .web import APP, DidNotStart
+from tests.drill.drill import Drill, Result
+from tests.drill.faults import FAULTS, Fault
+from tests.drill.ledger import Ledger, NotForDrills
+from tests.drill.postgresql import Postgresql
+from tests.drill.processes import CommandFailed, Guard
+from tests.drill.progress import Progress
+from tests.drill.server import NoServer, Server
+from tests.drill.sqlite import Sqlite
+from tests.drill.starts import CannotStart
+from tests.drill.table import SHOWN, notes, offences, table
+from tests.drill.telnyx import SandboxTrouble
+from tests.drill.web import APP, DidNotStart
 
 TROUBLES = (NotForDrills, CommandFailed, NoServer, CannotStart, SandboxTrouble, DidNotStart)
 
@@ -139,3 +139,7 @@ def _show(result: Result, faults: tuple[Fault, ...]) -> list[str]:
     if len(found) > SHOWN:
         click.echo(f"  and {len(found) - SHOWN} more")
     return found
+
+
+if __name__ == "__main__":
+    drill()

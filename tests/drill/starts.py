@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from . import http
-from .callback import Session
-from .ledger import CALLS
-from .telnyx import Telnyx
+from tests.drill import http
+from tests.drill.callback import Session
+from tests.drill.ledger import CALLS
+from tests.drill.telnyx import Telnyx
 
 ACCOUNT_SID = "drill-account"
 AT_ONCE = 6  # the service lets a quarter of its threads wait for Telnyx

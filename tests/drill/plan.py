@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from .callback import FAILED, STARTED, STOPPED, Callback, Forgery, Session
+from tests.drill.callback import FAILED, STARTED, STOPPED, Callback, Forgery, Session
 
 CALLBACKS_PER_SESSION = 25
 LOT = 20  # sessions whose callbacks come mixed with one another

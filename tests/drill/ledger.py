@@ -19,7 +19,7 @@ SELECT session_id, call_sid, origin, state, siprec_sid, started_at, ended_at, er
 FROM report_sessions_v1 WHERE call_sid LIKE """
 
 
-FOREIGN = f"SELECT call_sid FROM report_sessions_v1 WHERE call_sid NOT LIKE '{CALLS}%' LIMIT 1"  # noqa: S608
+FOREIGN = f"SELECT call_sid FROM report_sessions_v1 WHERE call_sid NOT LIKE '{CALLS}%' LIMIT 1"
 
 
 class NotForDrills(Exception):

@@ -7,8 +7,8 @@ import resource
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .callback import STARTED, STOPPED
-from .stage import Stage
+from tests.drill.callback import STARTED, STOPPED
+from tests.drill.stage import Stage
 
 HOLD_SECONDS = 5.0  # longer than any of the service's own deadlines
 SHORT_HANGS_SECONDS = (1.2, 1.0, 1.4, 1.1)
