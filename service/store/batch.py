@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.engine import canonical_encoder, canonical_json, driver
+from service.store.engine import IngestConnection, canonical_encoder, canonical_json, driver, is_postgresql
 from service.store.tables import UtcTime, read_back, written_out
 
 Row = Mapping[str, Any]
@@ -40,9 +40,11 @@ class Lookup:
     order: tuple[str, ...]
     locks: bool = False
 
-    def __call__(self, db: Connection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+    def __call__(
+        self, db: Connection | IngestConnection, wanted: Collection[str]
+    ) -> Iterator[dict[str, Any]]:
         """Run now, to be read once those that are `looked_up_at_once` have all been run."""
-        if _is_postgresql(db):
+        if is_postgresql(db):
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
         else:
             found = driver(db).execute(self._on_sqlite, [json.dumps(list(wanted))])
@@ -73,9 +75,9 @@ class Lookup:
         )
 
 
-def looked_up_at_once(db: Connection) -> AbstractContextManager[object]:
+def looked_up_at_once(db: Connection | IngestConnection) -> AbstractContextManager[object]:
     """Lookups inside go to PostgreSQL in one round trip; SQLAlchemy can do nothing inside."""
-    if _is_postgresql(db):
+    if is_postgresql(db):
         pipeline: AbstractContextManager[object] = driver(db).pipeline()
         return pipeline
     return nullcontext()
@@ -87,7 +89,7 @@ class Batch:
     There none sees what another does: a row that is added is not changed in the same batch.
     """
 
-    def __init__(self, db: Connection) -> None:
+    def __init__(self, db: Connection | IngestConnection) -> None:
         self._db = db
         self._statements: list[tuple[str, Any]] = []
         self._changed: set[Table] = set()
@@ -97,7 +99,7 @@ class Batch:
         if not rows:
             return
         columns = tuple(rows[0])
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             self._statements.append((_add_json(table, columns), _json(rows)))
         else:
             self._statements.append((_add(table, columns), _tuples(table, columns, rows)))
@@ -111,7 +113,7 @@ class Batch:
         self._changed.add(table)
         # Not the id itself: SQLite would look for every row that refers to it.
         columns = tuple(name for name in rows[0] if name != "id")
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             self._statements.append((_change_json(table, columns), _json(rows)))
         else:
             self._statements.append((_change(table, columns), _tuples(table, (*columns, "id"), rows)))
@@ -122,7 +124,7 @@ class Batch:
         self._changed.clear()
         if not statements:
             return
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             *others, last = (text for text, _ in statements)
             named = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(others))
             together = f"WITH {named} {last}" if named else last
@@ -130,10 +132,6 @@ class Batch:
         else:
             for text, rows in statements:
                 driver(self._db).executemany(text, rows)
-
-
-def _is_postgresql(db: Connection) -> bool:
-    return db.dialect.name == "postgresql"
 
 
 def _names(columns: Sequence[str]) -> str:

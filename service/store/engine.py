@@ -1,206 +1,222 @@
-"""The database: how to connect to it, and how a transaction begins and ends on each kind."""
+"""The database: how a transaction begins and ends on each kind, and when none may begin."""
 
 from __future__ import annotations
 
 import json
-import logging
-import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Final, NoReturn
 
-import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-log = logging.getLogger(__name__)
+from service.store import kinds
+from service.store.breaker import Breaker
+from service.store.connector import Connector
+from service.store.errors import DatabaseConflict as DatabaseConflict
+from service.store.errors import DatabaseError as DatabaseError
+from service.store.errors import DatabaseUnavailable as DatabaseUnavailable
+from service.store.errors import DatabaseUnusable as DatabaseUnusable
+from service.store.errors import Outage, describe
+from service.store.errors import RecordRefused as RecordRefused
+from service.store.ingest_connection import IngestConnection as IngestConnection
+from service.store.ingest_connection import Keeper
+from service.store.kinds import DRIVER_ERRORS, DriverConnection
+from service.store.pool import BoundedPool, until
+from service.store.postgresql import Server as Server
 
-BUSY_SECONDS = 5
-OLDEST_SAFE_SQLITE = (3, 51, 3)  # earlier ones have a race in WAL reset that can lose committed writes
-# Four times the default: who commits into a full log has to empty it, and is the slowest of a hundred.
-SQLITE_CHECKPOINT_PAGES = 4000
-HURRIED_BUSY_SECONDS = 0.7
-HURRIED_CONNECTIONS = 4  # who commits, who looks whether the database is back, and who refuses
-# A plan made while a table was small would be kept while it grows.
-POSTGRESQL_OPTIONS = (
-    "-c timezone=UTC -c lock_timeout=3s -c statement_timeout=5s -c idle_in_transaction_session_timeout=30s"
-    " -c plan_cache_mode=force_custom_plan"
-)
-# The client gives up before the server does; then the server shall not hold on to locks for long.
-# What is in a hurry finds its rows by an index, always, so that one plan is good for ever.
-HURRIED_OPTIONS = (
-    "-c timezone=UTC -c lock_timeout=2s -c statement_timeout=2s -c idle_in_transaction_session_timeout=2s"
-    " -c plan_cache_mode=force_generic_plan"
-    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-)
-CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
-PATIENCE_SECONDS = 6  # more than statement_timeout, which the server keeps only while it lives
-
-try:
-    import pysqlite3 as sqlite_driver
-except ImportError:  # no wheel for this platform
-    sqlite_driver = sqlite3
-
-
-DRIVER_ERRORS = (sqlite_driver.Error, psycopg.Error)
-OPERATIONAL_ERRORS = (sqlite_driver.OperationalError, psycopg.OperationalError)
-
-
-class DatabaseError(Exception):
-    """The database did not do what it was asked, and will not do it the next time either."""
-
-
-class DatabaseUnavailable(DatabaseError):
-    """The database cannot be reached, or did not answer in time. It may be back in a moment."""
-
-
-class DatabaseConflict(DatabaseUnavailable):
-    """Somebody else's transaction came in the way, and this one was undone: it may be tried again."""
+CONNECTIONS: Final = 10
+INGEST_CONNECTIONS: Final = 1
+BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
 
 
 class Database:
     """One database. `begin` is for writing, `read` for reading; each is one transaction.
 
-    Who is in a hurry gets connections of its own, so that it neither waits for one nor for its check.
+    It holds at most `connections`. What has a deadline gets connections of its own, so that it neither
+    waits for one nor keeps others waiting.
     """
 
-    def __init__(self, url: str, connections: int = 5) -> None:
-        self._url = _speaking(make_url(url))
-        self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        if self.is_sqlite:
-            _warn_of_old_sqlite()
-            # A deferred BEGIN that turns to writing fails at once with "database is locked".
-            writing = {"sqlite_begin": "BEGIN IMMEDIATE"}
-            self.engine = self._sqlite(connections, BUSY_SECONDS)
-            hurried = self._sqlite(HURRIED_CONNECTIONS, HURRIED_BUSY_SECONDS)
-            self._hurried: Engine = hurried.execution_options(**writing)
-            self._writing: Engine = self.engine.execution_options(**writing)
-            self._reading: Engine = self.engine
-        else:
-            self.engine = self._postgresql(connections, POSTGRESQL_OPTIONS, BUSY_SECONDS)
-            self._hurried = self._postgresql(HURRIED_CONNECTIONS, HURRIED_OPTIONS, HURRIED_BUSY_SECONDS)
-            self._writing = self.engine
-            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            self._reading = self.engine.execution_options(**one_state)
-        # SQLite's own waiting is polling; writers of one process queue up here instead.
-        self._turn = threading.Lock()
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        self._kind = kinds.of(url)
+        self.is_sqlite = self._kind.is_sqlite
+        self.breaker = Breaker()
+        ordinary = max(1, connections - INGEST_CONNECTIONS - BACKGROUND_CONNECTIONS)
+        self._connectors = [
+            Connector(partial(self._connect, for_ingest=for_ingest), self._is_fit)
+            for for_ingest in (False, True, True)
+        ]
+        self.engine = self._engine(self._connectors[0], ordinary)
+        self._background = self._engine(self._connectors[1], BACKGROUND_CONNECTIONS)
+        self._keeper = Keeper(self._connectors[2], self._is_fit)
+        self._reading = self.engine.execution_options(**self._kind.reading)
+        self._writing = self.engine.execution_options(**self._kind.writing)
+        self._writing_by_deadline = self._background.execution_options(**self._kind.writing)
 
     @contextmanager
-    def begin(self, give_up: float | None = None) -> Iterator[Connection]:
-        """A transaction that writes; it is over by `give_up` (monotonic), if that is given.
+    def begin(self, deadline: float | None = None, *, is_probe: bool = False) -> Iterator[Connection]:
+        """A transaction that writes; it is over by `deadline` (monotonic), if that is given.
 
         Raises DatabaseError, most often DatabaseUnavailable: whether it was committed is then not known.
+        While the database takes no writes it does so at once, but for a probe.
         """
-        with self._taking_turns(give_up), _named_trouble():
-            if give_up is None:
-                with self._writing.begin() as db:
-                    yield db
-            else:
-                with self._hurried.connect() as db:
-                    _hurry(db, give_up)
-                    with db.begin():
-                        yield db
+        if not is_probe:
+            self.breaker.check_writes()
+        engine = self._writing if deadline is None else self._writing_by_deadline
+        with self._watching(writes=True), self._kind.turn(deadline), self._lent(engine, deadline) as db:
+            connection = _require_writable(db)
+            connection.prepare(deadline)
+            with db.begin() as transaction:
+                yield db
+                if is_probe:
+                    make_durable(db)
+                resets_backoff = deadline is not None and not is_probe
+                with self.breaker.committing(connection.epoch, resets_backoff=resets_backoff):
+                    transaction.commit()
+            self._kind.has_written()
 
-    def probe(self, give_up: float) -> None:
-        """Raises DatabaseError if it takes none by `give_up`; else who hurries has a connection."""
-        with self.begin(give_up) as db:
-            db.execute(select(1))
+    @contextmanager
+    def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:
+        """As `begin`, on the connection of what writes callbacks; for one thread at a time."""
+        if not is_probe:
+            self.breaker.check_writes()
+        with (
+            self._watching(writes=True),
+            self._kind.turn(deadline),
+            self._keeper.lent(deadline) as connection,
+        ):
+            if not connection.is_writable:
+                raise kinds.read_only()
+            connection.prepare(deadline)
+            committing = self.breaker.committing(connection.epoch, resets_backoff=not is_probe)
+            with self._kind.transaction(connection, committing):  # type: ignore[arg-type]
+                yield IngestConnection(connection, is_postgresql=not self.is_sqlite)
+            self._kind.has_written()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of everything it reads. Raises DatabaseError."""
-        with _named_trouble(), self._reading.begin() as db:
-            yield db
+        """A transaction that sees one state of everything it reads. Raises DatabaseError.
+
+        While the database does not answer it does so at once.
+        """
+        self.breaker.check_reads()
+        with self._watching(writes=False), self._reading.connect() as db:
+            driver(db).prepare(None)
+            with db.begin():
+                yield db
 
     @contextmanager
-    def _taking_turns(self, give_up: float | None) -> Iterator[None]:
-        if not self.is_sqlite:
-            yield
-            return
-        patience = BUSY_SECONDS if give_up is None else max(0.0, give_up - time.monotonic())
-        if not self._turn.acquire(timeout=patience):
-            raise DatabaseUnavailable("the database is busy")
-        try:
-            yield
-        finally:
-            self._turn.release()
-
-    @contextmanager
-    def unhurried(self) -> Iterator[Connection]:
+    def untimed(self) -> Iterator[Connection]:
         """A connection for what may take its time, and others' too: a migration."""
-        with _named_trouble(), self.engine.connect() as db:
-            if not self.is_sqlite:
-                driver(db).patience = None
+        with self._watching(writes=False), self.engine.connect() as db:
+            driver(db).lift_limits()
             try:
                 yield db
             finally:
-                db.invalidate()  # nobody else shall be so patient
+                db.invalidate()  # nobody else shall have it
 
-    def _sqlite(self, connections: int, busy_seconds: float) -> Engine:
-        # isolation_level=None: the driver's own transactions lose updates between processes.
-        engine = create_engine(
-            self._url,
-            module=sqlite_driver,
-            connect_args={"isolation_level": None, "timeout": busy_seconds, "check_same_thread": False},
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=busy_seconds,
-            json_serializer=canonical_json,
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+    def current_server(self) -> Server | None:
+        """Which server is the primary now, asked on a connection made now; None on SQLite.
 
-    def _postgresql(self, connections: int, options: str, busy_seconds: float) -> Engine:
-        engine = create_engine(
-            self._url,
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=busy_seconds,
-            pool_pre_ping=options is POSTGRESQL_OPTIONS,  # the hurried ones find out by failing
-            connect_args={"connect_timeout": 2, "options": options},
-            json_serializer=canonical_json,
-        )
-        event.listen(engine, "do_connect", _connect_patiently)
-        return engine
+        Raises DatabaseUnavailable.
+        """
+        if self.is_sqlite:
+            return None
+        with self._watching(writes=False):
+            connection = self._connect(for_ingest=False)
+            try:
+                if not connection.is_writable:
+                    raise kinds.read_only()
+                return kinds.current_server(connection)
+            finally:
+                connection.close()
+
+    def check(self) -> None:
+        """Raises DatabaseUnusable where it cannot be used safely, and DatabaseUnavailable."""
+        with self._watching(writes=False):
+            self._kind.check()
 
     def close(self) -> None:
-        self.engine.dispose()
-        self._hurried.dispose()
+        self._drop_idle()
+        self._keeper.close()
+        for connector in self._connectors:
+            connector.close()
 
+    def _engine(self, connector: Connector, size: int) -> Engine:
+        return self._kind.engine(BoundedPool(connector, size, self._is_fit), canonical_json)
 
-class _Patient(psycopg.Connection[Any]):
-    """Gives up on a server that says nothing; psycopg alone would wait for ever."""
+    def _connect(self, *, for_ingest: bool) -> DriverConnection:
+        epoch = self.breaker.epoch  # before, or it could be older than it says
+        connection = self._kind.connect(for_ingest=for_ingest)
+        connection.epoch = epoch
+        return connection
 
-    patience: float | None = PATIENCE_SECONDS
-    give_up: float | None = None  # monotonic
+    def _is_fit(self, connection: DriverConnection) -> bool:
+        if connection.epoch != self.breaker.epoch or not connection.is_quiet():
+            return False
+        return connection.is_writable or not self.breaker.takes_writes  # a standby's answers are old
 
-    def wait(self, *args: Any, **options: Any) -> Any:
-        patience = self.patience if self.give_up is None else max(0.001, self.give_up - time.monotonic())
+    @contextmanager
+    def _lent(self, engine: Engine, deadline: float | None) -> Iterator[Connection]:
+        with until(deadline):
+            db = engine.connect()
+        with db:
+            if not driver(db).is_writable:  # it was made while there was no primary
+                db.invalidate()
+                with until(deadline):
+                    driver(db)
+            yield db
+
+    @contextmanager
+    def _watching(self, *, writes: bool) -> Iterator[None]:
+        """Errors of a driver become ours, and the breaker hears of them."""
         try:
-            return super().wait(*args, **{"timeout": patience, **options})
-        except psycopg.OperationalError as trouble:
-            if trouble.sqlstate is None:  # not the server's word, so what it is at nobody knows
-                self.close()
-            raise
+            yield
+        except PoolTimeout as error:  # too much is asked of us, not of the database
+            raise DatabaseUnavailable("all connections are in use") from error
+        except DBAPIError as error:
+            self._fail(error.orig or error, error, writes=writes)
+        except StatementError as error:
+            raise RecordRefused(describe(error.orig or error)) from error
+        except DRIVER_ERRORS as error:
+            self._fail(error, error, writes=writes)
+
+    def _fail(self, cause: BaseException, error: Exception, *, writes: bool) -> NoReturn:
+        failure = self._kind.classify(cause, writes=writes)
+        self.breaker.failed(failure.outage, str(failure.error))
+        if failure.outage is not Outage.NONE:
+            self._drop_idle()
+        raise failure.error from error
+
+    def _drop_idle(self) -> None:
+        for engine in (self.engine, self._background):
+            engine.pool.dispose()
 
 
-def _connect_patiently(_dialect: Any, _record: Any, args: Any, options: Any) -> _Patient:
-    return _Patient.connect(*args, **options)
-
-
-def _hurry(db: Connection, give_up: float) -> None:
-    """SQLite needs none: its waiting is bounded by the connection's busy timeout."""
-    if db.dialect.name == "postgresql":
-        driver(db).give_up = give_up
-
-
-def driver(db: Connection) -> Any:
+def driver(db: Connection | IngestConnection) -> Any:
     """The driver's own connection, inside the same transaction."""
-    return db.connection.driver_connection
+    return db.driver_connection if isinstance(db, IngestConnection) else db.connection.driver_connection
+
+
+def is_postgresql(db: Connection | IngestConnection) -> bool:
+    return db.is_postgresql if isinstance(db, IngestConnection) else db.dialect.name == "postgresql"
+
+
+def server_of(db: Connection | IngestConnection) -> Server | None:
+    """The server that this transaction runs on; None on SQLite."""
+    return kinds.current_server(driver(db))
+
+
+def make_durable(db: Connection | IngestConnection) -> None:
+    """Once this transaction is committed, so is for certain what it has seen of others.
+
+    With a synchronous standby, what others committed may be seen though the standby does not have it yet;
+    and a transaction that has written nothing does not wait for the standby.
+    """
+    if is_postgresql(db):
+        driver(db).execute("SELECT pg_logical_emit_message(true, 'siprec-ledger', '')")
 
 
 def canonical_encoder(plain: Callable[[Any], Any] | None = None) -> json.JSONEncoder:
@@ -216,59 +232,8 @@ def canonical_json(value: Any) -> str:
     return _CANONICAL.encode(value)
 
 
-def _speaking(url: URL) -> URL:
-    if url.drivername in {"postgres", "postgresql"}:  # hosting platforms say the former
-        return url.set(drivername="postgresql+psycopg")
-    return url
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    for pragma in (*pragmas, f"wal_autocheckpoint={SQLITE_CHECKPOINT_PAGES}"):
-        _insist(connection, f"PRAGMA {pragma}")
-
-
-def _insist(connection: Any, statement: str) -> None:
-    """The turn to WAL fails at once while another process makes it, whatever the busy timeout."""
-    give_up = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute(statement)
-            return
-        except sqlite_driver.OperationalError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(0.02)
-
-
-def _begin_sqlite(db: Connection) -> None:
-    driver(db).execute(db.get_execution_options().get("sqlite_begin", "BEGIN"))
-
-
-@contextmanager
-def _named_trouble() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeout as trouble:
-        raise DatabaseUnavailable("no connection is free") from trouble
-    except DBAPIError as trouble:
-        raise _named(trouble.orig, is_broken=trouble.connection_invalidated) from trouble
-    except DRIVER_ERRORS as trouble:  # of what went past SQLAlchemy
-        raise _named(trouble) from trouble
-    except SQLAlchemyError as trouble:
-        raise DatabaseError(type(trouble).__name__) from trouble
-
-
-def _named(trouble: BaseException | None, *, is_broken: bool = False) -> DatabaseError:
-    reason = f"{type(trouble).__name__}: {trouble}".splitlines()[0][:200]
-    sqlstate = getattr(trouble, "sqlstate", None)
-    if sqlstate in CONFLICTS:
-        return DatabaseConflict(reason)
-    is_unmade = sqlstate == "42P01"  # undefined_table: not yet migrated
-    is_away = is_broken or is_unmade or isinstance(trouble, OPERATIONAL_ERRORS)
-    return DatabaseUnavailable(reason) if is_away else DatabaseError(reason)
-
-
-def _warn_of_old_sqlite() -> None:
-    if sqlite_driver.sqlite_version_info < OLDEST_SAFE_SQLITE:
-        log.warning("SQLite %s can lose committed writes; install pysqlite3", sqlite_driver.sqlite_version)
+def _require_writable(db: Connection) -> DriverConnection:
+    connection: DriverConnection = driver(db)
+    if not connection.is_writable:
+        raise kinds.read_only()
+    return connection

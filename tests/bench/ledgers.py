@@ -72,7 +72,7 @@ class Ledger(ABC):
     @contextmanager
     def _filling(self) -> Iterator[Connection]:
         """One transaction that may take minutes; nothing is left to do in the middle of a slice."""
-        with self._database.unhurried() as db:
+        with self._database.untimed() as db:
             driver: Any = db.connection.driver_connection
             if self._database.is_sqlite:
                 driver.execute("PRAGMA foreign_keys=OFF")  # the keys are known to fit

@@ -1,0 +1,79 @@
+"""Makes connections within a deadline that neither a resolver of names nor a driver keeps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from service.store.pool import remaining
+
+
+class ConnectTimeout(Exception):
+    """No connection was made by the deadline."""
+
+
+class Connector:
+    """Call it for a connection. Raises ConnectTimeout, or what `connect` raises.
+
+    Where this thread has a deadline, another thread connects. What comes too late is for whoever asks next,
+    or else a slow way to the database would never lead there.
+    """
+
+    def __init__(self, connect: Callable[[], Any], is_fit: Callable[[Any], bool]) -> None:
+        self._connect = connect
+        self._is_fit = is_fit
+        self._late: Future[Any] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Any:
+        seconds = remaining(-1)
+        if seconds < 0:
+            return self._connect()
+        attempt = self._take_late() or self._begin()
+        try:
+            return attempt.result(seconds)
+        except TimeoutError:
+            if attempt.done():  # it is the connecting itself that raised
+                raise
+            self._put_late(attempt)
+            raise ConnectTimeout("the database takes too long to connect to") from None
+
+    def close(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            late.add_done_callback(_close)
+
+    def _begin(self) -> Future[Any]:
+        attempt: Future[Any] = Future()
+        threading.Thread(target=self._run, args=(attempt,), name="connect", daemon=True).start()
+        return attempt
+
+    def _run(self, attempt: Future[Any]) -> None:
+        try:
+            attempt.set_result(self._connect())
+        except BaseException as error:  # it is raised where somebody waits
+            attempt.set_exception(error)
+
+    def _take_late(self) -> Future[Any] | None:
+        with self._lock:
+            late, self._late = self._late, None
+        if late is None or not late.done():
+            return late
+        if late.exception() is None and self._is_fit(late.result()):
+            return late
+        _close(late)
+        return None
+
+    def _put_late(self, attempt: Future[Any]) -> None:
+        with self._lock:
+            earlier, self._late = self._late, attempt
+        if earlier is not None:
+            earlier.add_done_callback(_close)
+
+
+def _close(attempt: Future[Any]) -> None:
+    with suppress(Exception):
+        attempt.result().close()
