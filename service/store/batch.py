@@ -77,7 +77,7 @@ class Lookup:
 
 def looked_up_at_once(db: Connection | IngestConnection) -> AbstractContextManager[object]:
     """Lookups inside go to PostgreSQL in one round trip; SQLAlchemy can do nothing inside."""
-    if is_postgresql(db):
+    if is_postgresql(db) and not isinstance(db, IngestConnection):  # that is in a pipeline already
         pipeline: AbstractContextManager[object] = driver(db).pipeline()
         return pipeline
     return nullcontext()

@@ -29,22 +29,27 @@ class Connector:
         self._lock = threading.Lock()
 
     def __call__(self) -> Any:
-        seconds = remaining(-1)
-        if seconds < 0:
+        if remaining(-1) < 0:
             return self._connect()
-        attempt = self._take_late() or self._begin()
-        try:
-            return attempt.result(seconds)
-        except TimeoutError:
-            if attempt.done():  # it is the connecting itself that raised
-                raise
-            self._put_late(attempt)
-            raise ConnectTimeout("the database takes too long to connect to") from None
+        late = self._take_late()
+        if late is not None and self._is_fit(connection := self._wait(late)):
+            return connection
+        _close(late)
+        return self._wait(self._begin())
 
     def close(self) -> None:
         late, self._late = self._late, None
         if late is not None:
             late.add_done_callback(_close)
+
+    def _wait(self, attempt: Future[Any]) -> Any:
+        try:
+            return attempt.result(remaining(0))
+        except TimeoutError:
+            if attempt.done():  # it is the connecting itself that raised
+                raise
+            self._put_late(attempt)
+            raise ConnectTimeout("the database takes too long to connect to") from None
 
     def _begin(self) -> Future[Any]:
         attempt: Future[Any] = Future()
@@ -60,12 +65,8 @@ class Connector:
     def _take_late(self) -> Future[Any] | None:
         with self._lock:
             late, self._late = self._late, None
-        if late is None or not late.done():
-            return late
-        if late.exception() is None and self._is_fit(late.result()):
-            return late
-        _close(late)
-        return None
+        has_failed = late is not None and late.done() and late.exception() is not None
+        return None if has_failed else late
 
     def _put_late(self, attempt: Future[Any]) -> None:
         with self._lock:
@@ -74,6 +75,8 @@ class Connector:
             earlier.add_done_callback(_close)
 
 
-def _close(attempt: Future[Any]) -> None:
+def _close(attempt: Future[Any] | None) -> None:
+    if attempt is None:
+        return
     with suppress(Exception):
         attempt.result().close()

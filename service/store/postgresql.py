@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -91,18 +92,23 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         """That the transaction runs on: a pooler may have several."""
         return self.identify(self) if self.is_pooled and self.identify else self.server
 
+    def send(self, command: LiteralString) -> None:
+        """In a pipeline: what is due with the first statement stays due."""
+        psycopg.Cursor(self).execute(command, prepare=False)
+
     def commit(self) -> None:
         """Raises Unconfirmed, too."""
-        if self._answer_seconds is None:
+        with self.confirming():
             super().commit()
-            return
-        limit = time.monotonic() + COMMIT_SECONDS
-        self._deadline = limit if self._deadline is None else min(self._deadline, limit)
-        self._is_warned = False
-        super().commit()
-        self.check_confirmed()
 
-    def check_confirmed(self) -> None:
+    @contextmanager
+    def confirming(self) -> Iterator[None]:
+        """Around a COMMIT. Raises Unconfirmed."""
+        if self._answer_seconds is not None:
+            limit = time.monotonic() + COMMIT_SECONDS
+            self._deadline = limit if self._deadline is None else min(self._deadline, limit)
+        self._is_warned = False
+        yield
         if self._is_warned:
             self.close()
             raise Unconfirmed("the commit was not confirmed by the standby")
