@@ -14,15 +14,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.engine import IngestConnection, canonical_encoder, canonical_json, driver, is_postgresql
-from service.store.tables import UtcTime, read_back, written_out
+from service.store.columns import UtcTime, read_back, written_out
+from service.store.engine import IngestConnection, driver, is_postgresql
+from service.store.json import canonical_encoder, canonical_json
 
+AnyConnection = Connection | IngestConnection
 Row = Mapping[str, Any]
 Conversion = Callable[[Any], Any]
 
@@ -40,9 +43,7 @@ class Lookup:
     order: tuple[str, ...]
     locks: bool = False
 
-    def __call__(
-        self, db: Connection | IngestConnection, wanted: Collection[str]
-    ) -> Iterator[dict[str, Any]]:
+    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
         """Run now, to be read once those that are `looked_up_at_once` have all been run."""
         if is_postgresql(db):
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
@@ -51,13 +52,7 @@ class Lookup:
         return self._rows(found)
 
     def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        conversions = _conversions(self.table, self.columns, read_back, _from_json)
-        for values in found.fetchall():
-            row = dict(zip(self.columns, values, strict=True))
-            for _, name, convert in conversions:
-                if row[name] is not None:
-                    row[name] = convert(row[name])
-            yield row
+        return _read(self.table, self.columns, found.fetchall())
 
     @cached_property
     def _on_sqlite(self) -> str:
@@ -75,7 +70,47 @@ class Lookup:
         )
 
 
-def looked_up_at_once(db: Connection | IngestConnection) -> AbstractContextManager[object]:
+@dataclass(frozen=True, eq=False)
+class First:
+    """Of each of the wanted values of `by` the first `most` rows in the order of these columns."""
+
+    table: Table
+    columns: tuple[str, ...]
+    by: str
+    order: tuple[str, ...]
+    most: int
+
+    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+        """As of a Lookup."""
+        if is_postgresql(db):
+            found = driver(db).execute(self._on_postgresql, [list(wanted)])
+            return self._rows(found)
+        rows = (driver(db).execute(self._one, [value]).fetchall() for value in wanted)
+        return _read(self.table, self.columns, list(chain.from_iterable(rows)))
+
+    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
+        yield from _read(self.table, self.columns, found.fetchall())
+
+    @cached_property
+    def _one(self) -> str:
+        return self._select("?")
+
+    @cached_property
+    def _on_postgresql(self) -> str:
+        columns = ", ".join(f'found."{name}"' for name in self.columns)
+        return (
+            f"SELECT {columns} FROM unnest(CAST(%s AS text[])) AS wanted(value) "  # noqa: S608
+            f"CROSS JOIN LATERAL ({self._select('wanted.value')}) AS found"
+        )
+
+    def _select(self, value: str) -> str:
+        return (
+            f"SELECT {_names(self.columns)} FROM {self.table.name} "  # noqa: S608 (names of our own)
+            f'WHERE "{self.by}" = {value} ORDER BY {_names(self.order)} LIMIT {self.most}'
+        )
+
+
+def looked_up_at_once(db: AnyConnection) -> AbstractContextManager[object]:
     """Lookups inside go to PostgreSQL in one round trip; SQLAlchemy can do nothing inside."""
     if is_postgresql(db) and not isinstance(db, IngestConnection):  # that is in a pipeline already
         pipeline: AbstractContextManager[object] = driver(db).pipeline()
@@ -89,7 +124,7 @@ class Batch:
     There none sees what another does: a row that is added is not changed in the same batch.
     """
 
-    def __init__(self, db: Connection | IngestConnection) -> None:
+    def __init__(self, db: AnyConnection) -> None:
         self._db = db
         self._statements: list[tuple[str, Any]] = []
         self._changed: set[Table] = set()
@@ -132,6 +167,16 @@ class Batch:
         else:
             for text, rows in statements:
                 driver(self._db).executemany(text, rows)
+
+
+def _read(table: Table, columns: tuple[str, ...], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    conversions = _conversions(table, columns, read_back, _from_json)
+    for values in rows:
+        row = dict(zip(columns, values, strict=True))
+        for _, name, convert in conversions:
+            if row[name] is not None:
+                row[name] = convert(row[name])
+        yield row
 
 
 def _names(columns: Sequence[str]) -> str:

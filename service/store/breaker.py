@@ -62,11 +62,20 @@ class Breaker:
                 self.answers = True  # it did, though it refused
             self._open(outage, reason)
 
-    def stalled(self) -> None:
-        """A COMMIT takes too long. It stays on its way, and may close the breaker when it ends."""
+    def opened(self, reason: str, *, answers: bool) -> None:
+        """As `failed`; `answers`: it refused to write, and may be read."""
+        self.failed(Outage.WRITES if answers else Outage.ALL, reason)
+
+    def closed(self) -> None:
+        """A write was committed."""
         with self._lock:
-            if self._commits:  # else it has just ended
-                self._open(Outage.WRITES, "a commit takes too long")
+            if not self.takes_writes:
+                self._close()
+
+    def stalled(self) -> None:
+        """A write takes too long. If it is at its COMMIT, that may close the breaker when it ends."""
+        with self._lock:
+            self._open(Outage.WRITES, "a write takes too long")
 
     @contextmanager
     def probe(self) -> Iterator[bool]:

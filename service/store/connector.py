@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,7 +13,11 @@ from service.store.pool import remaining
 
 
 class ConnectTimeout(Exception):
-    """No connection was made by the deadline."""
+    """No connection was made by the deadline, in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no connection was made in {seconds:.1f} s")
+        self.seconds = seconds
 
 
 class Connector:
@@ -43,13 +48,14 @@ class Connector:
             late.add_done_callback(_close)
 
     def _wait(self, attempt: Future[Any]) -> Any:
+        began = time.monotonic()
         try:
             return attempt.result(remaining(0))
         except TimeoutError:
             if attempt.done():  # it is the connecting itself that raised
                 raise
             self._put_late(attempt)
-            raise ConnectTimeout("the database takes too long to connect to") from None
+            raise ConnectTimeout(time.monotonic() - began) from None
 
     def _begin(self) -> Future[Any]:
         attempt: Future[Any] = Future()

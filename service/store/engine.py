@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -23,6 +23,7 @@ from service.store.errors import Outage, describe
 from service.store.errors import RecordRefused as RecordRefused
 from service.store.ingest_connection import IngestConnection as IngestConnection
 from service.store.ingest_connection import Keeper
+from service.store.json import canonical_json
 from service.store.kinds import DRIVER_ERRORS, DriverConnection
 from service.store.pool import BoundedPool, until
 from service.store.postgresql import Server as Server
@@ -62,8 +63,7 @@ class Database:
         Raises DatabaseError, most often DatabaseUnavailable: whether it was committed is then not known.
         While the database takes no writes it does so at once, but for a probe.
         """
-        if not is_probe:
-            self.breaker.check_writes()
+        self._check_writes(deadline, is_probe=is_probe)
         engine = self._writing if deadline is None else self._writing_by_deadline
         with self._watching(writes=True), self._kind.turn(deadline), self._lent(engine, deadline) as db:
             connection = _require_writable(db)
@@ -80,8 +80,7 @@ class Database:
     @contextmanager
     def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:
         """As `begin`, on the connection of what writes callbacks; for one thread at a time."""
-        if not is_probe:
-            self.breaker.check_writes()
+        self._check_writes(deadline, is_probe=is_probe)
         with (
             self._watching(writes=True),
             self._kind.turn(deadline),
@@ -143,6 +142,12 @@ class Database:
         self._keeper.close()
         for connector in self._connectors:
             connector.close()
+
+    def _check_writes(self, deadline: float | None, *, is_probe: bool) -> None:
+        if not is_probe:
+            self.breaker.check_writes()
+        if deadline is not None and deadline <= time.monotonic():
+            raise DatabaseUnavailable("no time is left to ask the database")
 
     def _engine(self, connector: Connector, size: int) -> Engine:
         return self._kind.engine(BoundedPool(connector, size, self._is_fit), canonical_json)
@@ -217,19 +222,6 @@ def make_durable(db: Connection | IngestConnection) -> None:
     """
     if is_postgresql(db):
         driver(db).execute("SELECT pg_logical_emit_message(true, 'siprec-ledger', '')")
-
-
-def canonical_encoder(plain: Callable[[Any], Any] | None = None) -> json.JSONEncoder:
-    """Made once, since making it takes longer than using it; `plain` is for what JSON does not know."""
-    return json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=plain)
-
-
-_CANONICAL = canonical_encoder()
-
-
-def canonical_json(value: Any) -> str:
-    """The same text on every database."""
-    return _CANONICAL.encode(value)
 
 
 def _require_writable(db: Connection) -> DriverConnection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 
 class DatabaseError(Exception):
@@ -24,6 +25,10 @@ class RecordRefused(DatabaseError):
 
 class DatabaseUnusable(Exception):
     """The database answers, and cannot be used as it is; the message says what to do. For start-up."""
+
+
+# In less than this a database that is well may not be done either.
+FAIR_SECONDS: Final = 0.25
 
 
 class Outage(Enum):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
 from service.store import postgresql, sqlite
 from service.store.connector import ConnectTimeout
-from service.store.errors import DatabaseUnavailable, Failure, Outage, describe
+from service.store.errors import FAIR_SECONDS, DatabaseUnavailable, Failure, Outage, describe
 from service.store.pool import BoundedPool
 from service.store.postgresql import PostgresqlConnection, Server
 from service.store.servers import Servers
@@ -81,7 +81,7 @@ class Postgresql:
     def classify(self, error: BaseException, *, writes: bool) -> Failure:
         if isinstance(error, psycopg.Error):
             return postgresql.classify(error, writes=writes)
-        return Failure(DatabaseUnavailable(describe(error)), Outage.ALL)  # it took too long to connect
+        return _too_slow_to_connect(error)
 
     def check(self) -> None:
         """Raises DatabaseUnusable."""
@@ -122,6 +122,8 @@ class Sqlite:
         self._turn.has_written()
 
     def classify(self, error: BaseException, *, writes: bool) -> Failure:
+        if isinstance(error, ConnectTimeout):
+            return _too_slow_to_connect(error)
         return sqlite.classify(error, self._turn, writes=writes)
 
     def check(self) -> None: ...
@@ -137,6 +139,11 @@ def of(url: str) -> Kind:
 def current_server(connection: DriverConnection) -> Server | None:
     """That a transaction on `connection` runs on; None on SQLite."""
     return None if isinstance(connection, SqliteConnection) else connection.current_server()
+
+
+def _too_slow_to_connect(error: BaseException) -> Failure:
+    is_outage = isinstance(error, ConnectTimeout) and error.seconds >= FAIR_SECONDS
+    return Failure(DatabaseUnavailable(describe(error)), Outage.ALL if is_outage else Outage.NONE)
 
 
 def read_only() -> psycopg.Error:

@@ -13,6 +13,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from service.store.errors import (
+    FAIR_SECONDS,
     DatabaseConflict,
     DatabaseError,
     DatabaseUnavailable,
@@ -47,10 +48,11 @@ class Server:
 
 
 class OutOfTime(psycopg.OperationalError):
-    """The server did not do it in time. `is_answering`: it still says something."""
+    """The server did not do it in `seconds`. `is_answering`: it still says something."""
 
-    def __init__(self, *, is_answering: bool) -> None:
-        super().__init__("out of time" if is_answering else "the server does not answer")
+    def __init__(self, seconds: float, *, is_answering: bool) -> None:
+        super().__init__(f"out of time after {seconds:.1f} s")
+        self.seconds = seconds
         self.is_answering = is_answering
 
 
@@ -127,13 +129,15 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         return not self.closed and not _is_readable(self.fileno(), 0)
 
     def wait(self, *args: Any, **options: Any) -> Any:
+        began = time.monotonic()
         try:
             return super().wait(*args, **{"timeout": self._seconds_left(), **options})
         except psycopg.OperationalError as error:
             if error.sqlstate is not None:
                 raise
             if self.pgconn.status == psycopg.pq.ConnStatus.OK:
-                raise OutOfTime(is_answering=self._abandon()) from error
+                seconds = time.monotonic() - began
+                raise OutOfTime(seconds, is_answering=self._abandon()) from error
             self.close()
             raise
 
@@ -212,7 +216,9 @@ def _classify(error: psycopg.Error) -> tuple[type[DatabaseError], Outage]:
 def _classify_without_state(error: psycopg.Error) -> tuple[type[DatabaseError], Outage]:
     if isinstance(error, psycopg.DataError):
         return RecordRefused, Outage.NONE
-    if isinstance(error, Unconfirmed) or (isinstance(error, OutOfTime) and error.is_answering):
+    if isinstance(error, OutOfTime) and error.is_answering:
+        return DatabaseUnavailable, Outage.WRITES if error.seconds >= FAIR_SECONDS else Outage.NONE
+    if isinstance(error, Unconfirmed):
         return DatabaseUnavailable, Outage.WRITES
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return DatabaseUnavailable, Outage.ALL

@@ -49,7 +49,7 @@ class Pair:
             pair.fail_over()
 
     Each of the two can be stopped, killed, frozen and started again, as every Postgres. `old` is what was
-    the primary before `fail_over`, and whatever was done to it: it may be frozen, or run on.
+    the primary before `fail_over`, in whatever state it is. `renew` after it: a new standby.
     """
 
     def __init__(self, *, is_synchronous: bool) -> None:
@@ -79,8 +79,8 @@ class Pair:
         """A new database, and its URL by way of the address. `template`: as Postgres has it."""
         return self.through_address(self.primary.create_database(template))
 
-    def through_address(self, url: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.address.port}/{_name(url)}"
+    def through_address(self, url: str, user: str = "postgres") -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.address.port}/{_name(url)}"
 
     def on(self, server: Postgres, url: str) -> str:
         """The same database on this server, wherever the address leads."""
@@ -98,12 +98,21 @@ class Pair:
         self.old, self.primary = self.primary, self.standby
         self.lead_to(self.primary, cut=cut)
 
-    def renew(self) -> None:
-        """After `fail_over`: end the old primary, and give the new one a standby."""
+    def part(self) -> None:
+        """End all but the primary, which goes on alone."""
         if self.old is not None:
             self.old.close()
             self.old = None
-            self.standby = Standby(self.primary)
+        if self.standby is not self.primary:
+            self._set_synchronous(False)
+            self.standby.close()
+
+    def renew(self, *, is_synchronous: bool | None = None) -> None:
+        """Give the primary a new standby, whatever became of the others; as before, if it is not said."""
+        self.part()
+        if is_synchronous is not None:
+            self.is_synchronous = is_synchronous
+        self.standby = Standby(self.primary)
         self._begin_to_follow()
 
     def wait_until_caught_up(self) -> None:
@@ -118,11 +127,14 @@ class Pair:
 
     def _begin_to_follow(self) -> None:
         self.standby.start()
+        self._set_synchronous(self.is_synchronous)
+        self.wait_until_caught_up()
+
+    def _set_synchronous(self, is_synchronous: bool) -> None:
         with psycopg.connect(self.primary.url, autocommit=True) as db:
-            names = "*" if self.is_synchronous else ""
+            names = "*" if is_synchronous else ""
             db.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
             db.execute("SELECT pg_reload_conf()")
-        self.wait_until_caught_up()
 
     def _close_servers(self) -> None:
         for server in (self.old, self.standby, self.primary):

@@ -44,14 +44,16 @@ def require() -> str:
 
 
 class PgBouncer:
-    """From `with` to its end. `settings` add to what its file says, or replace it.
+    """From `with` to its end. `settings` add to what its file says, or replace it; whoever connects to it
+    becomes `user` on the server.
 
     with PgBouncer(server) as pooler:
         url = pooler.in_front_of(server.create_database())
     """
 
-    def __init__(self, server: Postgres, **settings: str) -> None:
+    def __init__(self, server: Postgres, user: str | None = None, **settings: str) -> None:
         self._server = server
+        self._user = user
         self._settings = {**SETTINGS, **settings}
         self._program = require()
 
@@ -81,6 +83,10 @@ class PgBouncer:
         self.close()
 
     @property
+    def socket(self) -> Path:
+        return self.folder / ".s.PGSQL.5432"
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -101,6 +107,7 @@ class PgBouncer:
     def _file(self) -> str:
         there = conninfo_to_dict(for_psycopg(self._server.url))
         there = {name: there[name] for name in ("host", "port", "user", "password") if there.get(name)}
+        there |= {"user": self._user} if self._user else {}
         lines = ["[databases]", f"* = {make_conninfo('', **there)}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in self._settings.items()]
         return "\n".join([*lines, "listen_port = 5432", f"unix_socket_dir = {self.folder}", ""])

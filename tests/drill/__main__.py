@@ -6,26 +6,38 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tests.bed import pgbouncer, postgres, web
+from tests.bed.processes import CommandFailed, Guard
+from tests.drill.display import Display
 from tests.drill.drill import Drill, Result
-from tests.drill.faults import FAULTS, Fault
+from tests.drill.faults import FAULTS
+from tests.drill.faults.fault import Fault
 from tests.drill.ledger import Ledger, NotForDrills
 from tests.drill.postgresql import Postgresql
-from tests.drill.processes import CommandFailed, Guard
-from tests.drill.progress import Progress
-from tests.drill.server import NoServer, Server
+from tests.drill.servers import Servers
 from tests.drill.sqlite import Sqlite
 from tests.drill.starts import CannotStart
-from tests.drill.table import SHOWN, notes, offences, table
+from tests.drill.table import notes, offences, table
 from tests.drill.telnyx import SandboxTrouble
-from tests.drill.web import APP, DidNotStart
 
-TROUBLES = (NotForDrills, CommandFailed, NoServer, CannotStart, SandboxTrouble, DidNotStart)
+APP = "service.app:web()"
+TROUBLES = (
+    NotForDrills,
+    CommandFailed,
+    CannotStart,
+    SandboxTrouble,
+    postgres.DidNotStart,
+    web.DidNotStart,
+    pgbouncer.DidNotStart,
+)
 
 
 class Faults(click.ParamType[tuple[Fault, ...]]):
@@ -37,11 +49,13 @@ class Faults(click.ParamType[tuple[Fault, ...]]):
         if isinstance(value, tuple):
             return value
         known = {fault.name: fault for fault in FAULTS}
-        wanted = [name.strip() for name in value.split(",")]
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
+        wanted = {
+            pattern: [name for name in known if fnmatchcase(name, pattern)]
+            for pattern in map(str.strip, value.split(","))
+        }
+        if unknown := [pattern for pattern, names in wanted.items() if not names]:
             self.fail(f"{', '.join(unknown)}: no such fault; there are {', '.join(known)}", param, ctx)
-        return tuple(known[name] for name in dict.fromkeys(wanted))
+        return tuple(known[name] for name in dict.fromkeys(chain.from_iterable(wanted.values())))
 
 
 @click.command(
@@ -49,7 +63,11 @@ class Faults(click.ParamType[tuple[Fault, ...]]):
 )
 @click.option("--callbacks", default=5000, show_default=True, type=click.IntRange(1, 400_000), help="In all.")
 @click.option(
-    "--faults", type=Faults(), default=FAULTS, help="Only these, in this order.", show_default="all"
+    "--faults",
+    type=Faults(),
+    default=FAULTS,
+    help="Only these, in this order; primary-* and the like name several.",
+    show_default="all",
 )
 @click.option("--seed", type=int, help="Sends the same as another drill with this seed did.")
 @click.option(
@@ -69,19 +87,18 @@ def drill(
     """Break the service while callbacks come, and count what it kept.
 
     Starts the service, a Telnyx and what else it needs on this machine, and ends them. Fails if a callback
-    that was answered 200 is lost or stored twice, or a session ends in a wrong state. The environment's
-    settings are not used: no ledger but the drill's own is touched.
+    that was answered 200 is lost, not shown or stored twice, or a session ends in a wrong state. The
+    environment's settings are not used: no ledger but the drill's own is touched.
     """
     if database_url and postgresql:
         raise click.UsageError("--postgresql starts a server, --database-url names one: not both")
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(f"seed {seed}")
-    progress = Progress()
+    display = Display()
     try:
-        with _folder() as (folder, guard), ExitStack() as opened:
-            ledger = _ledger(database_url, postgresql, folder, guard, opened)
-            result = Drill(folder, ledger, guard, app, seed, progress).run(faults, callbacks)
-            progress.end()
+        with _folder() as folder, closing(_ledger(database_url, postgresql, folder)) as ledger:
+            result = Drill(folder, ledger, app, seed, display).run(faults, callbacks)
+            display.end()
             found = _show(result, faults)
             if found:
                 raise SystemExit(1)
@@ -89,34 +106,25 @@ def drill(
         raise click.ClickException(str(trouble)) from trouble
 
 
-def _ledger(
-    database_url: str | None, postgresql: bool, folder: Path, guard: Guard, opened: ExitStack
-) -> Ledger:
+def _ledger(database_url: str | None, postgresql: bool, folder: Path) -> Ledger:
     if postgresql:
-        server = Server(guard)
-        opened.callback(server.close)
-        server.make()
-        ledger: Ledger = Postgresql(server.url, folder, guard, server)
-    elif database_url is None:
-        ledger = Sqlite(folder / "ledger.sqlite3")
-    elif database_url.startswith("sqlite:///"):
-        ledger = Sqlite(Path(database_url.removeprefix("sqlite:///")).absolute())
-    elif database_url.partition("://")[0] in {"postgres", "postgresql", "postgresql+psycopg"}:
-        ledger = Postgresql(database_url, folder, guard)
-    else:
-        raise NotForDrills("--database-url must begin with sqlite:///, postgresql:// or postgres://")
-    opened.callback(ledger.close)
-    return ledger
+        return Servers()
+    if database_url is None:
+        return Sqlite(folder / "ledger.sqlite3")
+    if database_url.startswith("sqlite:///"):
+        return Sqlite(Path(database_url.removeprefix("sqlite:///")).absolute())
+    if database_url.partition("://")[0] in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return Postgresql.lent(database_url)
+    raise NotForDrills("--database-url must begin with sqlite:///, postgresql:// or postgres://")
 
 
 @contextmanager
-def _folder() -> Iterator[tuple[Path, Guard]]:
+def _folder() -> Iterator[Path]:
     """A folder for all that the drill writes. It stays if something was found, to be looked at."""
     folder = Path(tempfile.mkdtemp(prefix="siprec-ledger-drill-"))
-    guard = Guard()
-    guard.remove(folder)
+    guard = Guard(folder=folder)
     try:
-        yield folder, guard
+        yield folder
     except SystemExit:
         click.echo(f"The service's log and files are left in {folder}", err=True)
         raise
@@ -134,10 +142,8 @@ def _show(result: Result, faults: tuple[Fault, ...]) -> list[str]:
     for line in notes(result):
         click.echo(line)
     found = offences(result)
-    for line in found[:SHOWN]:
+    for line in found:
         click.echo(f"  {line}")
-    if len(found) > SHOWN:
-        click.echo(f"  and {len(found) - SHOWN} more")
     return found
 
 

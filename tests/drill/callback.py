@@ -42,14 +42,22 @@ class Callback:
     happened_at: datetime
     written: str  # happened_at, as Telnyx writes it
     is_forged: bool = False
+    other_sid: str | None = None  # a SiprecSid that is not the session's
     sent: int = 0
     answers: list[int | None] = field(default_factory=list)  # None: there was none
+    kept_at: list[float] = field(default_factory=list)  # Unix time of each 200
     slowest_seconds: float = 0.0  # of those answered 200
 
     @property
     def kept(self) -> int:
         """How many deliveries were answered 200, which is the service's word that it has them."""
-        return self.answers.count(200)
+        return len(self.kept_at)
+
+    def answer(self, status: int, seconds: float) -> None:
+        self.answers.append(status)
+        if status == 200:
+            self.kept_at.append(time.time())
+            self.slowest_seconds = max(self.slowest_seconds, seconds)
 
     @property
     def failure(self) -> str | None:
@@ -61,7 +69,7 @@ class Callback:
         fields = {
             "AccountSid": self.session.account_sid,
             "CallSid": self.session.call_sid,
-            "SiprecSid": self.session.siprec_sid,
+            "SiprecSid": self.other_sid or self.session.siprec_sid,
             "SiprecEvent": self.event,
             "Timestamp": self.written,
         }

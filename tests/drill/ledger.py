@@ -7,23 +7,31 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 MARK = "siprec_ledger_drill"  # a table that only a drill makes, in a database that was empty
 CALLS = "v3:drill-"  # what every call_sid of a drill begins with
 
 CALLBACKS = """
-SELECT session_id, call_sid, event, happened_at, received_at, deliveries
+SELECT session_id, call_sid, siprec_sid, event, happened_at, received_at, deliveries
 FROM report_callbacks_v1 WHERE call_sid LIKE """
 SESSIONS = """
 SELECT session_id, call_sid, origin, state, siprec_sid, started_at, ended_at, error_detail
 FROM report_sessions_v1 WHERE call_sid LIKE """
-
 
 FOREIGN = f"SELECT call_sid FROM report_sessions_v1 WHERE call_sid NOT LIKE '{CALLS}%' LIMIT 1"
 
 
 class NotForDrills(Exception):
     """The database is not ours to fill with inventions, or cannot be used."""
+
+
+class Need(StrEnum):
+    """What a fault needs that not every database can give."""
+
+    SERVER = "a server"
+    OWN_SERVER = "a server of the drill's own"
+    POOLER = "PgBouncer"
 
 
 def require_for_drills(tables: Collection[str], has_foreign: Callable[[], bool]) -> None:
@@ -41,6 +49,7 @@ def require_for_drills(tables: Collection[str], has_foreign: Callable[[], bool])
 class StoredCallback:
     session_id: str | None
     call_sid: str
+    siprec_sid: str | None
     event: str | None
     happened_at: datetime | None
     received_at: datetime
@@ -60,12 +69,13 @@ class StoredSession:
 
 
 class Ledger(ABC):
-    """A database that the drill may fill, and break."""
+    """A database that the drill may fill, and break. `call_sids` are LIKE patterns."""
 
     name: str
     url: str  # for the service; for commands as well
     workers: int
-    left_out: Mapping[str, str]  # fault -> why it cannot be had here
+    lacks: Mapping[Need, str]  # and why
+    troubles: tuple[type[Exception], ...]  # what reading it may raise
 
     @abstractmethod
     def claim(self) -> None:
@@ -80,16 +90,11 @@ class Ledger(ABC):
         """Meanwhile it takes what it is given, and does not answer."""
 
     @abstractmethod
-    def dawdling(self) -> AbstractAsyncContextManager[None]:
-        """Meanwhile transactions are committed, but only when the service has given up waiting for that."""
+    def refusing_event(self, event: str) -> AbstractAsyncContextManager[None]:
+        """Meanwhile no callback of this event can be stored, for what is in it."""
 
     @abstractmethod
-    async def cut(self) -> None:
-        """All its connections break."""
-
-    @abstractmethod
-    def callbacks(self, call_sids: str) -> Iterable[StoredCallback]:
-        """Those of calls whose sids are LIKE this."""
+    def callbacks(self, call_sids: str) -> Iterable[StoredCallback]: ...
 
     @abstractmethod
     def sessions(self, call_sids: str) -> Iterable[StoredSession]: ...

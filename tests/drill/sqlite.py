@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tests.drill.ledger import (
     MARK,
     SESSIONS,
     Ledger,
+    Need,
     NotForDrills,
     StoredCallback,
     StoredSession,
@@ -28,17 +29,20 @@ except ImportError:  # no wheel for this platform
     driver = sqlite3
 
 LOCK_SECONDS = 30
-NO_SERVER = "SQLite has no server"
+REFUSE = """
+CREATE TRIGGER drill_refuses BEFORE INSERT ON callback WHEN NEW.event = '{}'
+BEGIN SELECT RAISE(ABORT, 'the drill refuses it'); END"""
 
 
 class Sqlite(Ledger):
     name = "SQLite"
     workers = 1
+    troubles = (driver.Error,)
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.url = f"sqlite:///{path}"
-        self.left_out = dict.fromkeys(("database-stopped", "connections-cut", "commits-late"), NO_SERVER)
+        self.lacks = dict.fromkeys(Need, "SQLite has no server")
 
     def claim(self) -> None:
         try:
@@ -64,24 +68,25 @@ class Sqlite(Ledger):
             finally:
                 db.execute("ROLLBACK")
 
-    def dawdling(self) -> AbstractAsyncContextManager[None]:
-        raise NotImplementedError(NO_SERVER)
-
-    async def cut(self) -> None:
-        raise NotImplementedError(NO_SERVER)
+    @asynccontextmanager
+    async def refusing_event(self, event: str) -> AsyncIterator[None]:
+        with closing(self._connect()) as db:
+            await asyncio.to_thread(db.execute, REFUSE.format(event))
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(db.execute, "DROP TRIGGER drill_refuses")
 
     def callbacks(self, call_sids: str) -> Iterator[StoredCallback]:
-        for session_id, call_sid, event, happened_at, received_at, deliveries in self._rows(
-            CALLBACKS, call_sids
-        ):
+        for row in self._rows(CALLBACKS, call_sids):
+            happened_at, received_at, deliveries = row[4:]
             received = datetime.fromisoformat(received_at)
-            yield StoredCallback(session_id, call_sid, event, _time(happened_at), received, deliveries)
+            yield StoredCallback(*(*row[:4], _time(happened_at), received, deliveries))
 
     def sessions(self, call_sids: str) -> Iterator[StoredSession]:
         for row in self._rows(SESSIONS, call_sids):
-            session_id, call_sid, origin, state, siprec_sid, started_at, ended_at, detail = row
-            times = _time(started_at), _time(ended_at)
-            yield StoredSession(session_id, call_sid, origin, state, siprec_sid, *times, detail)
+            started_at, ended_at, detail = row[5:]
+            yield StoredSession(*(*row[:5], _time(started_at), _time(ended_at), detail))
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,9 +26,10 @@ class CannotStart(Exception):
 
 @dataclass
 class Promises:
-    """What the service has said of starts: session id -> the status of its answer, 201 or 202."""
+    """What the service has said of starts; `answers`: session id -> 201 or 202, `at` -> Unix time."""
 
     answers: dict[str, int] = field(default_factory=dict)
+    at: dict[str, float] = field(default_factory=dict)
     statuses: list[int | None] = field(default_factory=list)  # of every start; None: no answer
 
 
@@ -35,12 +37,18 @@ class Starter:
     """`run` is in every call_sid, so that this drill's rows are found among those of others."""
 
     def __init__(self, port: int, api_key: str, telnyx: Telnyx, run: str) -> None:
-        self._prefix = f"{CALLS}{run}-"
-        self.call_sids = f"{self._prefix}%"  # LIKE
+        self._run = self._prefix = f"{CALLS}{run}-"
+        self.call_sids = f"{self._run}%"  # LIKE
+        self._parts = count(1)
         self._port = port
         self._api_key = api_key
         self._telnyx = telnyx
         self._numbers = count(1)
+
+    def begin_part(self) -> str:
+        """What the call_sids of all starts from now on are LIKE."""
+        self._prefix = f"{self._run}{next(self._parts)}-"
+        return f"{self._prefix}%"
 
     def new_call(self) -> str:
         return f"{self._prefix}{next(self._numbers)}"
@@ -64,15 +72,11 @@ class Starter:
 
     async def start(self, promises: Promises, call_sid: str, method: str = "POST") -> str | None:
         """The session's id, if it was promised to be kept."""
-        headers = {
-            "Authorization": f"Bearer {self._api_key}",
-            "Content-Type": "application/json",
-            "Connection": "close",
-        }
         body = json.dumps({"call_sid": call_sid, "status_callback_method": method}).encode()
-        request = http.compose("POST", "/v1/sessions", headers, body)
         try:
-            answer = await http.ask_once(self._port, request, ANSWER_SECONDS)
+            answer = await http.ask_once(
+                self._port, self.request("POST", "/v1/sessions", body), ANSWER_SECONDS
+            )
         except http.NoAnswer:
             promises.statuses.append(None)
             return None
@@ -81,7 +85,14 @@ class Starter:
             return None
         session_id: str = json.loads(answer.body)["id"]
         promises.answers[session_id] = answer.status
+        promises.at[session_id] = time.time()
         return session_id
+
+    def request(self, method: str, target: str, body: bytes = b"") -> bytes:
+        headers = {"Authorization": f"Bearer {self._api_key}"}
+        if body:
+            headers |= {"Content-Type": "application/json", "Connection": "close"}
+        return http.compose(method, target, headers, body)
 
     async def told(self, started: dict[str, str]) -> list[Session]:
         """The sessions (id -> call_sid) as Telnyx knows them; those that it has not heard of are left out."""

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tests.drill.drill import Result
-from tests.drill.faults import Fault
+from tests.drill.faults.fault import Fault
 from tests.drill.judge import Part, Verdict, answers, slowest
 
 COLUMNS = (
     "fault",
     "sent",
+    "meanwhile",
     "answered 200",
     "stored",
     "lost",
+    "not shown",
     "stored twice",
-    "wrong state",
+    "wrong",
     "slowest answer (s)",
-    "until drained (s)",
+    "until shown (s)",
 )
-SHOWN = 20
+SHOWN = 6  # of each fault
 
 
 def table(result: Result, faults: Iterable[Fault]) -> str:
@@ -58,19 +60,26 @@ def notes(result: Result) -> list[str]:
 
 
 def offences(result: Result) -> list[str]:
-    found = [f"{name}: {said}" for name, verdict in result.of.items() for said in verdict.offences]
-    found += result.elsewhere.offences
-    found += [
-        f"{name}: the spool was not empty in time"
-        for name, part in result.parts.items()
-        if part.seconds_until_drained is None
-    ]
-    return found
+    """Of each fault the first few, a line each; none if there are none."""
+    found = []
+    for name, verdict in result.of.items():
+        said = list(verdict.offences)
+        if result.parts[name].seconds_until_shown is None:
+            said.insert(0, "not all that was answered 200 was shown in time")
+        found += _shortened(name, said)
+    return found + _shortened("at the end", result.elsewhere.offences)
+
+
+def _shortened(name: str, said: Sequence[str]) -> list[str]:
+    more = [f"{name}: and {len(said) - SHOWN} more"] if len(said) > SHOWN else []
+    return [f"{name}: {line}" for line in said[:SHOWN]] + more
 
 
 def _row(name: str, verdict: Verdict, parts: Sequence[Part]) -> tuple[str, ...]:
-    numbers = (verdict.sent, verdict.answered, verdict.stored, verdict.lost, verdict.twice, verdict.wrong)
-    waited = [part.seconds_until_drained for part in parts]
+    meanwhile = sum(part.during for part in parts)
+    stored = (verdict.answered, verdict.stored, verdict.lost, verdict.not_shown)
+    numbers = (verdict.sent, meanwhile, *stored, verdict.twice, verdict.wrong)
+    waited = [part.seconds_until_shown for part in parts]
     until = "never" if None in waited else f"{max((one for one in waited if one is not None), default=0):.1f}"
     seconds = max((slowest(part.log.genuine) for part in parts), default=0.0)
     return (name, *map(str, numbers), f"{seconds:.2f}", until)

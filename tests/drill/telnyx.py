@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.drill import http, processes
+from tests.bed import processes
+from tests.drill import http
 
 START_SECONDS = 20
 ANSWER_SECONDS = 20
@@ -24,12 +25,11 @@ class SandboxTrouble(Exception):
 
 
 class Telnyx:
-    def __init__(self, folder: Path, guard: processes.Guard) -> None:
+    def __init__(self, folder: Path) -> None:
         self.api_key = secrets.token_urlsafe(16)
         self.url = ""
         self._log = folder / "sandbox.log"
         self._folder = folder
-        self._guard = guard
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
@@ -39,13 +39,13 @@ class Telnyx:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env=processes.environment(),
+                env=processes.environment({}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._guard.watch(self._process.pid)
+        self._guard = processes.Guard(self._process)
         self.url = self._printed_url()
         self._port = int(self.url.split(":")[2].split("/")[0])
 
@@ -69,7 +69,7 @@ class Telnyx:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._guard.forget(self._process.pid)
+            self._guard.release()
             self._process = None
 
     async def _tell(self, method: str, path: str, document: object = None) -> Any:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.drill.callback import FAILED, STARTED, STOPPED, Callback, Session
-from tests.drill.judge import Judge, Part, Verdict
+from tests.drill.fold import fold
+from tests.drill.judge import Excuse, Judge, Part, Verdict
 from tests.drill.ledger import StoredCallback, StoredSession
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SESSION = Session("id-1", "account-1", "v3:drill-1", "sid-1", "http://127.0.0.1/callbacks/siprec/t", "POST")
+
+ANSWERED = timedelta(days=9)  # after it happened; later than anything here is received
 
 
 def told(
     event: str, minute: int, answers: Sequence[int | None] = (200,), *, is_forged: bool = False
 ) -> Callback:
     at = NOON + timedelta(minutes=minute)
-    return Callback(SESSION, event, at, at.isoformat(), is_forged, len(answers), list(answers))
+    callback = Callback(SESSION, event, at, at.isoformat(), is_forged, sent=len(answers))
+    for answer in answers:
+        callback.answers.append(answer)
+        if answer == 200:
+            callback.kept_at.append((at + ANSWERED).timestamp())
+    return callback
 
 
 def stored(event: str, minute: int, deliveries: int = 1, received: timedelta | None = None) -> StoredCallback:
     at = NOON + timedelta(minutes=minute)
     received_at = at + (received or timedelta(seconds=1))
-    return StoredCallback("id-1", "v3:drill-1", event, at, received_at, deliveries)
+    return StoredCallback("id-1", "v3:drill-1", "sid-1", event, at, received_at, deliveries)
 
 
 def session(state: str, started: int | None = None, ended: int | None = None) -> StoredSession:
@@ -36,13 +45,19 @@ def session(state: str, started: int | None = None, ended: int | None = None) ->
 
 
 def judge(
-    sent: list[Callback], rows: list[StoredCallback], found: list[StoredSession], status: int = 201
+    sent: list[Callback],
+    rows: list[StoredCallback],
+    found: list[StoredSession],
+    status: int = 201,
+    left: bytes = b"",
+    excuses: Sequence[Excuse] = (),
 ) -> Verdict:
-    part = Part()
+    part = Part(excuses=list(excuses))
     for callback in sent:
         part.log.note(callback)
     part.promises.answers["id-1"] = status
-    judging = Judge(rows, found)
+    part.promises.at["id-1"] = NOON.timestamp()
+    judging = Judge(rows, found, left)
     verdict = judging.of(part)
     verdict += judging.strangers([part])
     return verdict
@@ -134,3 +149,67 @@ def test_a_start_whose_outcome_was_unknown_may_have_either(state: str) -> None:
 def test_a_genuine_callback_that_was_refused_is_an_offence() -> None:
     verdict = judge([*SENT, told(FAILED, 5, [403])], GOOD, [RIGHT])
     assert "genuine, and answered ['403']" in verdict.offences[0]
+
+
+@pytest.mark.parametrize("written", [bytes, b64encode])
+def test_what_is_left_on_the_disk_is_not_lost_and_not_shown(written: Callable[[bytes], bytes]) -> None:
+    left = b'{"body":"' + written(SENT[1].form) + b'"}'
+    verdict = judge(SENT, GOOD[:1], [session("started", 1)], left=left)
+    assert (verdict.lost, verdict.not_shown, verdict.wrong) == (0, 1, 0)
+    assert "left on the disk, 0 of 1 shown" in verdict.offences[0]
+
+
+def test_a_receipt_after_the_answer_is_wrong() -> None:
+    late = replace(GOOD[1], received_at=NOON + timedelta(minutes=9) + ANSWERED + timedelta(seconds=1))
+    verdict = judge(SENT, [GOOD[0], late], [replace(RIGHT, ended_at=None)])
+    assert counts(verdict) == (0, 0, 1)
+    assert "after it was answered" in verdict.offences[0]
+
+
+class TestAnExcuse:
+    """What only the old primary of an asynchronous standby had, and was answered before it was lost."""
+
+    def excuse(self, until: timedelta) -> Excuse:
+        happened_at = SENT[1].happened_at
+        return Excuse((happened_at + ANSWERED + until).timestamp(), {happened_at}, {"id-1"})
+
+    def test_what_was_answered_before_may_be_missing(self) -> None:
+        verdict = judge(SENT, GOOD[:1], [session("started", 1)], excuses=[self.excuse(timedelta(seconds=1))])
+        assert counts(verdict) == (0, 0, 0)
+
+    def test_what_was_answered_later_may_not(self) -> None:
+        excuse = self.excuse(timedelta(seconds=-1))
+        assert counts(judge(SENT, GOOD[:1], [session("started", 1)], excuses=[excuse])) == (1, 0, 0)
+
+    def test_another_may_not(self) -> None:
+        excuse = replace(self.excuse(timedelta(seconds=1)), happened_at={SENT[0].happened_at})
+        assert counts(judge(SENT, GOOD[:1], [session("started", 1)], excuses=[excuse])) == (1, 0, 0)
+
+    def test_a_session_that_was_promised_before_may_be_missing(self) -> None:
+        assert counts(judge([], [], [], excuses=[self.excuse(timedelta())])) == (0, 0, 0)
+        early = Excuse(NOON.timestamp() - 1, set(), {"id-1"})
+        assert counts(judge([], [], [], excuses=[early])) == (1, 0, 0)
+
+
+class TestOtherSids:
+    """What callbacks with other SiprecSids make of a session that Telnyx answered as sid-1."""
+
+    @staticmethod
+    def other(sid: str, event: str, minute: int, seconds: int = 1) -> StoredCallback:
+        return replace(stored(event, minute, received=timedelta(seconds=seconds)), siprec_sid=sid)
+
+    def test_the_one_that_was_received_first_counts_whatever_its_timestamp(self) -> None:
+        rows = [*GOOD, self.other("sid-2", FAILED, 30), self.other("sid-3", FAILED, 2, seconds=3600)]
+        assert fold(rows, "sid-1")["state"] == "failed"
+        assert fold(rows, "sid-1")["error_detail"] == "no-answer 000000"
+
+    def test_a_third_moves_nothing(self) -> None:
+        rows = [*GOOD, self.other("sid-2", STARTED, 0), self.other("sid-3", FAILED, 5)]
+        assert fold(rows, "sid-1")["state"] == "stopped"
+
+    def test_times_are_those_of_the_answered_one_where_it_has_them(self) -> None:
+        rows = [stored(STARTED, 5), self.other("sid-2", STARTED, 0), self.other("sid-2", STOPPED, 9)]
+        told = fold(rows, "sid-1")
+        assert told["started_at"] == NOON + timedelta(minutes=5)
+        assert told["ended_at"] == NOON + timedelta(minutes=9)
+        assert told["siprec_sid"] == "sid-1"

@@ -9,15 +9,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.drill.callback import Callback, Signer
-from tests.drill.http import Answer, Line, NoAnswer
+from tests.drill.http import Line, NoAnswer
 from tests.drill.plan import Delivery
 
-SENDERS = 24  # fewer than the service has threads, so that none waits for a thread
+SENDERS, SENDERS_WHEN_SLOW = 24, 8
+SLOW_RATE = 100  # below it so many senders would let their connections idle until the service closes them
 ATTEMPTS = 3  # Telnyx's
 BACKOFF_SECONDS = 0.2
 DRIP_SECONDS = 0.02  # between two bytes of a slow sender
+SPARE = 20  # one in so many is held back
 SPARING_SECONDS = 0.05
-IN_FLIGHT_SECONDS = 0.5  # what was sent so long ago has surely reached a thread of the service
+IN_FLIGHT_SECONDS = 0.5  # what was sent so long ago has surely reached the service
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One genuine delivery; `status` None: there was no answer, as we gave up or the line broke."""
+
+    at: float  # monotonic
+    status: int | None
+    seconds: float
+    is_broken: bool
 
 
 @dataclass
@@ -25,10 +37,14 @@ class Log:
     """All that was sent in one part of the drill."""
 
     callbacks: dict[int, Callback] = field(default_factory=dict)  # by identity
+    sent: list[Sent] = field(default_factory=list)
     cut_off: list[str] = field(default_factory=list)  # in flight at a SIGTERM, and never answered
 
     def note(self, callback: Callback) -> None:
         self.callbacks[id(callback)] = callback
+
+    def between(self, begin: float, end: float) -> list[Sent]:
+        return [one for one in self.sent if begin <= one.at < end]
 
     @property
     def genuine(self) -> list[Callback]:
@@ -42,7 +58,7 @@ class Log:
 class Traffic:
     """A queue of deliveries and those who send them, `rate` per second at most until `hurry`.
 
-    The last third is sparingly sent until then, so that something comes as long as something is broken.
+    The last of them are sparingly sent until then, so that something comes as long as something is broken.
     """
 
     def __init__(self, port: int, signer: Signer, rate: float) -> None:
@@ -51,6 +67,7 @@ class Traffic:
         self._signer = signer
         self._queue: deque[Delivery] = deque()
         self._interval = 1 / rate
+        self._senders = SENDERS if rate >= SLOW_RATE else SENDERS_WHEN_SLOW
         self._spare = 0
         self._hurries = False
         self._turn_at = 0.0
@@ -63,7 +80,11 @@ class Traffic:
         for delivery in deliveries:
             self.log.note(delivery.callback)
             self._queue.append(delivery)
-        self._spare = len(self._queue) // 3
+        self._spare = len(self._queue) // SPARE
+
+    @property
+    def is_sparing(self) -> bool:
+        return len(self._queue) <= self._spare
 
     def hurry(self) -> None:
         """From now on as fast as it is answered."""
@@ -72,7 +93,7 @@ class Traffic:
     async def send_all(self, until: float) -> int:
         """Returns when the queue is empty, or at `until` (monotonic). How many were left unsent."""
         self._turn_at = time.monotonic()
-        senders = [asyncio.create_task(self._send_many(until)) for _ in range(SENDERS)]
+        senders = [asyncio.create_task(self._send_many(until)) for _ in range(self._senders)]
         try:
             await asyncio.gather(*senders)
         finally:
@@ -112,7 +133,8 @@ class Traffic:
                     await writer.drain()
                     await asyncio.sleep(DRIP_SECONDS)
                 if is_whole:
-                    _answered(callback, await line.read(reader))
+                    answer = await line.read(reader)
+                    callback.answer(answer.status, answer.seconds)
         except (OSError, EOFError, ValueError):
             callback.answers.append(None)
         finally:
@@ -138,7 +160,7 @@ class Traffic:
     def _pace(self) -> float:
         if self._hurries:
             return 0.0
-        return self._interval if len(self._queue) > self._spare else max(self._interval, SPARING_SECONDS)
+        return max(self._interval, SPARING_SECONDS) if self.is_sparing else self._interval
 
     async def _deliver(self, delivery: Delivery, line: Line) -> None:
         """As Telnyx does: once more, signed anew, where there was no answer or 5xx."""
@@ -156,21 +178,20 @@ class Traffic:
             line.close()
         request = self._signer.request(callback, delivery.skew_seconds, delivery.forgery, last=fresh)
         callback.sent += 1
-        self._in_flight[id(delivery)] = time.monotonic()
+        began = self._in_flight[id(delivery)] = time.monotonic()
+        status, is_broken = None, False
         try:
-            return _answered(callback, await line.ask(request, delivery.patience_seconds))
+            answer = await line.ask(request, delivery.patience_seconds)
+            status = answer.status
+            callback.answer(status, answer.seconds)
         except NoAnswer as trouble:
             callback.answers.append(None)
-            if id(delivery) in self._watched and not trouble.is_late:
+            is_broken = not trouble.is_late
+            if id(delivery) in self._watched and is_broken:
                 self.log.cut_off.append(f"the line broke under what was in flight at a SIGTERM: {callback}")
-            return None
         finally:
             del self._in_flight[id(delivery)]
             self._watched.discard(id(delivery))
-
-
-def _answered(callback: Callback, answer: Answer) -> int:
-    callback.answers.append(answer.status)
-    if answer.status == 200:
-        callback.slowest_seconds = max(callback.slowest_seconds, answer.seconds)
-    return answer.status
+        if not callback.is_forged:
+            self.log.sent.append(Sent(began, status, time.monotonic() - began, is_broken))
+        return status

@@ -183,9 +183,3 @@ def test_a_commit_that_failed_lets_another_probe(breaker: Breaker, clock: Clock)
     clock.now += 0.25
     assert not breaker.takes_writes
     assert may_probe(breaker)
-
-
-def test_what_stalls_no_more_opens_nothing(breaker: Breaker) -> None:
-    commit(breaker)
-    breaker.stalled()
-    assert breaker.takes_writes

@@ -23,8 +23,8 @@ from service.store.engine import (
     DatabaseError,
     DatabaseUnavailable,
     RecordRefused,
-    canonical_json,
 )
+from service.store.json import canonical_json
 from tests.bed.postgres import Postgres
 
 CHECKOUT = Path(__file__).parents[2]
@@ -176,8 +176,8 @@ def test_a_file_that_is_no_database_is_one_that_does_not_answer(tmp_path: Path) 
 
 WITHOUT_A_NAME = "INSERT INTO api_key (id) VALUES ('x')"
 OF_NOBODY = (
-    "INSERT INTO event (session_id, state, changes, happened_at, written_at)"
-    " VALUES ('nobody', 'x', '{}', '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z')"
+    "INSERT INTO session_label (session_id, name, value, requested_at)"
+    " VALUES ('nobody', 'x', 'x', '2026-03-01T12:00:00.000000Z')"
 )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
 
-from service.store import keys
+from service.store import keys, sqlite
 from service.store.engine import (
     Database,
     DatabaseConflict,
@@ -19,6 +21,7 @@ from service.store.engine import (
     driver,
 )
 from service.store.errors import Outage, describe
+from tests.house import wait_until
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -163,10 +166,98 @@ def test_a_row_that_somebody_holds_is_a_conflict_whatever_the_deadline(database:
     with database.begin() as db:
         keys.create(db, "held", NOW)
     with database.begin() as holder:
-        holder.execute(text("UPDATE api_key SET revoked_at = now()"))
+        holder.execute(text("UPDATE api_key SET created_at = now()"))
         for seconds in (0.2, 0.5, 0.8, 3):
             with pytest.raises(DatabaseConflict):
-                run(database, "UPDATE api_key SET revoked_at = now()", deadline=time.monotonic() + seconds)
+                run(database, "UPDATE api_key SET created_at = now()", deadline=time.monotonic() + seconds)
         with pytest.raises(DatabaseConflict):
-            run(database, "UPDATE api_key SET revoked_at = now()")
+            run(database, "UPDATE api_key SET created_at = now()")
     assert database.breaker.takes_writes
+
+
+def test_who_asks_an_open_breaker_gets_no_connection(database: Database) -> None:
+    database.breaker.opened("a test", answers=True)
+    with database.read() as db:
+        assert db.scalar(text("SELECT 1")) == 1
+    with pytest.raises(DatabaseUnavailable), database.begin():
+        pytest.fail("it began")
+    database.breaker.opened("a test", answers=False)
+    with pytest.raises(DatabaseUnavailable), database.read():
+        pytest.fail("it began")
+
+
+def test_who_began_before_it_opened_does_not_commit(database: Database) -> None:
+    def write() -> None:
+        with database.begin() as db:
+            keys.create(db, "an app", NOW)
+            opening = partial(database.breaker.opened, "a test", answers=True)
+            threading.Thread(target=opening).start()
+            wait_until(lambda: not database.breaker.takes_writes)
+
+    with pytest.raises(DatabaseUnavailable):
+        write()
+    with database.read() as db:
+        assert keys.listed(db) == []
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET TRANSACTION READ ONLY",
+        "SELECT * FROM nowhere",
+        "SELECT nothing FROM api_key",
+        "SET LOCAL ROLE pg_monitor",
+    ],
+    ids=["read-only", "no table", "no column", "no grant"],
+)
+def test_what_the_database_lacks_is_no_fault_of_a_record(database: Database, statement: str) -> None:
+    def write() -> None:
+        with database.begin() as db:
+            db.execute(text(statement))
+            keys.create(db, "an app", NOW)
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        write()
+    assert database.breaker.answers
+    assert not isinstance(caught.value, DatabaseConflict)
+    assert (database.breaker.takes_writes, database.breaker.answers) == (False, True)
+
+
+def test_what_a_record_is_guilty_of_opens_nothing(database: Database) -> None:
+    guilty = ["INSERT INTO api_key (id) VALUES ('x')"]
+    if not database.is_sqlite:
+        guilty += ["SELECT 1/0", "SELECT CAST('x' AS integer)"]
+    for statement in guilty:
+        with pytest.raises(RecordRefused), database.begin() as db:
+            db.execute(text(statement))
+    assert database.breaker.takes_writes
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_lock_of_somebody_else_is_a_conflict_first_and_an_outage_only_after_a_while(
+    database: Database, database_url: str
+) -> None:
+    other = Database(database_url)
+    with other.begin():
+        began = time.monotonic()
+        with pytest.raises(DatabaseConflict), database.begin(time.monotonic() + 0.2):
+            pytest.fail("it began")
+        assert database.breaker.epoch == 0
+        while database.breaker.epoch == 0:
+            assert time.monotonic() - began < sqlite.BUSY_SECONDS + 3
+            with pytest.raises(DatabaseError), database.begin(time.monotonic() + 0.2):
+                pytest.fail("it began")
+    assert time.monotonic() - began > sqlite.BUSY_SECONDS
+    other.close()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_read_that_takes_for_ever_is_ended_and_is_no_outage(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "STATEMENT_SECONDS", 0.3)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with pytest.raises(DatabaseUnavailable), database.read() as db:
+        db.execute(text(endless))
+    assert (database.breaker.takes_writes, database.breaker.answers) == (True, True)
