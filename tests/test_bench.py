@@ -142,6 +142,9 @@ def test_every_peer_is_measured_or_left_out_by_name(track: Track, stack: ExitSta
     for peer in here:
         ledger = stack.enter_context(closing(Naive(f"sqlite:///{tmp_path}/{peer.name}", track.sessions)))
         contestants.append(stack.enter_context(running_peer(peer, ledger)))
+    if not here:  # as on a machine where the peers' own lock was not installed: then all have a reason
+        assert all(left_out.values())
+        return
     result = race(track, *contestants)
     for peer in here:
         audit = result.audits[peer.name]

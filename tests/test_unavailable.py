@@ -311,7 +311,7 @@ def test_a_session_of_a_texml_document_is_adopted(house: House, sandbox: Sandbox
 
 
 def test_telnyx_hanging_on_starts_does_not_make_us_deaf(build: Build, sandbox: Sandbox) -> None:
-    house = build(THREADS="32", TELNYX_TIMEOUT_SECONDS="20")
+    house = build(THREADS="32", TELNYX_TIMEOUT_SECONDS="20", START_DEADLINE_SECONDS="90")
     sid = house.start("v3:first").json()["siprec_sid"]
     url = house.callback_url("v3:first")
     sandbox.behave(Behaviour(answer=HANGS))

@@ -446,4 +446,4 @@ def test_on_sqlite_the_drain_never_holds_the_write_lock_for_long(desk: Desk) -> 
 
     desk.database.begin = timed  # type: ignore[method-assign]
     desk.drain.run()
-    assert statistics.median(held) < 0.02, held
+    assert statistics.median(held) < 0.1, held

@@ -128,7 +128,7 @@ def test_on_sqlite_no_transaction_takes_long(database: Database) -> None:
     queue.write(now())
     queue.flush(10)
     assert len(held) >= 10
-    assert statistics.median(held) < 0.02, held
+    assert statistics.median(held) < 0.1, held
 
 
 # Over HTTP

@@ -22,8 +22,9 @@ from tests.house import House, wait_until
 from tests.web import hostile
 from tests.web.hostile import HEAD
 
-SOON_SECONDS = 0.05
-LAG_SECONDS = 0.02
+# Only that nothing stands still: a machine that others share is slower by itself; the bench has the figures.
+SOON_SECONDS = 0.5
+LAG_SECONDS = 0.25
 MIB = 1024 * 1024
 
 
