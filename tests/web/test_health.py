@@ -63,6 +63,7 @@ def test_sqlite_locked_by_somebody_and_a_full_spool_are_not_ready(
 
     with house.database.begin():  # nobody else writes
         wait_until(lambda: call_back(400_000) == 503)
+        wait_until(lambda: house.get("/readyz").status_code == 503, 5)  # what is short is only a conflict
         answer = house.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
         assert answer.json()["database"]["takes_writes"] is False
