@@ -42,11 +42,6 @@ class Connector:
         _close(late)
         return self._wait(self._begin())
 
-    def close(self) -> None:
-        late, self._late = self._late, None
-        if late is not None:
-            late.add_done_callback(_close)
-
     def _wait(self, attempt: Future[Any]) -> Any:
         began = time.monotonic()
         try:

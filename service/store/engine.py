@@ -45,13 +45,12 @@ class Database:
         self.is_sqlite = self._kind.is_sqlite
         self.breaker = Breaker()
         ordinary = max(1, connections - INGEST_CONNECTIONS - BACKGROUND_CONNECTIONS)
-        self._connectors = [
-            Connector(partial(self._connect, for_ingest=for_ingest), self._is_fit)
-            for for_ingest in (False, True, True)
+        self._pools = [
+            BoundedPool(self._connector(for_ingest=False), ordinary, self._is_fit),
+            BoundedPool(self._connector(for_ingest=True), BACKGROUND_CONNECTIONS, self._is_fit),
         ]
-        self.engine = self._engine(self._connectors[0], ordinary)
-        self._background = self._engine(self._connectors[1], BACKGROUND_CONNECTIONS)
-        self._keeper = Keeper(self._connectors[2], self._is_fit)
+        self.engine, self._background = (self._kind.engine(pool, canonical_json) for pool in self._pools)
+        self._keeper = Keeper(self._connector(for_ingest=True), self._is_fit)
         self._reading = self.engine.execution_options(**self._kind.reading)
         self._writing = self.engine.execution_options(**self._kind.writing)
         self._writing_by_deadline = self._background.execution_options(**self._kind.writing)
@@ -76,6 +75,8 @@ class Database:
                 with self.breaker.committing(connection.epoch, resets_backoff=resets_backoff):
                     transaction.commit()
             self._kind.has_written()
+        if deadline is not None:  # the heartbeat, for one, also where nobody else comes
+            self._close_idle()
 
     @contextmanager
     def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:
@@ -140,8 +141,6 @@ class Database:
     def close(self) -> None:
         self._drop_idle()
         self._keeper.close()
-        for connector in self._connectors:
-            connector.close()
 
     def _check_writes(self, deadline: float | None, *, is_probe: bool) -> None:
         if not is_probe:
@@ -149,8 +148,8 @@ class Database:
         if deadline is not None and deadline <= time.monotonic():
             raise DatabaseUnavailable("no time is left to ask the database")
 
-    def _engine(self, connector: Connector, size: int) -> Engine:
-        return self._kind.engine(BoundedPool(connector, size, self._is_fit), canonical_json)
+    def _connector(self, *, for_ingest: bool) -> Connector:
+        return Connector(partial(self._connect, for_ingest=for_ingest), self._is_fit)
 
     def _connect(self, *, for_ingest: bool) -> DriverConnection:
         epoch = self.breaker.epoch  # before, or it could be older than it says
@@ -195,9 +194,13 @@ class Database:
             self._drop_idle()
         raise failure.error from error
 
+    def _close_idle(self) -> None:
+        for pool in self._pools:
+            pool.close_idle()
+
     def _drop_idle(self) -> None:
-        for engine in (self.engine, self._background):
-            engine.pool.dispose()
+        for pool in self._pools:
+            pool.dispose()
 
 
 def driver(db: Connection | IngestConnection) -> Any:
