@@ -14,6 +14,8 @@ from flask import Flask
 from service import config, logs, wiring
 from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
+from service.store import schema
+from service.store.engine import DatabaseUnusable
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
@@ -31,6 +33,7 @@ SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 6.0
 REJECTED_SECONDS: Final = 1.0
 REASONS: Final = {
+    DatabaseUnusable: "the database cannot be used",
     SpoolUnusable: "the spool cannot be used",
     WrongConfiguration: "the configuration is wrong",
 }
@@ -82,8 +85,9 @@ class Web:
         traffic = scope["state"]["traffic"] = Traffic()
         try:
             context = build(self._settings)
+            await asyncio.to_thread(schema.check, context.services.database)
             context.services.start(asyncio.get_running_loop())
-        except (SpoolUnusable, WrongConfiguration) as error:
+        except (SpoolUnusable, WrongConfiguration, DatabaseUnusable) as error:
             log.critical("cannot start: %s: %s", REASONS[type(error)], error)
             await send({"type": "lifespan.startup.failed"})
             return

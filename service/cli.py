@@ -16,7 +16,7 @@ from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
 from service.spool import SpoolUnusable
 from service.store import keys, rejected, schema
-from service.store.engine import Database, DatabaseError
+from service.store.engine import Database, DatabaseError, DatabaseUnusable
 from service.wiring import Services
 
 
@@ -37,6 +37,8 @@ def _database(url: str) -> Iterator[Database]:
         yield database
     except DatabaseError as trouble:
         raise click.ClickException(f"the database does not answer: {trouble}") from trouble
+    except DatabaseUnusable as error:
+        raise click.ClickException(str(error)) from error
     finally:
         database.close()
 

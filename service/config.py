@@ -7,7 +7,7 @@ import binascii
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -84,11 +84,19 @@ def database_url(text: str) -> str:
         return text
     if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not rest:
         raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
+    authority, _, query = rest.partition("?")
+    for host in authority.partition("/")[0].rpartition("@")[2].split(","):  # a primary and its standbys
+        _check_host(host)
+    if sum(name == "host" for name, _ in parse_qsl(query)) > 1:
+        raise ValueError("must name several hosts as postgresql://a:5432,b:5432/ledger")
+    return text
+
+
+def _check_host(host: str) -> None:
     try:
-        urlsplit(text).port  # noqa: B018 (reading it is what raises)
+        urlsplit(f"//{host}").port  # noqa: B018 (reading it is what raises)
     except ValueError:
         raise ValueError("must name its port by a number") from None
-    return text
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -127,8 +135,14 @@ class Settings(BaseSettings):
     DATABASE_URL: Annotated[
         SecretStr,
         AfterValidator(_database_url),
-        Field(description="`sqlite:////path/to/ledger.sqlite3` or `postgresql://…` (also `postgres://…`)"),
+        Field(
+            description="`sqlite:////path/to/ledger.sqlite3` or `postgresql://…` (also `postgres://…`), with "
+            "several hosts as `postgresql://a:5432,b:5432/ledger`"
+        ),
     ]
+    DATABASE_CONNECTIONS: Annotated[
+        int, Field(ge=5, le=200, description="to the database at most, for each web process")
+    ] = 10
     TELNYX_API_KEY: Annotated[SecretStr, Field(min_length=1, description="the bearer key of Telnyx's API")]
     TELNYX_PUBLIC_KEY: Annotated[
         list[Annotated[str, AfterValidator(_public_key)]],

@@ -26,7 +26,6 @@ from service.workers.heartbeat import Heartbeat
 from service.workers.rejected import RejectedWorker
 from service.workers.runner import Runner
 
-SPARE_CONNECTIONS = 4  # for the workers, so that they never wait for a request
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
 REJECTED_SECONDS = 0.1
@@ -67,7 +66,7 @@ class Services:
 def wire(settings: Settings) -> Services:
     """Raises WrongConfiguration for settings that do not go together."""
     _check_start_deadline(settings)
-    database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
+    database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))

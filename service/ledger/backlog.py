@@ -74,15 +74,13 @@ class Backlog:
         log.error("answer kept in memory only: session=%s: %s", answer.session_id, error)
         self._unsaved.append(answer)
 
-    def save_remembered(self, save: Callable[[UnsavedAnswer], object]) -> None:
-        """Let `save` have the answers in memory, until it raises; that one goes behind the others."""
+    def save_remembered(self, save: Callable[[UnsavedAnswer], bool]) -> None:
+        """Give the answers in memory to `save`, until it raises; those of which it says False stay."""
         for _ in range(len(self._unsaved)):
-            answer = self._unsaved.popleft()
-            try:
-                save(answer)
-            except BaseException:
-                self._unsaved.append(answer)
-                raise
+            if save(self._unsaved[0]):
+                self._unsaved.popleft()
+            else:
+                self._unsaved.rotate(-1)
 
     def depth(self) -> Depth | None:
         """What the spool holds, from memory; None if there is none."""
@@ -103,7 +101,7 @@ class Backlog:
         """Give what waits on disk to `write`, file by file; see Spool.drain."""
         return self._spool.drain(write, with_own=with_own) if self._spool is not None else 0
 
-    def bury(self, packed: bytes, why: Exception) -> None:
+    def add_dead_letter(self, packed: bytes, why: Exception) -> None:
         """Make a dead letter of an entry. Raises OSError."""
         assert self._spool is not None  # where else would it come from
         reason = Reason(datetime.now(UTC), f"{type(why).__name__}: {why}")

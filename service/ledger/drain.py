@@ -1,4 +1,4 @@
-"""Writes what waits in the backlog, and tells what the database cannot take now from what it never will."""
+"""Writes what waits in the backlog, and finds out what the database will never take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for lon
 WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
-MOST_PATIENCE: Final = 16  # enough to come from a batch to one entry and the next
+MOST_TOLERATED: Final = 16  # enough to come from a batch to one entry and the next
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
 
@@ -61,8 +61,8 @@ class Drain:
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
         self._suspects: dict[bytes, Suspect] = {}
-        self._buried: set[bytes] = set()  # whose file is still there
-        self._patience = 0  # how often the database may fail in a round before it is blamed
+        self._dead: set[bytes] = set()  # whose file is still there
+        self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
         self._may_probe = False
         self._failures = self._alone = 0
@@ -83,16 +83,16 @@ class Drain:
             return self._backlog.drain(self._write_file, with_own=with_own)
         finally:
             # A round that fails lets the next one look closer, should it be one entry that always fails.
-            self._patience = min(self._patience + 1, MOST_PATIENCE) if self._failures else 0
+            self._tolerated = min(self._tolerated + 1, MOST_TOLERATED) if self._failures else 0
             if not self._backlog.is_waiting:
                 self._suspects.clear()
-                self._buried.clear()
+                self._dead.clear()
 
     def _write_file(self, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
         self._servers, self._is_done = {self._database.current_server()}, True
         while read := list(islice(entries, self._batch)):
-            batch = [packed for packed in read if packed not in self._buried]
+            batch = [packed for packed in read if packed not in self._dead]
             suspects = [packed for packed in batch if packed in self._suspects]
             self._write([packed for packed in batch if packed not in self._suspects])
             for packed in suspects:
@@ -111,7 +111,7 @@ class Drain:
                 self._failed_alone(batch[0], error)
                 return
             self._is_well = False
-            self._blame(error)
+            self._raise_if_unavailable(error)
             log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 self._write(half)
@@ -144,18 +144,18 @@ class Drain:
 
     def _failed_alone(self, packed: bytes, error: Exception) -> None:
         """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
-        if isinstance(error, GUILTY) or self._is_hopeless(packed, error):
-            self._backlog.bury(packed, error)
+        if isinstance(error, GUILTY) or self._always_fails(packed, error):
+            self._backlog.add_dead_letter(packed, error)
             self._suspects.pop(packed, None)
-            self._buried.add(packed)
+            self._dead.add(packed)
             return
         self._is_done = self._is_well = False
         self._alone += 1
-        self._blame(error)
+        self._raise_if_unavailable(error)
         if self._alone >= ALONE_IN_A_ROW:
             raise error
 
-    def _is_hopeless(self, packed: bytes, error: Exception) -> bool:
+    def _always_fails(self, packed: bytes, error: Exception) -> bool:
         """Whether it has failed often enough by itself, while the database took others."""
         suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
         takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
@@ -164,7 +164,7 @@ class Drain:
         self._suspects[packed] = suspect
         return suspect.failures >= FAILURES_ALONE
 
-    def _blame(self, error: Exception) -> None:
+    def _raise_if_unavailable(self, error: Exception) -> None:
         """Raise it if it is the database's, and there is no reason yet to think that it is the entry's."""
         if isinstance(error, DatabaseConflict):
             if self._database.is_sqlite:  # there all have one lock
@@ -172,12 +172,18 @@ class Drain:
         elif isinstance(error, DatabaseUnavailable):
             self._failures += 1
             can_try = self._may_probe or self._database.breaker.takes_writes
-            if self._failures > self._patience or not can_try:
+            if self._failures > self._tolerated or not can_try:
                 raise error
 
-    def _save_remembered(self, answer: UnsavedAnswer) -> None:
+    def _save_remembered(self, answer: UnsavedAnswer) -> bool:
         try:
             self._save_answer(answer, is_probe=self._is_probe)
             log.info("answer saved: session=%s", answer.session_id)
+        except DatabaseUnavailable:
+            raise
         except (RecordRefused, UnknownSession) as error:  # its session will be unanswered
             log.error("answer given up: session=%s: %s", answer.session_id, error)
+        except Exception:  # what waits on disk is not to wait for it
+            log.exception("answer not saved, will try again: session=%s", answer.session_id)
+            return False
+        return True

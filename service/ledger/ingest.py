@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from service.domain.callback import Callback
 from service.domain.ids import new_id
+from service.domain.progress import MOST_FOLDED
 from service.domain.session import Order, Origin, Progress, Session
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
-from service.store.engine import Database, Server, server_of
+from service.store.batch import AnyConnection
+from service.store.engine import Database, Server, make_durable, server_of
 from service.store.sessions import SidOwner
 
 Changed = Callable[[Collection[str]], None]  # told which sessions changed, after each commit
@@ -46,13 +49,21 @@ class Ingest:
         """
         if are_fresh:
             try:
-                with self._database.begin(deadline, is_probe=is_probe) as db:
-                    changed, server = write_known(db, batch, self._clock()), server_of(db)
+                with self._known(deadline, is_probe=is_probe) as known:
+                    changed, server = write_known(known, batch, self._clock()), server_of(known)
             except UnknownSids:
                 pass
             else:
                 self._changed(changed)
                 return server
+        return self._write(batch, deadline, is_probe=is_probe)
+
+    def _known(self, deadline: float | None, *, is_probe: bool) -> AbstractContextManager[AnyConnection]:
+        if deadline is None:
+            return self._database.begin(is_probe=is_probe)
+        return self._database.ingest(deadline, is_probe=is_probe)
+
+    def _write(self, batch: Sequence[Callback], deadline: float | None, *, is_probe: bool) -> Server | None:
         has_more = True
         while has_more:
             with self._database.begin(deadline, is_probe=is_probe) as db:
@@ -62,7 +73,7 @@ class Ingest:
         return server
 
 
-def write_known(db: Connection, batch: Sequence[Callback], now: datetime) -> set[str]:
+def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime) -> set[str]:
     """Fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
 
     The sessions that changed. Raises UnknownSids.
@@ -70,11 +81,14 @@ def write_known(db: Connection, batch: Sequence[Callback], now: datetime) -> set
     named = {came.session_id for came in batch}
     if None in named:
         raise UnknownSids
-    transaction = Transaction(db, now, {session_id for session_id in named if session_id})
+    ids = {session_id for session_id in named if session_id}
+    transaction = Transaction(db, now, ids)  # type: ignore[arg-type]  # what it does here, the driver does
     for came in batch:
         session = transaction.sessions.get(came.session_id or "")
         sid = came.notice.siprec_sid
         if session is None or (sid is not None and sid not in session.progress.sids):
+            raise UnknownSids
+        if session.callbacks > MOST_FOLDED:  # whether it is a repeat, more has to be looked up for
             raise UnknownSids
     transaction.add((came, came.session_id) for came in batch)
     return transaction.close()
@@ -94,6 +108,8 @@ def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set
     sessions.reserve(db, [f"unmatched {came.notice.digest.hex()}" for came in unmatched])
     transaction = Transaction(db, now, {id for id in owners.values() if id} | adopted, sids)
     known = callbacks.known_deliveries(db, set(each))  # after the lock, or two might not see each other's
+    if known:
+        make_durable(db)  # that they are seen is not enough to forget them elsewhere
     transaction.add((came, owners[id]) for id, came in each.items() if id not in known)
     return transaction.close(), transaction.has_more_unmatched
 

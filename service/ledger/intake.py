@@ -69,7 +69,8 @@ class Intake:
         self._waiting: deque[Ticket] = deque()  # all that are not answered, and some that are
         self._count = 0  # of those that are not
         self._is_looking = False
-        self._stalled_since = 0.0  # when the batch began of which the breaker knows
+        self._stuck_since = 0.0  # when the batch began that made somebody late
+        self._stalled_since = 0.0  # when the one began of which the breaker knows
         self.commits = 0  # how many batches were committed
 
     @property
@@ -97,7 +98,7 @@ class Intake:
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
-        if takes_writes:
+        if takes_writes and not self._is_stuck:
             self._writer.put(ticket)
         else:
             self._give_to_spool([ticket])
@@ -105,6 +106,11 @@ class Intake:
             self._is_looking = True
             self._running.call_later(LOOK_SECONDS, self._look)
         return ticket.future
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether the writer has the batch still that made somebody late."""
+        return bool(self._writer.in_hand) and self._writer.began == self._stuck_since
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -123,6 +129,8 @@ class Intake:
             self._give_to_spool(late)
         self._waiting = deque(one for one in unanswered if not one.is_answered)
         is_writing, began = bool(self._writer.in_hand), self._writer.began
+        if self.is_late:
+            self._stuck_since = began
         if is_writing and now - began >= self._commit_seconds and began != self._stalled_since:
             self._stalled_since = began
             self._breaker.stalled()
@@ -168,7 +176,7 @@ class Intake:
 
     # On the threads
 
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
+    def _call_on_loop(self, what: Callable[..., None], *arguments: object) -> None:
         try:
             self._running.call_soon_threadsafe(what, *arguments)
         except RuntimeError:  # the loop has ended, and all who waited with it
@@ -181,7 +189,7 @@ class Intake:
             self._commit(batch, time.monotonic() + self._commit_seconds)
         except BaseException as error:
             self._writer.in_hand = ()
-            self._tell(self._not_committed, batch, error)
+            self._call_on_loop(self._not_committed, batch, error)
             if not isinstance(error, DatabaseError):
                 raise
 
@@ -199,16 +207,16 @@ class Intake:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 self._commit(half, deadline)
         else:
-            self._tell(self._answer, batch, None)
+            self._call_on_loop(self._answer, batch, None)
 
     def _commit_raw(self, ticket: Ticket, deadline: float, error: RecordRefused) -> None:
         try:
             self._insist([ticket.callback.raw()], deadline)
         except RecordRefused as again:  # the drain makes a dead letter of it
-            self._tell(self._not_committed, [ticket], again)
+            self._call_on_loop(self._not_committed, [ticket], again)
             return
         log.error("callback stored raw: delivery=%s: %s", ticket.callback.delivery.id, error)
-        self._tell(self._answer, [ticket], None)
+        self._call_on_loop(self._answer, [ticket], None)
 
     def _insist(self, callbacks: Sequence[Callback], deadline: float) -> None:
         """Again, as long as it is only others who come in the way. Raises DatabaseError."""
@@ -228,8 +236,8 @@ class Intake:
         try:
             self._backlog.save([ticket.callback for ticket in batch])
         except BaseException as error:
-            self._tell(self._not_spooled, batch, error)
+            self._call_on_loop(self._not_spooled, batch, error)
             if not isinstance(error, SpoolUnusable):
                 raise
         else:
-            self._tell(self._answer, batch, None)
+            self._call_on_loop(self._answer, batch, None)

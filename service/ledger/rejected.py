@@ -32,7 +32,7 @@ WRITE_SECONDS: Final = 2.0
 BATCHES_AT_ONCE: Final = 20
 LONGEST_CLAIM: Final = 255
 LARGEST_FORM: Final = 64 * 1024  # of larger ones, no account and call are read
-TELL_EVERY: Final = timedelta(minutes=1)
+LOG_EVERY: Final = timedelta(minutes=1)
 COUNT_EVERY: Final = timedelta(seconds=5)
 RETRY_BATCH: Final = 20
 
@@ -50,7 +50,7 @@ class RejectedQueue:
         self._counting = threading.Lock()  # never held while anybody waits
         self._writing = threading.Lock()
         self._added: set[str] = set()  # the reasons of which there may be too many
-        self._told_at: datetime | None = None
+        self._logged_at: datetime | None = None
         self._counted_at: datetime | None = None
         self.stored: int | None = None  # how many are in the database, as far as is known
 
@@ -88,7 +88,7 @@ class RejectedQueue:
 
         Nothing while the database takes no writes. Raises DatabaseError.
         """
-        self._tell_dropped(now)
+        self._log_dropped(now)
         with self._writing:
             for _ in range(BATCHES_AT_ONCE):
                 if not (self._waiting and self._database.breaker.takes_writes):
@@ -166,11 +166,11 @@ class RejectedQueue:
     def _begin(self) -> AbstractContextManager[Connection]:
         return self._database.begin(time.monotonic() + WRITE_SECONDS)
 
-    def _tell_dropped(self, now: datetime) -> None:
-        if self._dropped and (self._told_at is None or now - self._told_at >= TELL_EVERY):
+    def _log_dropped(self, now: datetime) -> None:
+        if self._dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
             with self._counting:
                 dropped, self._dropped = self._dropped, 0
-            self._told_at = now
+            self._logged_at = now
             log.error("rejected callbacks not stored, there was no room: count=%d", dropped)
 
 

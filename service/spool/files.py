@@ -156,7 +156,7 @@ class Counted:
 
 
 def since(path: Path) -> float:
-    """When the file was begun (Unix seconds): its name tells, if it is one of ours. Raises OSError."""
+    """When the file was begun (Unix seconds): by its name, if that is one of ours. Raises OSError."""
     with contextlib.suppress(ValueError):
         name = UUID(path.stem)
         if name.version == 7:

@@ -22,9 +22,10 @@ from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
 from service.store.columns import UtcTime, read_back, written_out
-from service.store.engine import driver
+from service.store.engine import IngestConnection, driver, is_postgresql
 from service.store.json import canonical_encoder, canonical_json
 
+AnyConnection = Connection | IngestConnection
 Row = Mapping[str, Any]
 Conversion = Callable[[Any], Any]
 
@@ -42,9 +43,9 @@ class Lookup:
     order: tuple[str, ...]
     locks: bool = False
 
-    def __call__(self, db: Connection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
         """Run now, to be read once those that are `looked_up_at_once` have all been run."""
-        if _is_postgresql(db):
+        if is_postgresql(db):
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
         else:
             found = driver(db).execute(self._on_sqlite, [json.dumps(list(wanted))])
@@ -79,9 +80,9 @@ class First:
     order: tuple[str, ...]
     most: int
 
-    def __call__(self, db: Connection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
         """As of a Lookup."""
-        if _is_postgresql(db):
+        if is_postgresql(db):
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
             return self._rows(found)
         rows = (driver(db).execute(self._one, [value]).fetchall() for value in wanted)
@@ -109,9 +110,9 @@ class First:
         )
 
 
-def looked_up_at_once(db: Connection) -> AbstractContextManager[object]:
+def looked_up_at_once(db: AnyConnection) -> AbstractContextManager[object]:
     """Lookups inside go to PostgreSQL in one round trip; SQLAlchemy can do nothing inside."""
-    if _is_postgresql(db):
+    if is_postgresql(db) and not isinstance(db, IngestConnection):  # that is in a pipeline already
         pipeline: AbstractContextManager[object] = driver(db).pipeline()
         return pipeline
     return nullcontext()
@@ -123,7 +124,7 @@ class Batch:
     There none sees what another does: a row that is added is not changed in the same batch.
     """
 
-    def __init__(self, db: Connection) -> None:
+    def __init__(self, db: AnyConnection) -> None:
         self._db = db
         self._statements: list[tuple[str, Any]] = []
         self._changed: set[Table] = set()
@@ -133,7 +134,7 @@ class Batch:
         if not rows:
             return
         columns = tuple(rows[0])
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             self._statements.append((_add_json(table, columns), _json(rows)))
         else:
             self._statements.append((_add(table, columns), _tuples(table, columns, rows)))
@@ -147,7 +148,7 @@ class Batch:
         self._changed.add(table)
         # Not the id itself: SQLite would look for every row that refers to it.
         columns = tuple(name for name in rows[0] if name != "id")
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             self._statements.append((_change_json(table, columns), _json(rows)))
         else:
             self._statements.append((_change(table, columns), _tuples(table, (*columns, "id"), rows)))
@@ -158,7 +159,7 @@ class Batch:
         self._changed.clear()
         if not statements:
             return
-        if _is_postgresql(self._db):
+        if is_postgresql(self._db):
             *others, last = (text for text, _ in statements)
             named = ", ".join(f"w{at} AS ({text})" for at, text in enumerate(others))
             together = f"WITH {named} {last}" if named else last
@@ -176,10 +177,6 @@ def _read(table: Table, columns: tuple[str, ...], rows: Sequence[Any]) -> Iterat
             if row[name] is not None:
                 row[name] = convert(row[name])
         yield row
-
-
-def _is_postgresql(db: Connection) -> bool:
-    return db.dialect.name == "postgresql"
 
 
 def _names(columns: Sequence[str]) -> str:

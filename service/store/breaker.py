@@ -1,4 +1,4 @@
-"""What is known of the database: whether it answers, and whether it takes writes. One for a process."""
+"""The circuit breaker of a database: whether it answers, whether it takes writes, and who may try again."""
 
 from __future__ import annotations
 
@@ -10,75 +10,146 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-SHORTEST_SECONDS: Final = 0.25
-# Not longer, so that what waits is drained within 5 s once there is a primary again.
-LONGEST_SECONDS: Final = 2.0
-BUSY_SECONDS: Final = 2.0  # SQLite locked for so long is unavailable
+from service.store.errors import DatabaseUnavailable, Outage
+
+FIRST_BACKOFF_SECONDS: Final = 0.25
+# Whoever waits for the database waits this long at most once it is there again; five processes that
+# try as rarely as that are no load for a server that has just begun.
+LONGEST_BACKOFF_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Opened by whoever fails; closed only by a committed write. Readers look at plain attributes.
+    """One for each database of a process; all its threads share it.
 
-    `opened` tells how: `drop` is called then, so that no connection outlives an outage: it may lead to a
-    primary that is none any more. Whoever began in an earlier `epoch` does not commit.
+    Whoever fails opens it. Only a committed write closes it: that of the one probe, or a COMMIT that was
+    on its way when it opened. Its attributes are read without a lock: they are true of a moment ago.
     """
 
-    def __init__(self, drop: Callable[[], None]) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.answers = True
         self.takes_writes = True
-        self.unavailable_since: datetime | None = None
-        self.epoch = 0
-        self._drop = drop
-        self._turn = threading.Lock()  # of the one that may probe
-        self._change = threading.Lock()
-        self._pause = SHORTEST_SECONDS
-        self._next = 0.0
-        self._busy_since: float | None = None
+        self.unavailable_since: datetime | None = None  # UTC
+        self.epoch = 0  # a connection of an earlier one may lead to a server that is not the primary any more
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._opened_at = 0.0
+        self._backoff = FIRST_BACKOFF_SECONDS
+        self._next_probe_at = 0.0
+        self._is_probed = False
+        self._failures = 0
+        self._commits = 0  # that are on their way
+
+    def check_reads(self) -> None:
+        """Raises DatabaseUnavailable."""
+        if not self.answers:
+            raise DatabaseUnavailable(f"the database does not answer: {self._reason}")
+
+    def check_writes(self) -> None:
+        """Raises DatabaseUnavailable."""
+        if not self.takes_writes:
+            raise DatabaseUnavailable(f"the database takes no writes: {self._reason}")
+
+    def failed(self, outage: Outage, reason: str) -> None:
+        """Somebody's transaction failed for a cause that others will meet too, unless it is NONE."""
+        if outage is Outage.NONE:
+            return
+        with self._lock:
+            self._failures += 1
+            if outage is Outage.WRITES:
+                self.answers = True  # it did, though it refused
+            self._open(outage, reason)
+
+    def opened(self, reason: str, *, answers: bool) -> None:
+        """As `failed`; `answers`: it refused to write, and may be read."""
+        self.failed(Outage.WRITES if answers else Outage.ALL, reason)
+
+    def closed(self) -> None:
+        """A write was committed."""
+        with self._lock:
+            if not self.takes_writes:
+                self._close()
 
     def stalled(self) -> None:
-        """A live commit takes too long. It is the probe, for as long as it is pending."""
-        self.opened("a commit takes too long", answers=self.answers)
-
-    def opened(self, reason: str, *, answers: bool = False) -> None:
-        with self._change:
-            was_closed = self.takes_writes
-            self.takes_writes, self.answers = False, answers
-            if was_closed:
-                self.epoch += 1
-                self.unavailable_since = datetime.now(UTC)
-        if was_closed:
-            log.error("database unavailable, callbacks go to the spool: %s", reason)
-            self._drop()
-
-    def closed(self, *, is_probe: bool = False) -> None:
-        """A write was committed; the back-off begins anew only once it was no probe."""
-        with self._change:
-            was_open = not self.takes_writes
-            self.takes_writes = self.answers = True
-            self.unavailable_since = self._busy_since = None
-            if not is_probe:
-                self._pause = SHORTEST_SECONDS
-        if was_open:
-            log.info("database available again")
-
-    def busy(self) -> None:
-        """Somebody else holds SQLite's write lock; for long, that is an outage too."""
-        now = time.monotonic()
-        self._busy_since = self._busy_since or now
-        if now - self._busy_since > BUSY_SECONDS:
-            self.opened("the database is locked", answers=True)
+        """A write takes too long. If it is at its COMMIT, that may close the breaker when it ends."""
+        with self._lock:
+            self._open(Outage.WRITES, "a write takes too long")
 
     @contextmanager
     def probe(self) -> Iterator[bool]:
-        """Whether the caller is the one who may try now."""
-        if time.monotonic() < self._next or not self._turn.acquire(blocking=False):
-            yield False
+        """Whether its caller may try to write now: while the breaker is open, one thread at a time.
+
+        Not before the back-off has passed, nor while a COMMIT is still on its way.
+        """
+        if not self._begin_probe():
+            yield self.takes_writes
             return
+        failures = self._failures
         try:
             yield True
         finally:
-            self._next = time.monotonic() + self._pause
-            self._pause = min(self._pause * 2, LONGEST_SECONDS)
-            self._turn.release()
+            self._end_probe(has_failed=self._failures > failures)
+
+    @contextmanager
+    def committing(self, epoch: int, *, resets_backoff: bool) -> Iterator[None]:
+        """Around a COMMIT on a connection of `epoch`, and nothing else.
+
+        Raises DatabaseUnavailable without running it if the breaker has opened since it was made.
+        """
+        with self._lock:
+            if epoch != self.epoch:
+                raise DatabaseUnavailable(f"the database was lost before the commit: {self._reason}")
+            self._commits += 1
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._commits -= 1
+            raise
+        with self._lock:
+            self._commits -= 1
+            if resets_backoff:
+                self._backoff = FIRST_BACKOFF_SECONDS
+            if not self.takes_writes:
+                self._close()
+
+    def _begin_probe(self) -> bool:
+        with self._lock:
+            may_probe = (
+                not self.takes_writes
+                and not self._is_probed
+                and not self._commits
+                and self._monotonic() >= self._next_probe_at
+            )
+            self._is_probed = self._is_probed or may_probe
+            return may_probe
+
+    def _end_probe(self, *, has_failed: bool) -> None:
+        with self._lock:
+            self._is_probed = False
+            # A conflict, or a record at fault, says nothing about the database.
+            if has_failed:
+                self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
+            self._next_probe_at = self._monotonic() + self._backoff
+
+    def _open(self, outage: Outage, reason: str) -> None:
+        loses_reads = outage is Outage.ALL and self.answers
+        if not self.takes_writes and not loses_reads:
+            return
+        if self.takes_writes:
+            self.unavailable_since = datetime.now(UTC)
+            self._opened_at = self._monotonic()
+            self._next_probe_at = self._opened_at + self._backoff
+        self._reason = reason
+        self.takes_writes = False
+        if loses_reads:
+            self.answers = False
+        self.epoch += 1
+        log.error("the database %s: %s", "takes no writes" if self.answers else "does not answer", reason)
+
+    def _close(self) -> None:
+        log.info("the database takes writes again, after %.1f s", self._monotonic() - self._opened_at)
+        self.answers = self.takes_writes = True
+        self.unavailable_since = None

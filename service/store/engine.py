@@ -1,200 +1,234 @@
-"""The database: how a transaction begins and ends on each kind, and whether there is one to begin."""
+"""The database: how a transaction begins and ends on each kind, and when none may begin."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.store import postgresql, sqlite
+from service.store import kinds
 from service.store.breaker import Breaker
-from service.store.errors import (
-    DatabaseConflict,
-    DatabaseError,
-    DatabaseUnavailable,
-    RecordRefused,
-    named_errors,
-)
-from service.store.postgresql import Server
+from service.store.connector import Connector
+from service.store.errors import DatabaseConflict as DatabaseConflict
+from service.store.errors import DatabaseError as DatabaseError
+from service.store.errors import DatabaseUnavailable as DatabaseUnavailable
+from service.store.errors import DatabaseUnusable as DatabaseUnusable
+from service.store.errors import Outage, describe
+from service.store.errors import RecordRefused as RecordRefused
+from service.store.ingest_connection import IngestConnection as IngestConnection
+from service.store.ingest_connection import Keeper
+from service.store.json import canonical_json
+from service.store.kinds import DRIVER_ERRORS, DriverConnection
+from service.store.pool import BoundedPool, until
+from service.store.postgresql import Server as Server
 
-__all__ = [
-    "Database",
-    "DatabaseConflict",
-    "DatabaseError",
-    "DatabaseUnavailable",
-    "RecordRefused",
-    "Server",
-    "driver",
-    "server_of",
-]
-
-BUSY_SECONDS: Final = 5
-INGEST_BUSY_SECONDS: Final = 0.5
-INGEST_CONNECTIONS: Final = 3  # of the writer, the drain, and what was rejected
+CONNECTIONS: Final = 10
+INGEST_CONNECTIONS: Final = 1
+BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
 
 
 class Database:
     """One database. `begin` is for writing, `read` for reading; each is one transaction.
 
-    Who has a deadline gets the ingest connections, which wait neither for others nor for a check.
+    It holds at most `connections`. What has a deadline gets connections of its own, so that it neither
+    waits for one nor keeps others waiting.
     """
 
-    def __init__(self, url: str, connections: int = 5) -> None:
-        self._url = postgresql.url_of(url)
-        self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        if self.is_sqlite:
-            sqlite.warn_if_old()
-            # A deferred BEGIN that turns to writing fails at once with "database is locked".
-            writing = {"sqlite_begin": "BEGIN IMMEDIATE"}
-            self.engine = sqlite.engine(self._url, connections, BUSY_SECONDS)
-            ingest = sqlite.engine(self._url, INGEST_CONNECTIONS, INGEST_BUSY_SECONDS)
-            self._ingest: Engine = ingest.execution_options(**writing)
-            self._writing: Engine = self.engine.execution_options(**writing)
-            self._reading: Engine = self.engine
-        else:
-            options, ingest_options = postgresql.OPTIONS, postgresql.INGEST_OPTIONS
-            self.engine = postgresql.engine(self._url, connections, options, BUSY_SECONDS)
-            self._ingest = postgresql.engine(
-                self._url, INGEST_CONNECTIONS, ingest_options, INGEST_BUSY_SECONDS
-            )
-            self._writing = self.engine
-            one_state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-            self._reading = self.engine.execution_options(**one_state)
-        self.breaker = Breaker(self._drop_connections)
-        # SQLite's own waiting is polling; writers of one process queue up here instead.
-        self._turn = threading.Lock()
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        self._kind = kinds.of(url)
+        self.is_sqlite = self._kind.is_sqlite
+        self.breaker = Breaker()
+        ordinary = max(1, connections - INGEST_CONNECTIONS - BACKGROUND_CONNECTIONS)
+        self._pools = [
+            BoundedPool(self._connector(for_ingest=False), ordinary, self._is_fit),
+            BoundedPool(self._connector(for_ingest=True), BACKGROUND_CONNECTIONS, self._is_fit),
+        ]
+        self.engine, self._background = (self._kind.engine(pool, canonical_json) for pool in self._pools)
+        self._keeper = Keeper(self._connector(for_ingest=True), self._is_fit)
+        self._reading = self.engine.execution_options(**self._kind.reading)
+        self._writing = self.engine.execution_options(**self._kind.writing)
+        self._writing_by_deadline = self._background.execution_options(**self._kind.writing)
 
     @contextmanager
     def begin(self, deadline: float | None = None, *, is_probe: bool = False) -> Iterator[Connection]:
         """A transaction that writes; it is over by `deadline` (monotonic), if that is given.
 
-        Raises DatabaseUnavailable at once while the breaker says that nothing is taken, unless `is_probe`;
-        and DatabaseError: most often it is not known then whether it was committed.
+        Raises DatabaseError, most often DatabaseUnavailable: whether it was committed is then not known.
+        While the database takes no writes it does so at once, but for a probe.
         """
-        if not (self.breaker.takes_writes or is_probe):
-            raise DatabaseUnavailable("it takes no writes", answers=self.breaker.answers)
+        self._check_writes(deadline, is_probe=is_probe)
+        engine = self._writing if deadline is None else self._writing_by_deadline
+        with self._watching(writes=True), self._kind.turn(deadline), self._lent(engine, deadline) as db:
+            connection = _require_writable(db)
+            connection.prepare(deadline)
+            with db.begin() as transaction:
+                yield db
+                if is_probe:
+                    make_durable(db)
+                resets_backoff = deadline is not None and not is_probe
+                with self.breaker.committing(connection.epoch, resets_backoff=resets_backoff):
+                    transaction.commit()
+            self._kind.has_written()
+        if deadline is not None:  # the heartbeat, for one, also where nobody else comes
+            self._close_idle()
+
+    @contextmanager
+    def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:
+        """As `begin`, on the connection of what writes callbacks; for one thread at a time."""
+        self._check_writes(deadline, is_probe=is_probe)
         with (
-            self._guarded(is_probe=is_probe),
-            self._taking_turns(deadline),
-            named_errors(),
-            self._connected(deadline) as db,
-            db.begin(),
+            self._watching(writes=True),
+            self._kind.turn(deadline),
+            self._keeper.lent(deadline) as connection,
         ):
-            epoch = self.breaker.epoch
-            yield db
-            if epoch != self.breaker.epoch:  # the connection may lead to a server that was left
-                raise DatabaseUnavailable("it became unavailable meanwhile", answers=self.breaker.answers)
+            if not connection.is_writable:
+                raise kinds.read_only()
+            connection.prepare(deadline)
+            committing = self.breaker.committing(connection.epoch, resets_backoff=not is_probe)
+            with self._kind.transaction(connection, committing):  # type: ignore[arg-type]
+                yield IngestConnection(connection, is_postgresql=not self.is_sqlite)
+            self._kind.has_written()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of everything it reads. Raises DatabaseError."""
-        if not self.breaker.answers:
-            raise DatabaseUnavailable("it does not answer")
-        try:
-            with (
-                named_errors(),
-                self._leaving(self._reading) as db,
-                db.begin(),
-                self._limited(db),
-            ):
+        """A transaction that sees one state of everything it reads. Raises DatabaseError.
+
+        While the database does not answer it does so at once.
+        """
+        self.breaker.check_reads()
+        with self._watching(writes=False), self._reading.connect() as db:
+            driver(db).prepare(None)
+            with db.begin():
                 yield db
-        except DatabaseUnavailable as error:
-            if not (error.answers or error.is_slow):
-                self.breaker.opened(str(error), answers=False)
-            raise
 
     @contextmanager
-    def patient(self) -> Iterator[Connection]:
+    def untimed(self) -> Iterator[Connection]:
         """A connection for what may take its time, and others' too: a migration."""
-        with named_errors(), self.engine.connect() as db:
-            if not self.is_sqlite:
-                driver(db).timeout = None
+        with self._watching(writes=False), self.engine.connect() as db:
+            driver(db).lift_limits()
             try:
                 yield db
             finally:
-                db.invalidate()  # nobody else shall be so patient
+                db.invalidate()  # nobody else shall have it
 
     def current_server(self) -> Server | None:
-        """Which server is the primary now, by a new connection; None on SQLite. Raises DatabaseError."""
+        """Which server is the primary now, asked on a connection made now; None on SQLite.
+
+        Raises DatabaseUnavailable.
+        """
         if self.is_sqlite:
             return None
-        with named_errors(), postgresql.fresh(self._url).connect() as db:
-            return server_of(db)
+        with self._watching(writes=False):
+            connection = self._connect(for_ingest=False)
+            try:
+                if not connection.is_writable:
+                    raise kinds.read_only()
+                return kinds.current_server(connection)
+            finally:
+                connection.close()
+
+    def check(self) -> None:
+        """Raises DatabaseUnusable where it cannot be used safely, and DatabaseUnavailable."""
+        with self._watching(writes=False):
+            self._kind.check()
 
     def close(self) -> None:
-        self.engine.dispose()
-        self._ingest.dispose()
+        self._drop_idle()
+        self._keeper.close()
 
-    def _drop_connections(self) -> None:
-        if not self.is_sqlite:
-            self.close()
+    def _check_writes(self, deadline: float | None, *, is_probe: bool) -> None:
+        if not is_probe:
+            self.breaker.check_writes()
+        if deadline is not None and deadline <= time.monotonic():
+            raise DatabaseUnavailable("no time is left to ask the database")
+
+    def _connector(self, *, for_ingest: bool) -> Connector:
+        return Connector(partial(self._connect, for_ingest=for_ingest), self._is_fit)
+
+    def _connect(self, *, for_ingest: bool) -> DriverConnection:
+        epoch = self.breaker.epoch  # before, or it could be older than it says
+        connection = self._kind.connect(for_ingest=for_ingest)
+        connection.epoch = epoch
+        return connection
+
+    def _is_fit(self, connection: DriverConnection) -> bool:
+        if connection.epoch != self.breaker.epoch or not connection.is_quiet():
+            return False
+        return connection.is_writable or not self.breaker.takes_writes  # a standby's answers are old
 
     @contextmanager
-    def _connected(self, deadline: float | None) -> Iterator[Connection]:
-        with self._leaving(self._writing if deadline is None else self._ingest) as db:
-            if deadline is not None and not self.is_sqlite:
-                driver(db).deadline = deadline  # SQLite's waiting is bounded by its busy timeout
+    def _lent(self, engine: Engine, deadline: float | None) -> Iterator[Connection]:
+        with until(deadline):
+            db = engine.connect()
+        with db:
+            if not driver(db).is_writable:  # it was made while there was no primary
+                db.invalidate()
+                with until(deadline):
+                    driver(db)
             yield db
 
     @contextmanager
-    def _leaving(self, engine: Engine) -> Iterator[Connection]:
-        """A connection that nobody uses again if the database was left meanwhile."""
-        epoch = self.breaker.epoch
-        with engine.connect() as db:
-            try:
-                yield db
-            finally:
-                if epoch != self.breaker.epoch:
-                    db.invalidate()
-
-    @contextmanager
-    def _guarded(self, *, is_probe: bool) -> Iterator[None]:
+    def _watching(self, *, writes: bool) -> Iterator[None]:
+        """Errors of a driver become ours, and the breaker hears of them."""
         try:
             yield
-        except DatabaseConflict:
-            if self.is_sqlite:
-                self.breaker.busy()
-            raise
-        except DatabaseUnavailable as error:
-            if not error.is_slow or is_probe:
-                self.breaker.opened(str(error), answers=error.answers)
-            raise
-        self.breaker.closed(is_probe=is_probe)
+        except PoolTimeout as error:  # too much is asked of us, not of the database
+            raise DatabaseUnavailable("all connections are in use") from error
+        except DBAPIError as error:
+            self._fail(error.orig or error, error, writes=writes)
+        except StatementError as error:
+            raise RecordRefused(describe(error.orig or error)) from error
+        except DRIVER_ERRORS as error:
+            self._fail(error, error, writes=writes)
 
-    @contextmanager
-    def _taking_turns(self, deadline: float | None) -> Iterator[None]:
-        if not self.is_sqlite:
-            yield
-            return
-        timeout = BUSY_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self._turn.acquire(timeout=timeout):
-            raise DatabaseConflict("another thread writes")
-        try:
-            yield
-        finally:
-            self._turn.release()
+    def _fail(self, cause: BaseException, error: Exception, *, writes: bool) -> NoReturn:
+        failure = self._kind.classify(cause, writes=writes)
+        self.breaker.failed(failure.outage, str(failure.error))
+        if failure.outage is not Outage.NONE:
+            self._drop_idle()
+        raise failure.error from error
 
-    @contextmanager
-    def _limited(self, db: Connection) -> Iterator[None]:
-        if not self.is_sqlite:
-            yield
-            return
-        sqlite.limit(db)
-        try:
-            yield
-        finally:
-            sqlite.unlimit(db)
+    def _close_idle(self) -> None:
+        for pool in self._pools:
+            pool.close_idle()
+
+    def _drop_idle(self) -> None:
+        for pool in self._pools:
+            pool.dispose()
 
 
-def driver(db: Connection) -> Any:
+def driver(db: Connection | IngestConnection) -> Any:
     """The driver's own connection, inside the same transaction."""
-    return db.connection.driver_connection
+    return db.driver_connection if isinstance(db, IngestConnection) else db.connection.driver_connection
 
 
-def server_of(db: Connection) -> Server | None:
-    """The one that this transaction runs on; None on SQLite."""
-    return None if db.dialect.name == "sqlite" else postgresql.server_of(db)
+def is_postgresql(db: Connection | IngestConnection) -> bool:
+    return db.is_postgresql if isinstance(db, IngestConnection) else db.dialect.name == "postgresql"
+
+
+def server_of(db: Connection | IngestConnection) -> Server | None:
+    """The server that this transaction runs on; None on SQLite."""
+    return kinds.current_server(driver(db))
+
+
+def make_durable(db: Connection | IngestConnection) -> None:
+    """Once this transaction is committed, so is for certain what it has seen of others.
+
+    With a synchronous standby, what others committed may be seen though the standby does not have it yet;
+    and a transaction that has written nothing does not wait for the standby.
+    """
+    if is_postgresql(db):
+        driver(db).execute("SELECT pg_logical_emit_message(true, 'siprec-ledger', '')")
+
+
+def _require_writable(db: Connection) -> DriverConnection:
+    connection: DriverConnection = driver(db)
+    if not connection.is_writable:
+        raise kinds.read_only()
+    return connection

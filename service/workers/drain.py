@@ -38,7 +38,7 @@ class DrainWorker:
             if may_probe:
                 self._write(may_probe=True)
                 if not self._breaker.takes_writes:
-                    self._heartbeat.beat(now, is_probe=True)
+                    self._heartbeat.beat(now)
 
     def _write(self, *, may_probe: bool = False) -> None:
         if not self._backlog.is_waiting:

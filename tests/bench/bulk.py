@@ -52,7 +52,7 @@ class Filling:
 @contextmanager
 def filling(database: Database) -> Iterator[Filling]:
     """A transaction that may take minutes; nothing is left to do in the middle of a slice."""
-    with database.patient() as db:
+    with database.untimed() as db:
         driver: Any = db.connection.driver_connection
         if database.is_sqlite:
             driver.execute("PRAGMA foreign_keys=OFF")  # the keys are known to fit

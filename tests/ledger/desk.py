@@ -23,6 +23,7 @@ from service.ledger.intake import Intake, NotDurable
 from service.ledger.sessions import Sessions
 from service.sandbox import Sandbox, Session
 from service.spool import Depth, Spool
+from service.store import processes
 from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
@@ -143,6 +144,17 @@ class Desk:
 def running(desk: Desk, *, drains: bool = True) -> Iterator[Desk]:
     yield desk.start(drains=drains)
     desk.stop()
+
+
+def lose(database: Database, reason: str) -> None:
+    """As if a transaction had failed; whoever reads still gets an answer."""
+    database.breaker.opened(reason, answers=True)
+
+
+def regain(database: Database) -> None:
+    """By a write that is committed."""
+    with database.begin(is_probe=True) as db:
+        processes.beat(db, new_id(), "host-1", None, None)
 
 
 def again(callback: Callback, count: int) -> Sequence[Callback]:

@@ -29,7 +29,7 @@ from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable
 from service.store.sessions import IdempotencyKey
 from tests.bed.web import CHECKOUT
 from tests.house import wait_until
-from tests.ledger.desk import LIMIT, Desk, again, now
+from tests.ledger.desk import LIMIT, Desk, again, lose, now
 
 Fails = Callable[[list[Callback]], Exception | None]
 
@@ -51,8 +51,8 @@ def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterat
     def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
         sizes.append(len(batch))
         error = fails(batch)
-        if isinstance(error, DatabaseUnavailable) and not error.is_slow:
-            desk.database.breaker.opened(str(error), answers=True)
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
+            lose(desk.database, str(error))
         if error:
             raise error
         return write(batch, *args, **options)
@@ -251,7 +251,7 @@ def test_a_file_stays_if_the_primary_was_another_meanwhile(
 ) -> None:
     """An old primary that wakes up takes a batch, and the rest goes to the new one."""
     spooled(desk, *desk.callbacks(100))
-    old, new = Server(1, "1", "then"), Server(1, "2", "then")
+    old, new = Server("1", 1, now()), Server("1", 2, now())
     write = desk.ingest.write
     count = 0
 
@@ -328,9 +328,8 @@ def test_answers_in_memory_go_to_the_disk_at_the_end_if_it_takes_them(
 
 
 def test_in_silence_the_heartbeat_is_the_probe(desk: Desk) -> None:
-    breaker = desk.database.breaker
     desk.worker.run_once(now())
-    breaker.opened("it was gone", answers=False)
+    lose(desk.database, "it was gone")
     wait_until(lambda: _is_probed(desk), seconds=2)
 
 
@@ -339,7 +338,7 @@ def test_the_oldest_that_waits_is_the_probe_and_nothing_else_is_tried(
 ) -> None:
     """A heartbeat that goes through must not call back a database that takes no callbacks."""
     spooled(desk, *desk.callbacks(3))
-    desk.database.breaker.opened("no grant on callback", answers=True)
+    lose(desk.database, "no grant on callback")
     with failing(desk, lambda _: DatabaseUnavailable("permission denied"), monkeypatch) as sizes:
         wait_until(lambda: _fails(desk), seconds=2)
         assert not desk.database.breaker.takes_writes

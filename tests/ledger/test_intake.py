@@ -25,7 +25,7 @@ from service.spool import SpoolUnusable
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
-from tests.ledger.desk import Desk, again, now, running
+from tests.ledger.desk import Desk, again, now, regain, running
 
 ANSWER_SECONDS = 1.5
 SECONDS = 20
@@ -187,7 +187,6 @@ def test_what_the_writer_is_stuck_with_is_spooled_in_time_and_counted_once(
         Writes(desk, patched).before = lambda _: wait_for(go_on)
         taken = desk.keep(*desk.callbacks(5))
         assert 0.7 < max(taken) < ANSWER_SECONDS
-        wait_until(lambda: not desk.database.breaker.takes_writes)
         assert desk.keep(desk.callback(Number="5"))[0] < 0.3  # to the spool at once
         assert desk.intake.is_late
     go_on.set()
@@ -203,7 +202,7 @@ def test_what_the_writer_holds_late_is_drained_after_it_only(
     with monkeypatch.context() as patched:
         Writes(undrained, patched).before = lambda _: wait_for(go_on)
         undrained.keep(undrained.callback())
-    undrained.database.breaker.closed()
+    regain(undrained.database)
     undrained.worker.run_once(now())
     assert undrained.depth.entries == 1
     go_on.set()
@@ -444,11 +443,11 @@ def test_while_the_database_is_unavailable_callbacks_are_answered_200_and_reads_
 def test_four_processes_with_eight_threads_do_not_deadlock(database_url: str, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(drop=frozenset({"siprec-started"})))
     with House(database_url, sandbox, workers=4, THREADS="8") as house:
-        told = [house.start(f"v3:{n}").json() for n in range(6)]
+        sessions = [house.start(f"v3:{n}").json() for n in range(6)]
         bodies = [
             (house.callback_url(session["call_sid"]), sandbox.compose(session["siprec_sid"], event, N=str(n)))
             for n in range(20)
-            for session in told
+            for session in sessions
             for event in ("siprec-started", "siprec-stopped")
         ]
         adopted = [
@@ -463,7 +462,7 @@ def test_four_processes_with_eight_threads_do_not_deadlock(database_url: str, sa
             statuses = list(pool.map(lambda one: _post(one[0], one[1], sandbox), mixed))
         assert set(statuses) == {200}
         wait_until(lambda: house.get("/readyz").json()["spool"]["entries"] == 0)
-        for session in told:
+        for session in sessions:
             assert house.session(session["id"])["state"] == "stopped"
             assert len(house.callbacks(session["id"])) == 40
         assert "deadlock" not in house.web.log.lower()

@@ -28,7 +28,7 @@ from service.store import rejected
 from service.store.engine import Database
 from service.store.rejected import RejectedDelivery
 from tests.house import House, wait_until
-from tests.ledger.desk import now
+from tests.ledger.desk import lose, now, regain
 
 REASON = "the signature does not fit"
 
@@ -80,10 +80,10 @@ def test_what_waits_in_memory_is_bounded_and_what_is_dropped_is_told_once_a_minu
 def test_while_the_database_takes_no_writes_they_wait_in_memory(database: Database) -> None:
     queue = RejectedQueue(database)
     queue.offer(delivery(), REASON, 403)
-    database.breaker.opened("a failover", answers=True)
+    lose(database, "a failover")
     queue.write(now())
     assert stored(database) == []
-    database.breaker.closed()
+    regain(database)
     queue.write(now())
     assert len(stored(database)) == 1
 

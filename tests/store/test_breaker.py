@@ -1,157 +1,185 @@
-"""The circuit breaker: one place that knows whether the database answers and takes writes."""
+"""The breaker opens for all when one fails, and closes only by a write that was committed."""
 
 from __future__ import annotations
 
 import threading
-import time
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
 
-from service.store import keys
-from service.store.breaker import BUSY_SECONDS, Breaker
-from service.store.engine import (
-    Database,
-    DatabaseConflict,
-    DatabaseError,
-    DatabaseUnavailable,
-    RecordRefused,
-)
-from tests.house import wait_until
+from service.store.breaker import Breaker
+from service.store.engine import DatabaseUnavailable
+from service.store.errors import Outage
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def breaker() -> Breaker:
-    return Breaker(drop=lambda: None)
+def clock() -> Clock:
+    return Clock()
 
 
-def test_it_is_opened_once_and_drops_the_connections_once() -> None:
-    dropped: list[bool] = []
-    breaker = Breaker(drop=lambda: dropped.append(True))
-    breaker.opened("gone", answers=False)
-    breaker.opened("still gone", answers=True)
-    assert (dropped, breaker.epoch) == ([True], 1)
-    assert (breaker.takes_writes, breaker.answers) == (False, True)
-    assert breaker.unavailable_since is not None
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(clock)
 
 
-def test_one_at_a_time_may_probe_and_ever_more_rarely(breaker: Breaker) -> None:
-    breaker.opened("gone", answers=False)
-    with breaker.probe() as may:
-        assert may
-        with breaker.probe() as another:
-            assert not another
-    with breaker.probe() as may:
-        assert not may
+def commit(breaker: Breaker, epoch: int | None = None, *, resets_backoff: bool = False) -> None:
+    with breaker.committing(breaker.epoch if epoch is None else epoch, resets_backoff=resets_backoff):
+        pass
 
 
-def test_a_commit_closes_it_and_a_probe_s_commit_leaves_the_back_off(breaker: Breaker) -> None:
-    breaker.opened("gone", answers=False)
-    with breaker.probe():
-        breaker.closed(is_probe=True)
-    assert breaker.takes_writes
-    assert breaker.unavailable_since is None
-    breaker.closed()
-    assert breaker._pause < 0.5
+def may_probe(breaker: Breaker) -> bool:
+    with breaker.probe() as may_try:
+        return may_try
 
 
-def test_while_it_takes_no_writes_nobody_waits_for_the_database(database: Database) -> None:
-    database.breaker.opened("a test", answers=True)
-    with database.read() as db:
-        assert db.scalar(text("SELECT 1")) == 1
-    with pytest.raises(DatabaseUnavailable), database.begin():
-        pytest.fail("it began")
-    database.breaker.opened("a test", answers=False)
-    with pytest.raises(DatabaseUnavailable), database.read():
-        pytest.fail("it began")
+def fail_probe(breaker: Breaker) -> None:
+    with breaker.probe() as may_try:
+        assert may_try
+        breaker.failed(Outage.WRITES, "still")
 
 
-def test_a_read_does_not_close_it_and_a_committed_probe_does(database: Database) -> None:
-    database.breaker.opened("a test", answers=True)
-    with database.read() as db:
-        db.scalar(text("SELECT 1"))
-    assert not database.breaker.takes_writes
-    with database.begin(is_probe=True) as db:
-        keys.create(db, "an app", NOW)
-    assert database.breaker.takes_writes
+@contextmanager
+def committing_elsewhere(breaker: Breaker) -> Iterator[threading.Event]:
+    """A COMMIT that is on its way until the event is set, and then ends well."""
+    begun, ends = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with breaker.committing(0, resets_backoff=False):
+            begun.set()
+            ends.wait(5)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run)
+        begun.wait(5)
+        yield ends
+        ends.set()
+        done.result()
 
 
-def test_who_began_before_it_opened_does_not_commit(database: Database) -> None:
-    def write() -> None:
-        with database.begin() as db:
-            keys.create(db, "an app", NOW)
-            opening = partial(database.breaker.opened, "a test", answers=True)
-            threading.Thread(target=opening).start()
-            wait_until(lambda: not database.breaker.takes_writes)
-
-    with pytest.raises(DatabaseUnavailable):
-        write()
-    with database.read() as db:
-        assert keys.listed(db) == []
-
-
-@pytest.mark.parametrize("database_kind", ["postgresql"])
 @pytest.mark.parametrize(
-    "statement",
-    [
-        "SET TRANSACTION READ ONLY",
-        "SELECT * FROM nowhere",
-        "SELECT nothing FROM api_key",
-        "SET LOCAL ROLE pg_monitor",
-    ],
-    ids=["read-only", "no table", "no column", "no grant"],
+    ("outage", "answers", "takes_writes"),
+    [(Outage.NONE, True, True), (Outage.WRITES, True, False), (Outage.ALL, False, False)],
 )
-def test_what_the_database_lacks_is_no_fault_of_a_record(database: Database, statement: str) -> None:
-    def write() -> None:
-        with database.begin() as db:
-            db.execute(text(statement))
-            keys.create(db, "an app", NOW)
-
-    with pytest.raises(DatabaseUnavailable) as caught:
-        write()
-    assert caught.value.answers
-    assert not isinstance(caught.value, DatabaseConflict)
-    assert (database.breaker.takes_writes, database.breaker.answers) == (False, True)
-
-
-def test_what_a_record_is_guilty_of_opens_nothing(database: Database) -> None:
-    guilty = ["INSERT INTO api_key (id) VALUES ('x')"]
-    if not database.is_sqlite:
-        guilty += ["SELECT 1/0", "SELECT CAST('x' AS integer)"]
-    for statement in guilty:
-        with pytest.raises(RecordRefused), database.begin() as db:
-            db.execute(text(statement))
-    assert database.breaker.takes_writes
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_lock_of_somebody_else_is_a_conflict_first_and_an_outage_only_after_a_while(
-    database: Database, database_url: str
+def test_it_tells_whether_the_database_answers_from_whether_it_takes_writes(
+    breaker: Breaker, outage: Outage, answers: bool, takes_writes: bool
 ) -> None:
-    other = Database(database_url)
-    with other.begin():
-        began = time.monotonic()
-        with pytest.raises(DatabaseConflict), database.begin(time.monotonic() + 0.2):
-            pytest.fail("it began")
-        assert database.breaker.epoch == 0
-        while database.breaker.epoch == 0:
-            assert time.monotonic() - began < BUSY_SECONDS + 3
-            with pytest.raises(DatabaseError), database.begin(time.monotonic() + 0.2):
-                pytest.fail("it began")
-    assert time.monotonic() - began > BUSY_SECONDS
-    other.close()
+    breaker.failed(outage, "because")
+    assert (breaker.answers, breaker.takes_writes) == (answers, takes_writes)
+    assert breaker.epoch == (0 if takes_writes else 1)
+    assert (breaker.unavailable_since is None) == takes_writes
 
 
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_a_read_that_takes_for_ever_is_ended_and_is_no_outage(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+def test_who_asks_while_it_is_open_is_told_why(breaker: Breaker) -> None:
+    breaker.check_reads()
+    breaker.check_writes()
+    breaker.failed(Outage.ALL, "the disk is full")
+    for check in (breaker.check_reads, breaker.check_writes):
+        with pytest.raises(DatabaseUnavailable, match="the disk is full"):
+            check()
+
+
+def test_a_server_that_refuses_writes_answers_again(breaker: Breaker) -> None:
+    breaker.failed(Outage.ALL, "silent")
+    breaker.failed(Outage.WRITES, "read-only")
+    assert (breaker.answers, breaker.takes_writes, breaker.epoch) == (True, False, 1)
+    breaker.failed(Outage.ALL, "silent again")
+    assert (breaker.answers, breaker.epoch) == (False, 2)
+
+
+def test_only_one_probes_and_not_before_the_backoff_has_passed(breaker: Breaker, clock: Clock) -> None:
+    breaker.failed(Outage.WRITES, "because")
+    assert not may_probe(breaker)
+    clock.now += 0.25
+    with breaker.probe() as first, ThreadPoolExecutor(1) as pool:
+        assert first
+        assert not pool.submit(may_probe, breaker).result()
+
+
+def test_the_backoff_doubles_up_to_its_longest(breaker: Breaker, clock: Clock) -> None:
+    breaker.failed(Outage.WRITES, "because")
+    waited = []
+    for _ in range(6):
+        began = clock.now
+        while not may_probe_now(breaker):
+            clock.now += 0.25
+        waited.append(clock.now - began)
+    assert waited == [0.25, 0.5, 1, 2, 2, 2]
+
+
+def may_probe_now(breaker: Breaker) -> bool:
+    with breaker.probe() as may_try:
+        if may_try:
+            breaker.failed(Outage.WRITES, "still")
+        return may_try
+
+
+def test_a_probe_that_meets_a_conflict_does_not_lengthen_the_backoff(breaker: Breaker, clock: Clock) -> None:
+    breaker.failed(Outage.WRITES, "because")
+    for _ in range(5):
+        clock.now += 0.25
+        with breaker.probe() as may_try:
+            assert may_try
+            breaker.failed(Outage.NONE, "somebody came in the way")
+
+
+def test_a_committed_write_closes_it_and_a_real_one_resets_the_backoff(
+    breaker: Breaker, clock: Clock
 ) -> None:
-    monkeypatch.setattr("service.store.sqlite.limit.__defaults__", (0.3,))
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    with pytest.raises(DatabaseUnavailable), database.read() as db:
-        db.execute(text(endless))
-    assert (database.breaker.takes_writes, database.breaker.answers) == (True, True)
+    breaker.failed(Outage.ALL, "because")
+    clock.now += 0.25
+    fail_probe(breaker)
+    clock.now += 0.5
+    with breaker.probe() as may_try:
+        assert may_try
+        commit(breaker)
+    assert (breaker.answers, breaker.takes_writes, breaker.unavailable_since) == (True, True, None)
+    assert may_probe(breaker)  # nothing stands in the way of a write
+    breaker.failed(Outage.WRITES, "again")
+    clock.now += 0.25
+    assert not may_probe(breaker)  # a heartbeat's success is no reason to try callbacks sooner
+    clock.now += 0.25
+    with breaker.probe():
+        commit(breaker)
+    commit(breaker, resets_backoff=True)
+    breaker.failed(Outage.WRITES, "again")
+    clock.now += 0.25
+    assert may_probe(breaker)
+
+
+def test_a_connection_of_an_earlier_epoch_commits_nothing(breaker: Breaker) -> None:
+    breaker.failed(Outage.WRITES, "because")
+    with pytest.raises(DatabaseUnavailable, match="because"):
+        commit(breaker, epoch=0)
+    assert not breaker.takes_writes
+
+
+def test_a_stalled_commit_opens_it_and_closes_it_when_it_ends_well(breaker: Breaker, clock: Clock) -> None:
+    with committing_elsewhere(breaker) as ends:
+        breaker.stalled()
+        assert (breaker.answers, breaker.takes_writes, breaker.epoch) == (True, False, 1)
+        clock.now += 10
+        assert not may_probe(breaker)  # the commit on its way is the probe
+        ends.set()
+    assert (breaker.takes_writes, breaker.epoch) == (True, 1)
+
+
+def test_a_commit_that_failed_lets_another_probe(breaker: Breaker, clock: Clock) -> None:
+    def stall() -> None:
+        with breaker.committing(0, resets_backoff=False):
+            breaker.stalled()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stall()
+    clock.now += 0.25
+    assert not breaker.takes_writes
+    assert may_probe(breaker)

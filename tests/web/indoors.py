@@ -79,12 +79,16 @@ class Indoors:
         self.app.wsgi_app = self._loop  # type: ignore[method-assign]
         self._loop.app = self._serving
         self.stranger = Caller(self.app, self.app.response_class)
+        self._drain = self.context.services.workers[0]  # who finds out that the database is back
+        self._drain.start()
 
     @cached_property
     def client(self) -> Caller:
         return self.bearing(self.key)
 
     def close(self) -> None:
+        self._drain.end()
+        self._drain.join(5)
         self.context.services.intake.stop()
         self._loop.close()
         self.context.database.close()

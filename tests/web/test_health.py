@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from service.sandbox import EVENTS, Behaviour, Sandbox
 from tests.bed.postgres import Postgres
@@ -63,6 +64,7 @@ def test_sqlite_locked_by_somebody_and_a_full_spool_are_not_ready(
 
     with house.database.begin():  # nobody else writes
         wait_until(lambda: call_back(400_000) == 503)
+        wait_until(lambda: house.get("/readyz").status_code == 503, 5)  # what is short is only a conflict
         answer = house.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
         assert answer.json()["database"]["takes_writes"] is False
@@ -74,6 +76,15 @@ def test_sqlite_locked_by_somebody_and_a_full_spool_are_not_ready(
 def test_a_deadline_too_short_for_telnyx_is_said_and_nothing_starts(build: Callable[..., House]) -> None:
     with pytest.raises(DidNotStart, match="START_DEADLINE_SECONDS: must be at least"):
         build(START_DEADLINE_SECONDS="5", TELNYX_TIMEOUT_SECONDS="5")
+
+
+def test_a_database_of_0_1_is_refused_by_name(build: Callable[..., House]) -> None:
+    house = build()
+    house.web.stop()
+    with house.database.begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(DidNotStart, match=r"the database cannot be used: .*version 0\.1"):
+        house.web.start()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)

@@ -1,0 +1,177 @@
+"""Connects to PostgreSQL: to the primary of one address or several, with a pooler between or not."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from service.store.errors import DatabaseUnusable
+from service.store.postgresql import LimitingCursor, PostgresqlConnection, Server
+
+log = logging.getLogger(__name__)
+
+# A peer that is gone is noticed while nobody waits for it: psycopg's own limits are too long.
+DEFAULTS: Final[Mapping[str, str]] = {
+    "application_name": "siprec-ledger",
+    "connect_timeout": "2",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+IDENTITY_SECONDS: Final = 2
+IDENTITY: Final = """
+SELECT pg_backend_pid(), NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off',
+    (SELECT coalesce(bool_and(current_setting(name) = value), true) FROM unnest(%s::text[], %s::text[])
+     AS asked(name, value)), pg_postmaster_start_time()"""
+# Apart, since not every kind of PostgreSQL has these, or lets everybody call them.
+TIMELINE: Final = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+    CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"""
+
+
+class Servers:
+    """Of one database. It remembers which address led to the primary, and the highest timeline."""
+
+    def __init__(self, url: str) -> None:
+        parameters = conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
+        self._addresses = _addresses(parameters)
+        self._options = str(parameters.pop("options", None) or "")
+        self._parameters = {**DEFAULTS, **parameters}
+        self._timelines: dict[str, int] = {}
+        self._knows_timelines = True
+        self._takes_options = True
+
+    def connect(self, limits: Mapping[str, str]) -> PostgresqlConnection:
+        """To the primary, or where there is none, to a server that only reads. Raises psycopg.Error.
+
+        `limits` are the settings of the session.
+        """
+        errors: list[psycopg.Error] = []
+        reader: PostgresqlConnection | None = None
+        for address in self._addresses:
+            try:
+                connection = self._connect_to(address, limits)
+            except psycopg.Error as error:
+                errors.append(error)
+                continue
+            if connection.is_writable:
+                if reader is not None:
+                    reader.close()
+                self._addresses = sorted(self._addresses, key=lambda other: other != address)
+                return connection
+            if reader is None:
+                reader = connection
+            else:
+                connection.close()
+        if reader is None:
+            raise errors[-1]
+        return reader
+
+    def check(self) -> None:
+        """Raises DatabaseUnusable where a transaction is not safe, and psycopg.Error."""
+        connection = self.connect({"lock_timeout": "3s"})
+        try:
+            if connection.is_pooled:
+                _check_pooler(connection)
+        finally:
+            connection.close()
+
+    def _connect_to(self, address: Mapping[str, str], limits: Mapping[str, str]) -> PostgresqlConnection:
+        connection = self._open(address, limits)
+        try:
+            self._look_at(connection, limits)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, address: Mapping[str, str], limits: Mapping[str, str]) -> PostgresqlConnection:
+        parameters: dict[str, Any] = {**self._parameters, **address, "cursor_factory": LimitingCursor}
+        if self._takes_options:
+            options = " ".join([self._options, *(f"-c {name}={value}" for name, value in limits.items())])
+            try:
+                return PostgresqlConnection.connect(**parameters, options=options.strip())
+            except psycopg.OperationalError as error:
+                if "startup parameter" not in str(error):
+                    raise
+                self._takes_options = False
+        return PostgresqlConnection.connect(**parameters)
+
+    def _look_at(self, connection: PostgresqlConnection, limits: Mapping[str, str]) -> None:
+        connection.add_notice_handler(connection.notice_warning)
+        connection.autocommit = True
+        connection.prepare(time.monotonic() + IDENTITY_SECONDS)
+        row = connection.execute(IDENTITY, [list(limits), list(limits.values())]).fetchone()
+        assert row is not None
+        pid, connection.is_writable, is_set, started_at = row
+        connection.is_pooled = pid != connection.info.backend_pid or not is_set
+        if connection.is_pooled:
+            connection.limits = limits
+            connection.prepare_threshold = None  # the pooler may give its server to another client's
+        connection.server = self._server(connection, started_at)
+        connection.identify = self._identify
+        self._leave_old_primary(connection.server)
+        connection.autocommit = False
+        connection.prepare(None)
+
+    def _identify(self, connection: PostgresqlConnection) -> Server:
+        row = connection.execute("SELECT pg_postmaster_start_time()").fetchone()
+        assert row is not None
+        return self._server(connection, row[0])
+
+    def _server(self, connection: PostgresqlConnection, started_at: Any) -> Server:
+        system = timeline = None
+        if self._knows_timelines:
+            try:
+                row = connection.execute(TIMELINE).fetchone()
+            except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError) as error:
+                log.warning("the server does not tell its timeline: %s", error)
+                self._knows_timelines = False
+            else:
+                assert row is not None
+                system, timeline = row[0], int(row[1], 16) if row[1] else None
+        return Server(system, timeline, started_at)
+
+    def _leave_old_primary(self, server: Server) -> None:
+        if server.system is None or server.timeline is None:
+            return
+        highest = self._timelines.get(server.system, 0)
+        if server.timeline < highest:
+            raise psycopg.OperationalError(
+                f"this was the primary once: its timeline is {server.timeline}, there was {highest}"
+            )
+        self._timelines[server.system] = server.timeline
+
+
+def _addresses(parameters: dict[str, Any]) -> list[dict[str, str]]:
+    """Takes `host`, `hostaddr` and `port` out of `parameters`, for one address at a time."""
+    told = {name: parameters.pop(name, None) for name in ("host", "hostaddr", "port")}
+    listed = {name: str(value).split(",") for name, value in told.items() if value}
+    count = max(map(len, listed.values()), default=1)
+    each = [{n: v[at] if len(v) > 1 else v[0] for n, v in listed.items()} for at in range(count)]
+    return [{name: value for name, value in one.items() if value} for one in each]
+
+
+def _check_pooler(connection: PostgresqlConnection) -> None:
+    """Limits have to hold for a transaction, which has to stay on one server."""
+    try:
+        with connection.transaction():
+            connection.prepare(None)
+            first = connection.execute("SELECT pg_backend_pid()").fetchone()
+            then = connection.execute("SELECT pg_backend_pid(), current_setting('lock_timeout')").fetchone()
+    except psycopg.OperationalError as error:
+        raise _unsafe(str(error)) from error
+    if first is None or then is None or then != (first[0], "3s"):
+        raise _unsafe(f"SET LOCAL is not kept: {then}")
+
+
+def _unsafe(reason: str) -> DatabaseUnusable:
+    remedy = "set pool_mode = transaction (or session) for this database"
+    return DatabaseUnusable(f"the pooler before PostgreSQL does not keep a transaction: {reason}; {remedy}")
