@@ -88,7 +88,7 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         return due
 
     def lift_limits(self) -> None:
-        self._answer_seconds = None
+        self._answer_seconds = self._deadline = None
 
     def current_server(self) -> Server | None:
         """That the transaction runs on: a pooler may have several."""
@@ -119,7 +119,10 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         self._due = None
         if self._answer_seconds is not None:
             self._deadline = time.monotonic() + ROLLBACK_SECONDS
-        super().rollback()
+        try:
+            super().rollback()
+        finally:
+            self._deadline = None
 
     def notice_warning(self, notice: psycopg.errors.Diagnostic) -> None:
         self._is_warned = self._is_warned or notice.severity_nonlocalized == "WARNING"
