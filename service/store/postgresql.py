@@ -69,6 +69,7 @@ class PostgresqlConnection(psycopg.Connection[Any]):
     is_pooled = False
     limits: Mapping[str, str] = {}  # what the session was to be set to
     identify: Callable[[PostgresqlConnection], Server] | None = None
+    has_left: Callable[[int], object] | None = None  # told of a backend that may not have heard of it
 
     _answer_seconds: float | None = ANSWER_SECONDS
     _deadline: float | None = None  # monotonic
@@ -88,7 +89,7 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         return due
 
     def lift_limits(self) -> None:
-        self._answer_seconds = None
+        self._answer_seconds = self._deadline = None
 
     def current_server(self) -> Server | None:
         """That the transaction runs on: a pooler may have several."""
@@ -119,7 +120,10 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         self._due = None
         if self._answer_seconds is not None:
             self._deadline = time.monotonic() + ROLLBACK_SECONDS
-        super().rollback()
+        try:
+            super().rollback()
+        finally:
+            self._deadline = None
 
     def notice_warning(self, notice: psycopg.errors.Diagnostic) -> None:
         self._is_warned = self._is_warned or notice.severity_nonlocalized == "WARNING"
@@ -151,12 +155,13 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         is_answering = False
         try:
             self.cancel_safe(timeout=CANCEL_SECONDS)
-            is_answering = not self.is_pooled  # a pooler takes a cancel, whoever is behind it
-            is_answering = _is_readable(self.fileno(), CANCEL_SECONDS) or is_answering
+            has_ended = _is_readable(self.fileno(), CANCEL_SECONDS)
+            is_answering = has_ended or not self.is_pooled  # a pooler takes a cancel, whoever is behind it
         except psycopg.Error:
-            pass
-        finally:
-            self.close()
+            has_ended = False
+        if not has_ended and self.has_left is not None:
+            self.has_left(self.info.backend_pid)
+        self.close()
         return is_answering
 
 

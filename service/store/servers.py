@@ -35,6 +35,11 @@ TIMELINE: Final = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()),
     CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"""
 
+# No time limit of the server ends what waits for a standby. Others may have got their process ids meanwhile.
+END_WAITING: Final = """
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+WHERE pid = ANY(%s) AND wait_event = 'SyncRep' AND usename = current_user AND datname = current_database()"""
+
 
 class Servers:
     """Of one database. It remembers which address led to the primary, and the highest timeline."""
@@ -46,6 +51,7 @@ class Servers:
         self._parameters = {**DEFAULTS, **parameters}
         self._timelines: dict[str, int] = {}
         self._knows_timelines = True
+        self._left: set[int] = set()  # backends that may still wait, by process id
         self._takes_options = True
 
     def connect(self, limits: Mapping[str, str]) -> PostgresqlConnection:
@@ -118,8 +124,17 @@ class Servers:
         connection.server = self._server(connection, started_at)
         connection.identify = self._identify
         self._leave_old_primary(connection.server)
+        if not connection.is_pooled:  # its process id is the server's
+            connection.has_left = self._left.add
+            if self._left:
+                self._end_left(connection)
         connection.autocommit = False
         connection.prepare(None)
+
+    def _end_left(self, connection: PostgresqlConnection) -> None:
+        """Whoever tries again while no cancel comes through leaves no further backend behind."""
+        connection.execute(END_WAITING, [list(self._left)])
+        self._left.clear()
 
     def _identify(self, connection: PostgresqlConnection) -> Server:
         row = connection.execute("SELECT pg_postmaster_start_time()").fetchone()

@@ -303,6 +303,16 @@ def test_a_server_that_restarts_is_met_again(frozen_at_will: Postgres, on_postgr
     assert sorted(names(on_postgresql)) == ["after", "before"]
 
 
+def test_a_migration_may_take_its_time_on_a_connection_that_others_used(on_postgresql: Database) -> None:
+    for _ in range(3):
+        names(on_postgresql)
+    time.sleep(0.6)
+    with on_postgresql.untimed() as db:
+        db.execute(text("SELECT pg_sleep(1.5)"))  # longer than these tests wait otherwise
+        db.commit()
+    names(on_postgresql)
+
+
 # Settings
 
 

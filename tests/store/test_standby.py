@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from service.store import keys
 from service.store.engine import Database, DatabaseUnavailable, driver, make_durable, server_of
+from service.store.postgresql import PostgresqlConnection
 from service.store.tables import api_key
 from tests.bed.address import Address
 from tests.bed.pair import Pair
@@ -147,6 +148,26 @@ def test_without_its_standby_nothing_is_committed_and_no_backend_stays_behind(
     with within(5):
         wait_until_it_takes_writes(database)
     write(database, "after")
+
+
+@synchronous
+def test_where_no_cancel_comes_through_two_backends_at_most_stay_behind(
+    pair: Pair, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_cancel(_connection: object, *, timeout: float) -> None:
+        raise psycopg.OperationalError(f"not in {timeout} s")
+
+    monkeypatch.setattr(PostgresqlConnection, "cancel_safe", lose_cancel)
+    pair.standby.kill()
+    waiting: list[int] = []
+    began = time.monotonic()
+    while time.monotonic() < began + 8:
+        assert not probe(database) or not waiting
+        with suppress(DatabaseUnavailable):
+            ingest(database, f"unconfirmed {time.monotonic_ns()}")
+        waiting.append(count_waiting(pair))
+        time.sleep(0.05)
+    assert max(waiting) <= 2
 
 
 @synchronous
