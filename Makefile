@@ -8,6 +8,7 @@ ARGS ?=
 BIN = $(VENV)/bin
 LOCKED = $(VENV)/.locked
 READY = $(VENV)/.ready
+PEERS = $(VENV)/.peers
 OURS = service migrations tests
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -19,7 +20,7 @@ help:
 	@echo 'make run     the service, configured by your environment'
 	@echo 'make test    check, then the tests (JOBS=4 in parallel, ARGS="-k word" for pytest)'
 	@echo 'make drill   100,000 callbacks on each kind of database, while everything is broken in turn'
-	@echo 'make bench   how fast callbacks are kept, beside a floor and a naive handler (QUICK=1: a trial)'
+	@echo 'make bench   how fast callbacks are kept, beside FastAPI, Fastify and a floor (QUICK=1: a trial)'
 	@echo 'make check   ruff, mypy, import-linter, deptry'
 	@echo 'make format  let ruff format and mend'
 	@echo 'make lock    requirements.lock from pyproject.toml (ARGS=--upgrade for newer versions)'
@@ -49,8 +50,8 @@ drill: $(READY)
 	@$(BIN)/python -m tests.drill --callbacks 100000 $(ARGS)
 	@$(BIN)/python -m tests.drill --callbacks 100000 --postgresql $(ARGS)
 
-bench: $(READY)
-	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
+bench: $(READY) $(PEERS)
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet $(OURS)
@@ -69,6 +70,8 @@ format: $(READY)
 lock: $(LOCKED)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
 	    --no-annotate --custom-compile-command 'make lock' $(ARGS) -o requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group bench --generate-hashes \
+	    --no-annotate --custom-compile-command 'make lock' $(ARGS) -c requirements.lock -o tests/bench/requirements.lock
 
 dist: $(READY)
 	@rm -rf dist
@@ -77,7 +80,7 @@ dist: $(READY)
 	    --no-annotate --no-header -c requirements.lock -o dist/requirements.txt pyproject.toml
 
 clean:
-	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) tests/bench/node/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find $(OURS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps: a changed lock makes the folder anew, so that nothing dropped from it lingers;
@@ -100,4 +103,9 @@ $(LOCKED): requirements.lock
 $(READY): $(LOCKED) pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
 	    -e . >$(VENV)/log 2>&1 || { cat $(VENV)/log; exit 1; }
+	@touch $@
+
+$(PEERS): tests/bench/requirements.lock $(LOCKED)
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes \
+	    -r tests/bench/requirements.lock >$(VENV)/log 2>&1 || { cat $(VENV)/log; exit 1; }
 	@touch $@

@@ -1,57 +1,146 @@
-"""Builds the parts once, and opens the doors."""
+"""What gunicorn serves: the callback endpoint on the event loop, Flask beside it."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
+import sys
+from collections.abc import Awaitable
+from typing import Final
 
 from flask import Flask
 
-from service import config, wiring
-from service.config import Settings
+from service import config, logs, wiring
+from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
-from service.web import api, docs, errors, health
-from service.web.callbacks import CallbackShell
+from service.web import access_log, api, docs, errors, health
+from service.web.access_log import AccessLog
+from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
+from service.web.callbacks import CallbackEndpoint, is_callback
 from service.web.context import Context
 from service.web.cursor import Cursors
-from service.web.door import Door
+from service.web.flask_bridge import FlaskBridge
+from service.web.pool import Pool
+from service.web.problems import Problem
+from service.web.traffic import Traffic
 
-GIVE_UP = 4  # gunicorn's code for an app that will not load the next time either
+# A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
+# for its turn several times.
+SWITCH_SECONDS: Final = 0.001
+STOP_SECONDS: Final = 6.0
+REJECTED_SECONDS: Final = 1.0
+REASONS: Final = {
+    SpoolUnusable: "the spool cannot be used",
+    WrongConfiguration: "the configuration is wrong",
+}
 
 log = logging.getLogger(__name__)
 
 
-def web() -> Flask:
-    """What gunicorn serves, in each process after the fork."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    parts = build(config.load())
-    try:
-        parts.works.start()
-    except SpoolUnusable as trouble:
-        log.critical("the spool cannot be used: %s", trouble)
-        raise SystemExit(GIVE_UP) from trouble
-    return create(parts)
-
-
-def stop(app: Flask) -> None:
-    """When its process ends."""
-    Context.of(app).works.stop()
+def web() -> Web:
+    """In each process after the fork. Nothing begins before the event loop is there."""
+    logs.install()
+    return Web(config.load())
 
 
 def build(settings: Settings) -> Context:
-    works = wiring.wire(settings)
-    door = Door(works.reader, works.intake, works.control, works.clock)
-    return Context(works, door, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
+    services = wiring.wire(settings)
+    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
 
 
-def create(parts: Context) -> Flask:
+def create(context: Context) -> Flask:
+    """The API and its documents."""
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = api.LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # it would redirect
-    parts.attach(app)
+    context.attach(app)
     errors.install(app)
+    access_log.install(app)
     for room in (api, health, docs):
         app.register_blueprint(room.blueprint)
-    app.wsgi_app = CallbackShell(parts.door, app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+class Web:
+    """ASGI. What serves is made in lifespan, and ended there."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._serve: App | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            assert self._serve is not None
+            await self._serve(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        traffic = scope["state"]["traffic"] = Traffic()
+        try:
+            context = build(self._settings)
+            context.services.start(asyncio.get_running_loop())
+        except (SpoolUnusable, WrongConfiguration) as error:
+            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
+            await send({"type": "lifespan.startup.failed"})
+            return
+        serving = Serving(context, self._settings.THREADS, traffic)
+        self._serve = serving if access_log.log.disabled else AccessLog(serving)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        # Each full collection would look through all that was built so far, for 100 ms.
+        gc.collect()
+        gc.freeze()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await serving.end()
+        traffic.tell()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class Serving:
+    """Made on the event loop that serves."""
+
+    def __init__(self, context: Context, threads: int, traffic: Traffic) -> None:
+        services = context.services
+        self._services = services
+        self._traffic = traffic
+        self._callbacks = CallbackEndpoint(
+            services.reader.read, services.intake, services.rejected, services.clock
+        )
+        self._flask = FlaskBridge(create(context).wsgi_app, threads)
+        self._ending = Pool("end", 1, 8)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if is_callback(path):
+            await self._callbacks(scope, receive, send)
+        elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
+            await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
+        elif path == "/readyz" and self._traffic.is_ending:
+            await answer_problem(scope, send, Problem("ending"))
+        elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
+            ready = health.readiness(self._services)
+            await answer_json(scope, send, 200 if ready.ready else 503, ready.model_dump(mode="json"))
+        elif scope["state"].get("refused") == 413:
+            await answer_problem(scope, send, Problem("too-large"))
+        elif scope["state"].get("refused"):
+            await answer_problem(scope, send, Problem("busy", headers={"Retry-After": "1"}))
+        else:
+            await self._flask(scope, receive, send)
+
+    async def end(self) -> None:
+        """After the last answer. What hangs is left behind: its thread does not keep the process."""
+        flushed = self._ending.submit(self._services.rejected.flush, REJECTED_SECONDS)
+        await self._step("rejected callbacks", REJECTED_SECONDS, flushed)
+        await self._step("services", STOP_SECONDS, self._ending.submit(self._services.stop))
+
+    async def _step(self, name: str, seconds: float, done: Awaitable[None]) -> None:
+        try:
+            await asyncio.wait_for(done, seconds)
+        except TimeoutError:
+            log.error("the end does not wait longer for: %s", name)
+        except Exception as error:
+            log.error("the end failed for: %s", name, exc_info=error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -13,8 +14,10 @@ from service import config, wiring
 from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
+from service.spool import SpoolUnusable
 from service.store import keys, rejected, schema
 from service.store.engine import Database, DatabaseError
+from service.wiring import Services
 
 
 @click.group()
@@ -115,45 +118,75 @@ def revoke(name: str, database_url: str) -> None:
 
 @main.group("callbacks")
 def callbacks_() -> None:
-    """What came to the callback door."""
+    """What came to the callback endpoint."""
 
 
-@callbacks_.command()
+@callbacks_.command("rejected")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @_database_url
-def refused(limit: int, database_url: str) -> None:
-    """What the door refused, newest first, one JSON document per line."""
+def rejected_(limit: int, database_url: str) -> None:
+    """What the endpoint rejected, newest first, one JSON document per line."""
     with _database(database_url) as database, database.read() as db:
         for one in rejected.newest(db, limit):
-            click.echo(
-                json.dumps(
-                    {
-                        "received_at": one.received_at.isoformat(),
-                        "answered": one.answered,
-                        "reason": one.reason,
-                        "method": one.method,
-                        "query": one.query.decode("latin-1"),
-                        "body": one.body.decode("latin-1"),
-                        "headers": dict(one.headers),
-                    }
-                )
-            )
+            shown = asdict(one) | {
+                "received_at": one.received_at.isoformat(),
+                "query": one.query.decode("latin-1"),
+                "body": one.body.decode("latin-1"),
+                "headers": dict(one.headers),
+            }
+            shown.pop("token")  # it is a secret, should it be ours
+            click.echo(json.dumps(shown))
 
 
-@callbacks_.command()
-def retry() -> None:
-    """Judge what was refused again, with the settings as they are now."""
+@callbacks_.command("retry")
+def retry_rejected() -> None:
+    """Judge what was rejected again, with the settings as they are now."""
+    with _services() as services:
+        retried = rejected_deliveries.retry(services.database, services.ingest, services.reader)
+    click.echo(f"stored: {retried.stored}, still rejected: {retried.rejected}")
+
+
+@main.group()
+def spool() -> None:
+    """What waits in SPOOL_DIR because the database would not take it."""
+
+
+@spool.command("list")
+def list_dead_letters() -> None:
+    """Dead letters, oldest first, one JSON document per line: why, and what they hold."""
+    with _services() as services:
+        for letter in services.backlog.dead_letters():
+            click.echo(json.dumps(letter.shown()))
+
+
+@spool.command("retry")
+def retry_dead_letters() -> None:
+    """Try dead letters again, and whatever waits of processes that have died."""
+    with _services() as services:
+        count = services.backlog.retry()
+        try:
+            services.drain.run()
+        except SpoolUnusable as error:
+            raise click.ClickException(f"the spool cannot be used: {error}") from error
+        services.backlog.survey()
+        depth = services.backlog.depth()
+    if depth is None:
+        raise click.ClickException("there is no spool: SPOOL is off")
+    click.echo(f"tried: {count}, dead letters: {depth.dead_letters}, waiting: {depth.entries}")
+
+
+@contextmanager
+def _services() -> Iterator[Services]:
     try:
-        works = wiring.wire(config.load())
+        services = wiring.wire(config.load())
     except config.WrongConfiguration as wrong:
         raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
     try:
-        told = rejected_deliveries.retry(works.database, works.control, works.reader)
-    except DatabaseError as trouble:
-        raise click.ClickException(f"the database does not answer: {trouble}") from trouble
+        yield services
+    except DatabaseError as error:
+        raise click.ClickException(f"the database does not answer: {error}") from error
     finally:
-        works.database.close()
-    click.echo(f"kept: {told.kept}, still refused: {told.refused}")
+        services.database.close()
 
 
 def _now() -> datetime:

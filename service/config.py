@@ -149,7 +149,13 @@ class Settings(BaseSettings):
         float, Field(gt=0, le=60, description="how long one answer of Telnyx is waited for")
     ] = 10
     START_DEADLINE_SECONDS: Annotated[
-        float, Field(gt=0, le=3600, description="after this, a start without an answer is `unanswered`")
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="after this, a start without an answer is `unanswered`; refused where "
+            "`TELNYX_TIMEOUT_SECONDS` allows an answer to take longer",
+        ),
     ] = 60
     CALLBACK_SIGNATURE: Annotated[
         SignaturePolicy,

@@ -1,74 +1,130 @@
-"""What works behind the doors, built once from the settings."""
+"""What works behind the endpoints, built once from the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.config import Settings, SignaturePolicy, SpoolUse
+from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
+from service.ledger.backlog import Backlog
+from service.ledger.drain import Drain
+from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake
+from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
 from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
+from service.workers.drain import DrainWorker
+from service.workers.heartbeat import Heartbeat
+from service.workers.rejected import RejectedWorker
+from service.workers.runner import Runner
 
-SPARE_CONNECTIONS = 2  # for the watch and the drain, so that they never wait for a request
+SPARE_CONNECTIONS = 4  # for the workers, so that they never wait for a request
+DRAIN_SECONDS = 0.25
+HEARTBEAT_SECONDS = 5.0
+REJECTED_SECONDS = 0.1
+WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
 @dataclass(frozen=True)
 class Services:
     database: Database
-    control: Sessions
+    sessions: Sessions
+    ingest: Ingest
     intake: Intake
+    backlog: Backlog
+    drain: Drain
+    rejected: RejectedQueue
     reader: Reader
-    watch: Deadlines
+    workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
 
-    def start(self) -> None:
-        """After the fork. Raises SpoolUnusable."""
-        self.intake.start()
-        self.watch.start()
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After the fork, before the first request. Raises SpoolUnusable."""
+        self.backlog.check()
+        self.intake.start(loop)
+        for worker in self.workers:
+            worker.start()
 
     def stop(self) -> None:
-        """When the process ends: what the spool holds is left for others at once."""
-        self.watch.stop()
+        """When the process ends: what the spool holds is left for others at once. Not on the loop."""
+        for worker in self.workers:
+            worker.end()
         self.intake.stop()
+        for worker in self.workers:
+            worker.join(WORKER_SECONDS)
+        self.backlog.close()
         self.database.close()
 
 
 def wire(settings: Settings) -> Services:
+    """Raises WrongConfiguration for settings that do not go together."""
+    _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.THREADS + SPARE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
-    spool = _spool(settings)
-    control = Sessions(
+    backlog = Backlog(_spool(settings))
+    ingest = Ingest(database, _now, _changed)
+    sessions = Sessions(
         database=database,
         telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
         in_flight=max(1, settings.THREADS // 4),
-        spool=spool,
+        save_later=backlog.save_later,
+        changed=_changed,
     )
+    intake = Intake(database.breaker, ingest, backlog)
+    rejected = RejectedQueue(database)
+    heartbeat = Heartbeat(database, backlog)
+    drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
+    drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
         database=database,
-        control=control,
-        intake=Intake(control, spool),
+        sessions=sessions,
+        ingest=ingest,
+        intake=intake,
+        backlog=backlog,
+        drain=drain,
+        rejected=rejected,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
-        watch=Deadlines(control, timedelta(seconds=settings.WATCH_SECONDS)),
+        workers=[
+            Runner("drain", drain_worker, DRAIN_SECONDS, _now),
+            Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
+            Runner("deadlines", Deadlines(sessions, database.breaker), settings.WATCH_SECONDS, _now),
+            Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
+        ],
         clock=_now,
     )
+
+
+def _check_start_deadline(settings: Settings) -> None:
+    """A start that still waits for Telnyx must not count as unanswered."""
+    least = math.ceil(longest_seconds(settings.TELNYX_TIMEOUT_SECONDS))
+    if least > settings.START_DEADLINE_SECONDS:
+        raise WrongConfiguration(
+            f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
+            "asking Telnyx can take that long"
+        )
 
 
 def _spool(settings: Settings) -> Spool | None:
     if settings.SPOOL is SpoolUse.OFF or settings.SPOOL_DIR is None:
         return None
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
+
+
+def _changed(_sessions: Collection[str]) -> None:
+    """Where readers that wait for a session will listen."""
 
 
 def _now() -> datetime:

@@ -74,7 +74,9 @@ class House:
         return shown
 
     def callbacks(self, session_id: str) -> list[dict[str, Any]]:
-        shown: list[dict[str, Any]] = self.get(f"/v1/sessions/{session_id}/callbacks").json()["callbacks"]
+        shown: list[dict[str, Any]] = self.get(f"/v1/sessions/{session_id}/callbacks", limit=250).json()[
+            "callbacks"
+        ]
         return shown
 
     def callback_url(self, call_sid: str = "v3:call-1") -> str:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,12 @@ def test_a_key_is_shown_once_and_opens_until_it_is_revoked(database_url: str, da
     assert re.fullmatch(r"slk_[0-9a-f]{32}_[\w-]{43}", key)
     assert key not in run(database_url, "keys", "list").output
     with database.read() as db:
-        recognised = keys.recognise(db, key)
+        recognised = keys.recognise(db, key, datetime.now(UTC))
         assert recognised is not None
         assert recognised.name == "billing app"
     assert run(database_url, "keys", "revoke", "billing app").output == "revoked: billing app\n"
     with database.read() as db:
-        assert keys.recognise(db, key) is None
+        assert keys.recognise(db, key, datetime.now(UTC)) is None
 
 
 def test_keys_are_listed_with_their_times(database_url: str) -> None:
@@ -112,9 +113,9 @@ def test_a_name_must_be_printable(database_url: str, name: str) -> None:
 
 
 def test_nothing_refused_is_nothing_shown(database_url: str) -> None:
-    done = run(database_url, "callbacks", "refused")
+    done = run(database_url, "callbacks", "rejected")
     assert (done.exit_code, done.output) == (0, "")
-    assert run(database_url, "callbacks", "refused", "--limit", "0").exit_code == 2
+    assert run(database_url, "callbacks", "rejected", "--limit", "0").exit_code == 2
 
 
 COMMANDS = [
@@ -122,7 +123,7 @@ COMMANDS = [
     ["keys", "create", "app"],
     ["keys", "list"],
     ["keys", "revoke", "app"],
-    ["callbacks", "refused"],
+    ["callbacks", "rejected"],
 ]
 TROUBLES = {
     "away": NOBODY,

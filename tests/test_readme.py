@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from sqlalchemy import text
 
 from service.config import Settings
 from service.store.engine import Database
+from tests.bench import report
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 FIGURES = json.loads((Path(__file__).parent / "bench" / "figures.json").read_text(encoding="utf-8"))
@@ -50,26 +50,8 @@ def test_the_example_queries_run_on_both_databases(database: Database, query: st
         assert db.execute(text(query)).all() == []
 
 
-@pytest.mark.parametrize(
-    ("contestant", "label"),
-    {
-        "floor": "*floor*: verified, nothing kept",
-        "naive, SQLite": "*naive*, SQLite",
-        "naive, PostgreSQL": "*naive*, PostgreSQL",
-        "ours, SQLite": "ledger, SQLite",
-        "ours, PostgreSQL": "ledger, PostgreSQL",
-    }.items(),
-)
-def test_the_figures_are_those_that_the_bench_wrote_down(contestant: str, label: str) -> None:
-    cells = [
-        figure(FIGURES["stages"][concurrency][contestant]["rounds"]) for concurrency in ("1", "16", "64")
-    ]
-    assert f"| {label} | {' | '.join(cells)} |" in README
-
-
-def figure(rounds: list[dict[str, float]]) -> str:
-    rate, p50 = (statistics.median(one[what] for one in rounds) for what in ("rate", "p50"))
-    return f"{rate:,.0f} ({p50:.1f} ms)"
+def test_the_figures_are_those_that_the_bench_wrote_down() -> None:
+    assert report.summary(FIGURES) in README
 
 
 def test_the_claims_about_what_was_kept_are_those_of_the_bench() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from service.sandbox import Answer, Behaviour, Sandbox
+from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store.engine import Database
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
@@ -71,13 +72,18 @@ def test_a_callback_overrules_a_refusal_that_the_app_was_told(house: House, sand
 # The process dies
 
 
+# The shortest deadlines that these times for an answer allow.
+SHORT = {"TELNYX_TIMEOUT_SECONDS": "1", "START_DEADLINE_SECONDS": "10"}
+LONGER = {"TELNYX_TIMEOUT_SECONDS": "2", "START_DEADLINE_SECONDS": "16"}
+
+
 def test_a_start_killed_before_its_request_is_unanswered(build: Build, sandbox: Sandbox) -> None:
     with ExitStack() as open_sockets:
         deaf = open_sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         while _can_connect(deaf, open_sockets):
             pass
         port = deaf.getsockname()[1]
-        house = build(START_DEADLINE_SECONDS="2", TELNYX_BASE_URL=f"http://127.0.0.1:{port}/v2")
+        house = build(**SHORT, TELNYX_BASE_URL=f"http://127.0.0.1:{port}/v2")
         with in_background(house.start) as start:
             wait_until(lambda: house.get("/v1/sessions").json()["sessions"] != [])
             house.web.kill_master()
@@ -89,7 +95,7 @@ def test_a_start_killed_before_its_request_is_unanswered(build: Build, sandbox: 
 
 def test_a_start_killed_between_request_and_answer_is_unanswered(build: Build, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(answer=HANGS))
-    house = build(START_DEADLINE_SECONDS="2")
+    house = build(**SHORT)
     with in_background(house.start) as start:
         wait_until(lambda: start_requests(sandbox) == 1)
         house.web.kill_master()
@@ -104,8 +110,8 @@ def test_a_start_killed_between_request_and_answer_is_unanswered(build: Build, s
 def test_a_start_killed_between_answer_and_second_commit_is_settled_by_its_callback(
     build: Build, sandbox: Sandbox
 ) -> None:
-    sandbox.behave(Behaviour(answer=Answer(delay_seconds=1), started_after_seconds=4))
-    house = build(START_DEADLINE_SECONDS="3")
+    sandbox.behave(Behaviour(answer=Answer(delay_seconds=0.3), started_after_seconds=12))
+    house = build(**SHORT)
     with in_background(house.start) as start:
         wait_until(lambda: start_requests(sandbox) == 1)
         with _shut(house.database):
@@ -182,6 +188,39 @@ def test_an_answer_that_finds_no_database_is_kept_when_it_is_back(
         house.wait_for(told.json()["id"], "accepted")
 
 
+def test_a_frozen_database_holds_up_neither_callbacks_nor_health_checks_nor_later_polls(
+    own_postgres: Postgres, sandbox: Sandbox
+) -> None:
+    url = own_postgres.create_database()
+    migrate(url)
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
+    with House(url, sandbox, THREADS="8") as house, ThreadPoolExecutor(16) as pollers:
+        started = house.start().json()
+        session_id = started["id"]
+        body = sandbox.compose(started["siprec_sid"], "siprec-started")
+        own_postgres.freeze()
+        try:
+            first = [pollers.submit(house.get, "/v1/sessions") for _ in range(16)]
+            ready, seconds = timed(lambda: house.get("/readyz?x=1"))
+            assert (ready.status_code, seconds < 0.5) == (200, True)
+            assert _post(house.callback_url(), body, sandbox.sign(body)) == 200
+            assert {poll.result().status_code for poll in first} == {503}
+            for path in ("/v1/sessions", f"/v1/sessions/{session_id}"):
+                poll, seconds = timed(partial(house.get, path))
+                assert (poll.status_code, poll.json()["title"]) == (503, "Database unavailable")
+                assert seconds < 0.5
+            assert house.get("/readyz").json()["database"]["answers"] is False
+        finally:
+            own_postgres.thaw()
+        wait_until(lambda: house.get("/v1/sessions").status_code == 200)
+        house.wait_for(session_id, "started")
+
+
+def timed(call: Callable[[], requests.Response]) -> tuple[requests.Response, float]:
+    began = time.monotonic()
+    return call(), time.monotonic() - began
+
+
 def test_without_a_database_nothing_is_asked_of_telnyx(own_postgres: Postgres, sandbox: Sandbox) -> None:
     url = own_postgres.create_database()
     migrate(url)
@@ -199,8 +238,8 @@ def test_without_a_database_nothing_is_asked_of_telnyx(own_postgres: Postgres, s
 
 
 def test_a_key_is_not_stuck_when_its_process_dies(build: Build, sandbox: Sandbox) -> None:
-    sandbox.behave(Behaviour(answer=HANGS, starts=True, started_after_seconds=6))
-    one, other = build(START_DEADLINE_SECONDS="3"), build(START_DEADLINE_SECONDS="3")
+    sandbox.behave(Behaviour(answer=HANGS, starts=True, started_after_seconds=19))
+    one, other = build(**LONGER), build(**LONGER)
     other.http = one.http  # the same app
 
     def again(house: House) -> requests.Response:
@@ -272,7 +311,7 @@ def test_a_session_of_a_texml_document_is_adopted(house: House, sandbox: Sandbox
 
 
 def test_telnyx_hanging_on_starts_does_not_make_us_deaf(build: Build, sandbox: Sandbox) -> None:
-    house = build(THREADS="32", TELNYX_TIMEOUT_SECONDS="20")
+    house = build(THREADS="32", TELNYX_TIMEOUT_SECONDS="20", START_DEADLINE_SECONDS="90")
     sid = house.start("v3:first").json()["siprec_sid"]
     url = house.callback_url("v3:first")
     sandbox.behave(Behaviour(answer=HANGS))

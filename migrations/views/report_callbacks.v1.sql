@@ -7,11 +7,17 @@ SELECT
     callback.received_at,
     callback.deliveries,
     callback.verified_by,
-    CASE
-        WHEN callback.problem IS NULL THEN callback.contradiction
-        WHEN callback.contradiction IS NULL THEN callback.problem
-        ELSE callback.problem || '; ' || callback.contradiction
-    END AS problem,
+    CAST(
+        CASE
+            WHEN callback.problem IS NULL THEN callback.contradiction
+            WHEN callback.contradiction IS NULL THEN callback.problem
+            ELSE callback.problem || '; ' || callback.contradiction
+        END AS text
+    ) AS problem,
     callback.call_sid,
-    callback.siprec_sid
+    callback.siprec_sid,
+    callback.last_received_at,
+    callback.written_at,
+    callback.answered,
+    callback.spooled_on
 FROM callback

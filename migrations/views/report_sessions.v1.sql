@@ -1,11 +1,14 @@
 -- One row per session. Released: a change is a new version beside it.
+-- What is computed is cast: SQLite gives a computed column no type of its own.
 SELECT
     session.id AS session_id,
     session.origin,
     session.account_sid,
     session.call_sid,
-    COALESCE(session.answer_siprec_sid, session.callback_siprec_sid) AS siprec_sid,
-    CASE WHEN session.callback_siprec_sid <> session.answer_siprec_sid THEN session.callback_siprec_sid END AS callback_siprec_sid,
+    CAST(COALESCE(session.answer_siprec_sid, session.callback_siprec_sid) AS text) AS siprec_sid,
+    CAST(
+        CASE WHEN session.answer_siprec_sid IS NOT NULL THEN session.callback_siprec_sid END AS text
+    ) AS callback_siprec_sid,
     session.connector_name,
     session.name,
     session.track,
@@ -16,24 +19,40 @@ SELECT
     session.ended_at,
     session.stop_requested_at,
     session.updated_at,
-    CASE WHEN session.origin <> 'adopted' THEN SECONDS(session.requested_at, session.accepted_at) END
-        AS seconds_to_accepted,
-    CASE WHEN session.origin <> 'adopted' THEN SECONDS(session.requested_at, session.started_at) END
-        AS seconds_to_started,
-    SECONDS(session.started_at, session.ended_at) AS duration_seconds,
-    CASE
-        WHEN session.state = 'failed' THEN 'siprec_failed'
-        WHEN session.state IN ('refused', 'unanswered') THEN session.answer_error_kind
-    END AS error_kind,
-    CASE WHEN session.state IN ('refused', 'unanswered') THEN session.answer_status END AS error_status,
-    CASE WHEN session.state IN ('refused', 'unanswered') THEN session.answer_code END AS error_code,
-    CASE
-        WHEN session.state = 'failed' THEN session.failure_detail
-        WHEN session.state IN ('refused', 'unanswered') THEN session.answer_detail
-    END AS error_detail,
+    CAST(
+        CASE WHEN session.origin <> 'adopted' THEN SECONDS(session.requested_at, session.accepted_at) END
+        AS double precision
+    ) AS seconds_to_accepted,
+    CAST(
+        CASE WHEN session.origin <> 'adopted' THEN SECONDS(session.requested_at, session.started_at) END
+        AS double precision
+    ) AS seconds_to_started,
+    CAST(SECONDS(session.started_at, session.ended_at) AS double precision) AS duration_seconds,
+    CAST(
+        CASE
+            WHEN session.state = 'failed' THEN 'siprec_failed'
+            WHEN session.state IN ('refused', 'unanswered') THEN session.answer_error_kind
+        END AS text
+    ) AS error_kind,
+    CAST(
+        CASE WHEN session.state IN ('refused', 'unanswered') THEN session.answer_status END AS integer
+    ) AS error_status,
+    CAST(
+        CASE WHEN session.state IN ('refused', 'unanswered') THEN session.answer_code END AS text
+    ) AS error_code,
+    CAST(
+        CASE
+            WHEN session.state = 'failed' THEN session.failure_detail
+            WHEN session.state IN ('refused', 'unanswered') THEN session.answer_detail
+        END AS text
+    ) AS error_detail,
     api_key.name AS requested_by,
     session.reference,
-    session.labels
+    session.labels,
+    session.stop_requested_by,
+    session.attempts,
+    session.callbacks,
+    session.last_callback_at
 FROM session
 LEFT JOIN api_key ON api_key.id = session.api_key_id
 WHERE session.merged_into IS NULL

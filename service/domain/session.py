@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
@@ -92,6 +92,12 @@ class Error:
     status: int | None = None
     code: str | None = None
     detail: str | None = None
+    # How long Telnyx wants us to wait. Of use to whoever asked, at once; it is written down nowhere.
+    retry_after: timedelta | None = field(default=None, compare=False)
+
+    def facts(self) -> dict[str, str | int | None]:
+        """As it is written down."""
+        return {"kind": self.kind, "status": self.status, "code": self.code, "detail": self.detail}
 
     @property
     def is_repeatable(self) -> bool:
@@ -109,7 +115,7 @@ class NoticeKind(Enum):
     STARTED = "siprec-started", State.STARTED
     STOPPED = "siprec-stopped", State.STOPPED
     FAILED = "siprec-failed", State.FAILED
-    OTHER = "other", State.REQUESTED  # a callback whose event nobody has heard of
+    OTHER = "other", State.REQUESTED  # a callback whose event we do not know
 
     def __init__(self, label: str, state: State) -> None:
         self.label = label
@@ -132,31 +138,48 @@ _EVENTS: Mapping[str | None, NoticeKind] = {
 class Notice:
     """One thing learned about a session: Telnyx's answer, a callback, or our own wish to stop it.
 
-    `received_at` is our clock, `happened_at` Telnyx's (a callback's Timestamp); both UTC.
-    `digest` is a callback's identity; the sids are as Telnyx wrote them.
+    `received_at` is our clock: the earliest receipt of all its deliveries. `happened_at` is Telnyx's clock
+    (a callback's Timestamp); both UTC. `digest` is a callback's identity; the sids are as Telnyx wrote them.
     """
 
     kind: NoticeKind
     received_at: datetime
     happened_at: datetime | None = None
+    time_is_plausible: bool = False  # against the receipt of any of its deliveries
     digest: bytes = b""
     account_sid: str | None = None
     call_sid: str | None = None
     siprec_sid: str | None = None
     error: Error | None = None
+    actor: str | None = None  # whose wish it is
 
     @property
     def time(self) -> datetime | None:
         """When it happened, if that can be believed."""
-        if self.happened_at is None:
-            return None
-        lead = self.happened_at - self.received_at
-        return self.happened_at if -OLDEST_PLAUSIBLE <= lead <= CLOCK_LEAD else None
+        return self.happened_at if self.time_is_plausible else None
 
     @property
     def precedence(self) -> tuple[datetime, bytes]:
         """Where two notices disagree on a fact, the lower wins, whichever came first."""
         return (self.time or self.received_at, self.digest)
+
+    @property
+    def receipt(self) -> tuple[datetime, bytes]:
+        """Sorts notices by when they were received."""
+        return (self.received_at, self.digest)
+
+    def received_too(self, again: Notice) -> Notice:
+        """The same after a further delivery, which can only add belief in its Timestamp."""
+        return replace(
+            self,
+            received_at=min(self.received_at, again.received_at),
+            time_is_plausible=self.time_is_plausible or again.time_is_plausible,
+        )
+
+
+def is_plausible(happened_at: datetime | None, received_at: datetime) -> bool:
+    """Whether a Timestamp may be believed of a delivery that came then."""
+    return happened_at is not None and -OLDEST_PLAUSIBLE <= happened_at - received_at <= CLOCK_LEAD
 
 
 @value(frozen=True)
@@ -165,18 +188,24 @@ class Progress:
 
     state: State = State.REQUESTED
     answer_siprec_sid: str | None = None  # what Telnyx's answer to our start calls the session
-    callback_siprec_sid: str | None = None  # what its callbacks call it
+    callback_siprec_sid: str | None = None  # what its callbacks call it, where that is another
     accepted_at: datetime | None = None  # our clock
-    started_at: datetime | None = None  # Telnyx's clock, the earliest heard; so is the next
+    started_at: datetime | None = None  # Telnyx's clock, the earliest received; so is the next
     ended_at: datetime | None = None
     stop_requested_at: datetime | None = None  # our clock
-    refusal: Error | None = None  # the answer's trouble
+    stop_requested_by: str | None = None
+    refusal: Error | None = None  # the answer's error
     failure: Error | None = None  # what a callback called siprec-failed
 
     @property
     def siprec_sid(self) -> str | None:
         """The one to stop it by."""
         return self.answer_siprec_sid or self.callback_siprec_sid
+
+    @property
+    def other_siprec_sid(self) -> str | None:
+        """What callbacks call it, where Telnyx's answer called it something else."""
+        return self.callback_siprec_sid if self.answer_siprec_sid else None
 
     @property
     def sids(self) -> set[str]:
@@ -189,28 +218,24 @@ class Progress:
             return self.failure
         return self.refusal if self.state in {State.REFUSED, State.UNANSWERED} else None
 
-    @property
-    def differing_siprec_sid(self) -> str | None:
-        """What callbacks call it, where that differs."""
-        return self.callback_siprec_sid if self.callback_siprec_sid != self.siprec_sid else None
-
     def facts(self) -> dict[str, object]:
         """What is written to the timeline when it changes, under the names that apps know."""
         return {
             "state": self.state,
             "siprec_sid": self.siprec_sid,
-            "callback_siprec_sid": self.differing_siprec_sid,
+            "callback_siprec_sid": self.other_siprec_sid,
             "accepted_at": self.accepted_at,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "stop_requested_at": self.stop_requested_at,
+            "stop_requested_by": self.stop_requested_by,
             "error": self.failure or self.refusal,
         }
 
 
 @value(frozen=True)
 class LockedSession:
-    """How a session stands: what can change of it, and what tells whether a callback is about it."""
+    """What can change of a session, and what tells whether a callback is about it."""
 
     id: str
     origin: Origin
@@ -218,13 +243,15 @@ class LockedSession:
     call_sid: str
     progress: Progress
     attempts: int
-    deadline_at: datetime | None
-    answer: Notice | None
+    deadline_at: datetime | None  # until then an answer to the latest attempt is awaited; None: it is not
+    answer: Notice | None  # the latest
     merged_into: str | None
+    callbacks: int = 0  # distinct ones
+    last_callback_at: datetime | None = None
 
     def is_overdue(self, now: datetime) -> bool:
         """An answer is no longer waited for."""
-        return self.answer is None and self.deadline_at is not None and self.deadline_at <= now
+        return self.deadline_at is not None and self.deadline_at <= now
 
 
 @value(frozen=True)
@@ -234,20 +261,28 @@ class Session:
     id: str
     origin: Origin
     order: Order
-    requested_at: datetime  # when it was written down; for an adopted one, when it was first heard of
+    requested_at: datetime  # when it was written down; for an adopted one, when its callback came
     updated_at: datetime
     progress: Progress = Progress()
     requested_by: str | None = None  # the API key's name
     attempts: int = 1
-    deadline_at: datetime | None = None  # after this, an answer is no longer waited for
-    answer: Notice | None = None  # Telnyx's, to the latest attempt
+    deadline_at: datetime | None = None  # until then an answer is awaited; None: it is not
+    answer: Notice | None = None  # Telnyx's latest
     merged_into: str | None = None
+    callbacks: int = 0  # distinct ones
+    last_callback_at: datetime | None = None
 
-    def is_asking(self, now: datetime) -> bool:
+    def is_starting(self, now: datetime) -> bool:
         """Telnyx may still be answering somebody's start."""
-        return self.answer is None and self.deadline_at is not None and now < self.deadline_at
+        return self.deadline_at is not None and now < self.deadline_at
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more is expected: not while a further attempt is open."""
+        return self.progress.state.is_over and self.deadline_at is None
 
     @property
     def can_be_asked_again(self) -> bool:
         error = self.progress.error
-        return self.progress.state is State.REFUSED and error is not None and error.is_repeatable
+        is_refused = self.progress.state is State.REFUSED and self.deadline_at is None
+        return is_refused and error is not None and error.is_repeatable

@@ -2,132 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from service.domain.callback import Callback
 from service.domain.ids import new_id
 from service.domain.session import Order, Origin, Progress, Session
-from service.ledger.transaction import Ledger
+from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
-from service.store.callbacks import Evidence, StoredCallback
-from service.telnyx.callback import Callback
+from service.store.engine import Database, Server, server_of
+from service.store.sessions import SidOwner
 
-Sids = tuple[str, str]  # call_sid, siprec_sid
-
-
-class Unsettled(Exception):
-    """A callback has no session yet, or teaches its session a sid: that needs `hear`. Nothing was written."""
+Changed = Callable[[Collection[str]], None]  # told which sessions changed, after each commit
 
 
-def ingest_known(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
-    """Keep fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
+class UnknownSids(Exception):
+    """A callback has no session yet, or teaches its session a sid: that needs a look. Nothing was written."""
 
-    Raises Unsettled.
+
+class Ingest:
+    """Writes genuine callbacks down and folds them into their sessions, a batch in a transaction."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime], changed: Changed) -> None:
+        self._database = database
+        self._clock = clock
+        self._changed = changed
+
+    def write(
+        self,
+        batch: Sequence[Callback],
+        deadline: float | None = None,
+        *,
+        are_fresh: bool = False,
+        is_probe: bool = False,
+    ) -> Server | None:
+        """Any number of them may belong to one session, or be the same callback.
+
+        A delivery that is stored already is passed over, so a batch can be given again; `are_fresh`
+        promises that there is none. The server that committed it. Raises DatabaseError, by `deadline`
+        (monotonic seconds) at the latest.
+        """
+        if are_fresh:
+            try:
+                with self._database.begin(deadline, is_probe=is_probe) as db:
+                    changed, server = write_known(db, batch, self._clock()), server_of(db)
+            except UnknownSids:
+                pass
+            else:
+                self._changed(changed)
+                return server
+        has_more = True
+        while has_more:
+            with self._database.begin(deadline, is_probe=is_probe) as db:
+                changed, has_more = write(db, batch, self._clock())
+                server = server_of(db)
+            self._changed(changed)
+        return server
+
+
+def write_known(db: Connection, batch: Sequence[Callback], now: datetime) -> set[str]:
+    """Fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
+
+    The sessions that changed. Raises UnknownSids.
     """
-    if not all(told.session_id for told in batch):
-        raise Unsettled
-    ledger = Ledger(db, now, {told.session_id for told in batch if told.session_id})
-    for told in batch:
-        session = ledger.session(told.session_id or "")
-        sid = told.notice.siprec_sid
+    named = {came.session_id for came in batch}
+    if None in named:
+        raise UnknownSids
+    transaction = Transaction(db, now, {session_id for session_id in named if session_id})
+    for came in batch:
+        session = transaction.sessions.get(came.session_id or "")
+        sid = came.notice.siprec_sid
         if session is None or (sid is not None and sid not in session.progress.sids):
-            raise Unsettled
-        ledger.hear(_kept(told, session.id))
-    ledger.close()
+            raise UnknownSids
+    transaction.add((came, came.session_id) for came in batch)
+    return transaction.close()
 
 
-def hear(db: Connection, batch: Sequence[Callback], now: datetime) -> None:
-    """Keep the callbacks and fold them into their sessions: adopt, lock, look, write, in this order.
+def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set[str], bool]:
+    """Adopt, lock, look, write, in this order.
 
-    A delivery that is in the ledger already is passed over.
+    The sessions that changed, and whether more callbacks wait to come home to one of them: then it is to be
+    called again. A delivery that is in the ledger already is passed over.
     """
-    each = list({told.delivery.id: told for told in batch}.values())
-    sids = {pair for told in each if (pair := _sids(told))}
+    each = {came.delivery.id: came for came in batch}
+    sids = {pair for came in each.values() if (pair := _sids(came))}
     reserve(db, sids)
-    kept, adopted = _assign(db, each, sids)
-    sessions.reserve(db, [f"stray {one.notice.digest.hex()}" for one in kept if one.session_id is None])
-    ledger = Ledger(db, now, {one.session_id for one in kept if one.session_id} | adopted)
-    known = callbacks.known_deliveries(db, {one.id for one in kept})  # after the lock, or two might not see
-    fresh = [one for one in kept if one.id not in known]
-    ledger.add_unmatched([one for one in fresh if one.session_id is None])
-    for one in fresh:
-        if one.session_id:
-            ledger.hear(one)
-    ledger.close()
+    owners, adopted = _owners(db, list(each.values()), sids)
+    unmatched = [came for id, came in each.items() if owners[id] is None]
+    sessions.reserve(db, [f"unmatched {came.notice.digest.hex()}" for came in unmatched])
+    transaction = Transaction(db, now, {id for id in owners.values() if id} | adopted, sids)
+    known = callbacks.known_deliveries(db, set(each))  # after the lock, or two might not see each other's
+    transaction.add((came, owners[id]) for id, came in each.items() if id not in known)
+    return transaction.close(), transaction.has_more_unmatched
 
 
-def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Ledger:
-    """The ledger with a session that is about to learn `sids`, and the adopted ones that hold them."""
+def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Transaction:
+    """With a session that is about to learn `sids`, and the adopted ones that own them."""
     reserve(db, sids)
-    return Ledger(db, now, {session_id, *_adopted_ones(sessions.sid_owners(db, sids))})
+    return Transaction(db, now, {session_id, *_adopted_ones(sessions.sid_owners(db, sids))}, sids)
 
 
 def reserve(db: Connection, sids: Collection[Sids]) -> None:
-    """Until the transaction ends, nobody else adopts a session of these sids, or has one learn them."""
+    """Until the transaction ends, nobody else adopts a session of these sids, has one learn them, or stores
+    an unmatched callback of them."""
     sessions.reserve(db, [f"sids {call_sid} {siprec_sid}" for call_sid, siprec_sid in sids])
 
 
-def _assign(
+def _owners(
     db: Connection, batch: Sequence[Callback], sids: Collection[Sids]
-) -> tuple[list[StoredCallback], set[str]]:
-    """The callbacks in the order in which they came, each with the session it belongs to.
-
-    And the adopted sessions that hold one of `sids`.
-    """
-    named = sessions.existing(db, {told.session_id for told in batch if told.session_id})
+) -> tuple[dict[str, str | None], set[str]]:
+    """Delivery id -> the session it belongs to; and the adopted sessions that own one of `sids`."""
+    named = sessions.existing(db, {came.session_id for came in batch if came.session_id})
     found = sessions.sid_owners(db, sids)
     # One of ours before an adopted one.
-    holders = {
-        holder.sids: holder.id for holder in sorted(found, key=lambda h: h.origin is not Origin.ADOPTED)
-    }
-    owners: dict[str, str | None] = {}
-    for told in sorted(batch, key=lambda told: _sids(told) or ("", "")):  # adopted in the order of sids
-        pair = _sids(told)
-        if told.session_id in named:
-            owners[told.delivery.id] = told.session_id
-            continue
-        if pair and pair not in holders and _can_be_adopted(told):
-            holders[pair] = sessions.adopt(db, _adopted(told))
-        owners[told.delivery.id] = holders.get(pair) if pair else None
-    return [_kept(told, owners[told.delivery.id]) for told in batch], {*_adopted_ones(found)}
+    by_sids = {owner.sids: owner.id for owner in sorted(found, key=lambda o: o.origin is not Origin.ADOPTED)}
+    homeless = [came for came in batch if came.session_id not in named]
+    for came in sorted(homeless, key=lambda came: (_sids(came) or ("", ""), came.notice.receipt)):
+        pair = _sids(came)
+        if pair and pair not in by_sids and _can_be_adopted(came):
+            by_sids[pair] = sessions.adopt(db, _adopted(came, pair))
+    owners = {}
+    for came in batch:
+        pair = _sids(came)
+        by_ids = by_sids.get(pair) if pair else None
+        owners[came.delivery.id] = came.session_id if came.session_id in named else by_ids
+    return owners, {*_adopted_ones(found)}
 
 
-def _adopted_ones(found: Collection[sessions.SidOwner]) -> list[str]:
-    return [holder.id for holder in found if holder.origin is Origin.ADOPTED]
+def _adopted_ones(found: Collection[SidOwner]) -> list[str]:
+    return [owner.id for owner in found if owner.origin is Origin.ADOPTED]
 
 
-def _sids(told: Callback) -> Sids | None:
-    notice = told.notice
+def _sids(came: Callback) -> Sids | None:
+    notice = came.notice
     return (notice.call_sid, notice.siprec_sid) if notice.call_sid and notice.siprec_sid else None
 
 
-def _can_be_adopted(told: Callback) -> bool:
+def _can_be_adopted(came: Callback) -> bool:
     """All three ids are there, and Telnyx signed them."""
-    is_signed = told.verified_by != "token" and told.delivery.method == "POST"
-    return is_signed and bool(told.notice.account_sid and _sids(told))
+    is_signed = came.verified_by != "token" and came.delivery.method == "POST"
+    return is_signed and bool(came.notice.account_sid and _sids(came))
 
 
-def _adopted(told: Callback) -> Session:
-    notice = told.notice
+def _adopted(came: Callback, sids: Sids) -> Session:
+    notice = came.notice
     assert notice.account_sid
-    assert notice.call_sid
     return Session(
         id=new_id(),
         origin=Origin.ADOPTED,
-        order=Order(notice.account_sid, notice.call_sid),
+        order=Order(notice.account_sid, sids[0]),
         requested_at=notice.received_at,
         updated_at=notice.received_at,
-        progress=Progress(callback_siprec_sid=notice.siprec_sid),
+        progress=Progress(callback_siprec_sid=sids[1]),
     )
-
-
-def _kept(told: Callback, session_id: str | None) -> StoredCallback:
-    came, problem = told.delivery, told.problem
-    if session_id is None:
-        problem = "; ".join(filter(None, [problem, "it belongs to no session that we know"]))
-    evidence = Evidence(
-        came.id, came.received_at, came.method, came.query, came.body, came.evidence, told.verified_by
-    )
-    return StoredCallback(came.id, session_id, evidence, told.notice, told.event, problem=problem)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
-import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from service.ledger import spool_entry
-from service.ledger.sessions import Sessions, UnknownSession
-from service.ledger.spool_entry import UnsavedAnswer
-from service.spool import Depth, Spool, SpoolUnusable
-from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable
-from service.telnyx.callback import Callback
+from service.domain.callback import Callback
+from service.ledger.backlog import Backlog
+from service.ledger.batches import Batches
+from service.ledger.ingest import Ingest
+from service.spool import SpoolUnusable
+from service.store.breaker import Breaker
+from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable, RecordRefused
 
 MOST_WAITING: Final = 1000
-COMMIT_SECONDS: Final = 0.8  # for a batch, COMMIT included, whatever the database does
-ANSWER_SECONDS: Final = 1.5  # from receipt to answer
-SPOOL_SECONDS: Final = 0.2  # of these, for the spool
-PROBE_SECONDS: Final = 0.25
-CONFLICTS: Final = 3
-
-# What a spooled record may meet that the next try will meet too.
-UNKEEPABLE: Final = (DatabaseError, spool_entry.UnreadableEntry, UnknownSession)
+COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
+COMMIT_ONLY_SECONDS: Final = 1.3  # where there is no spool
+ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
+LOOK_SECONDS: Final = 0.05  # how often the loop looks for what is late
+LEAST_SECONDS: Final = 0.1  # with less time left, the database is not asked for another transaction
+CONFLICT_SECONDS: Final = 0.01
+STOP_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -33,227 +33,203 @@ class NotDurable(Exception):
     """Neither the database nor the spool took it in time. Telnyx has to send it again."""
 
 
-class _Ticket:
-    """A callback whose request's thread waits, until it is settled or has to lead."""
+class Ticket:
+    """A callback whose answer waits. Only the loop changes it."""
 
-    def __init__(self, told: Callback) -> None:
-        self.told = told
+    __slots__ = ("callback", "came", "future", "is_answered", "is_late", "is_unspooled")
+
+    def __init__(self, callback: Callback, future: asyncio.Future[None]) -> None:
+        self.callback = callback
+        self.future = future
         self.came = time.monotonic()
-        self.leads = False
-        self.is_settled = False
-        self.trouble: Exception | None = None
-        self._gate = threading.Lock()  # a bare lock wakes a thread for a fraction of what an Event costs
-        self._gate.acquire()
+        self.is_late = False  # the spool is to have it, whatever the writer does
+        self.is_unspooled = False  # the spool could not take it
+        self.is_answered = False
 
-    def wake(self) -> None:
-        self._gate.release()
 
-    def wait(self, seconds: float) -> bool:
-        return self._gate.acquire(timeout=seconds)
+Tickets = Sequence[Ticket]
 
 
 class Intake:
-    """Group commit by the threads that wait for it.
+    """Group commit by one thread, and a second one for the spool; the loop owns the deadlines.
 
-    Whoever comes while nobody commits commits all that wait: a lone callback at once, in its own thread;
-    the busier it gets, the larger the batches. A leader answers its own request once it has committed, and
-    leaves the lead to one of those who came meanwhile.
+    `keep` belongs to the loop and never blocks. Whoever comes while the writer commits is committed together
+    with all that came meanwhile. What is late is spooled while the writer may still be at it: delivery ids
+    make a late COMMIT harmless, so long as the drain leaves the spool alone meanwhile (`is_late`).
     """
 
-    def __init__(self, control: Sessions, spool: Spool | None) -> None:
-        self._control = control
-        self._spool = spool
-        self._turn = threading.Lock()
-        self._waiting: list[_Ticket] = []
-        self._is_led = False
-        # Once the database failed, batches go straight to the spool, until the drain has seen it back.
-        self._away = threading.Event()
-        self._ended = threading.Event()
-        self._drain = threading.Thread(target=self._run_drain, name="drain", daemon=True)
+    def __init__(self, breaker: Breaker, ingest: Ingest, backlog: Backlog) -> None:
+        self._breaker = breaker
+        self._ingest = ingest
+        self._backlog = backlog
+        self._commit_seconds = COMMIT_SECONDS if backlog.has_spool else COMMIT_ONLY_SECONDS
+        self._writer: Batches[Ticket] = Batches("writer", self._write)
+        self._spooler: Batches[Ticket] = Batches("spooler", self._spool)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[Ticket] = deque()  # all that are not answered, and some that are
+        self._count = 0  # of those that are not
+        self._is_looking = False
+        self._stalled_since = 0.0  # when the batch began of which the breaker knows
+        self.commits = 0  # how many batches were committed
 
     @property
-    def is_away(self) -> bool:
-        """Whether the database failed the last time, and has not been seen since."""
-        return self._away.is_set()
+    def is_late(self) -> bool:
+        """Whether the writer still has in hand what was given to the spool; any thread may ask."""
+        return any(ticket.is_late for ticket in self._writer.in_hand)
 
-    def start(self) -> None:
-        """After the fork. Raises SpoolUnusable if the spool's folder cannot be written to."""
-        if self._spool is not None:
-            self._spool.check()
-        try:
-            self._control.probe(COMMIT_SECONDS)
-        except DatabaseError as trouble:
-            self._leave(trouble)
-        self._drain.start()
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._writer.start()
+        self._spooler.start()
 
     def stop(self) -> None:
-        """Requests in hand are still kept; what the spool holds is left for others."""
-        self._ended.set()
-        if self._drain.is_alive():
-            self._drain.join(timeout=5)
-        if self._spool is not None:
-            self._spool.close()
+        """What waits is still made durable; bounded. Not on the loop, which has to answer meanwhile."""
+        self._writer.stop(STOP_SECONDS)
+        self._spooler.stop(STOP_SECONDS)
 
-    def keep(self, told: Callback) -> None:
-        """Returns once it is durable. Raises NotDurable, within ANSWER_SECONDS."""
-        ticket = _Ticket(told)
-        with self._turn:
-            if len(self._waiting) >= MOST_WAITING:
-                raise NotDurable("too many wait")
-            self._waiting.append(ticket)
-            ticket.leads, self._is_led = not self._is_led, True
-        if not ticket.leads and not ticket.wait(ANSWER_SECONDS) and self._withdraw(ticket):
-            raise NotDurable("it took too long")
-        if ticket.leads:
-            self._lead()
-        if ticket.trouble:
-            raise NotDurable(str(ticket.trouble)) from ticket.trouble
+    def keep(self, callback: Callback) -> asyncio.Future[None]:
+        """On the loop. Done once the callback is durable; raises NotDurable, here or there, if it is not."""
+        takes_writes = self._breaker.takes_writes
+        if self._count >= MOST_WAITING:
+            raise NotDurable("too many wait")
+        if not (takes_writes or self._backlog.has_spool):
+            raise NotDurable("the database is unavailable, and there is no spool")
+        ticket = Ticket(callback, self._running.create_future())
+        self._waiting.append(ticket)
+        self._count += 1
+        if takes_writes:
+            self._writer.put(ticket)
+        else:
+            self._give_to_spool([ticket])
+        if not self._is_looking:
+            self._is_looking = True
+            self._running.call_later(LOOK_SECONDS, self._look)
+        return ticket.future
 
-    def _withdraw(self, ticket: _Ticket) -> bool:
-        """Whether its thread may go: not if it has just become the leader, or is settled."""
-        with self._turn:
-            if ticket in self._waiting and not ticket.leads:
-                self._waiting.remove(ticket)
-            return not (ticket.leads or ticket.is_settled)
+    @property
+    def _running(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None, "it was not started"
+        return self._loop
 
-    def _lead(self) -> None:
-        self._let_others_come()
-        with self._turn:
-            batch, self._waiting = self._waiting, []
-        give_up = min(time.monotonic() + COMMIT_SECONDS, batch[0].came + ANSWER_SECONDS - SPOOL_SECONDS)
-        trouble: Exception | None = None
-        try:
-            self._commit([ticket.told for ticket in batch], give_up)
-        except Exception as surprise:  # whatever it is, those who wait must not wait on
-            log.error("callbacks not kept: count=%d", len(batch), exc_info=surprise)
-            trouble = surprise
-        with self._turn:
-            successor = self._waiting[0] if self._waiting else None
-            self._is_led = successor is not None
-            if successor:
-                successor.leads = True
-            for ticket in batch:
-                ticket.is_settled, ticket.trouble = True, trouble
-        for ticket in [successor, *batch] if successor else batch:
-            ticket.wake()
+    # On the loop
 
-    def _let_others_come(self) -> None:
-        """Whose thread is ready to run comes along, as long as somebody does; nobody waits for a clock."""
-        count = 0
-        while len(self._waiting) > count:
-            count = len(self._waiting)
-            os.sched_yield()
+    def _look(self) -> None:
+        """For what is late, and for a writer that is stuck, as long as there is anything."""
+        now = time.monotonic()
+        unanswered = [ticket for ticket in self._waiting if not ticket.is_answered]
+        self._answer([one for one in unanswered if now - one.came >= ANSWER_SECONDS], NotDurable("too late"))
+        if self._backlog.has_spool:
+            late = [one for one in unanswered if now - one.came >= COMMIT_SECONDS and not one.is_late]
+            self._give_to_spool(late)
+        self._waiting = deque(one for one in unanswered if not one.is_answered)
+        is_writing, began = bool(self._writer.in_hand), self._writer.began
+        if is_writing and now - began >= self._commit_seconds and began != self._stalled_since:
+            self._stalled_since = began
+            self._breaker.stalled()
+        self._is_looking = is_writing or bool(self._waiting)
+        if self._is_looking:
+            self._running.call_later(LOOK_SECONDS, self._look)
 
-    def _commit(self, batch: Sequence[Callback], give_up: float) -> None:
-        if not self.is_away:
-            try:
-                self._hear(batch, give_up)
-                return
-            except DatabaseUnavailable as trouble:
-                self._leave(trouble)
-        # If the failed COMMIT went through after all, the delivery ids tell when the spool is drained.
-        self._append([spool_entry.pack(told) for told in batch])
+    def _give_to_spool(self, tickets: Tickets) -> None:
+        for ticket in tickets:
+            ticket.is_late = True
+            self._spooler.put(ticket)
 
-    def _hear(self, batch: Sequence[Callback], give_up: float) -> None:
-        """One transaction; if it fails for what is in it, one each."""
-        try:
-            self._insist(batch, give_up)
-        except DatabaseUnavailable:
-            raise
-        except DatabaseError as trouble:
-            log.error("callbacks taken apart: count=%d: %s", len(batch), trouble)
-            for told in batch:
-                self._hear_alone(told, give_up)
+    def _answer(self, tickets: Tickets, error: NotDurable | None) -> None:
+        for ticket in tickets:
+            if ticket.is_answered:
+                continue
+            ticket.is_answered = True
+            self._count -= 1
+            if ticket.future.done():  # the client has left
+                continue
+            if error is None:
+                ticket.future.set_result(None)
+            else:
+                ticket.future.set_exception(error)
 
-    def _hear_alone(self, told: Callback, give_up: float) -> None:
-        try:
-            self._insist([told], give_up)
-        except DatabaseUnavailable:
-            raise
-        except DatabaseError as trouble:
-            log.error("callback kept raw: delivery=%s: %s", told.delivery.id, trouble)
-            self._hear_raw(told, give_up)
-
-    def _hear_raw(self, told: Callback, give_up: float) -> None:
-        try:
-            self._insist([told.raw()], give_up)
-        except DatabaseUnavailable:
-            raise
-        except DatabaseError:  # the drain will set it aside, where a person can look at it
-            self._append([spool_entry.pack(told)])
-
-    def _insist(self, batch: Sequence[Callback], give_up: float) -> None:
-        for tried in range(1, CONFLICTS + 1):
-            try:
-                # Fresh from the door, no delivery can be in the ledger before its first try.
-                self._control.hear(batch, within=give_up - time.monotonic(), are_fresh=True)
-                return
-            except DatabaseConflict:
-                if tried == CONFLICTS:
-                    raise
-
-    def _append(self, packed: Sequence[bytes]) -> None:
-        if self._spool is None:
-            raise SpoolUnusable("the database is away, and there is no spool")
-        self._spool.append(packed)
-
-    def _leave(self, trouble: Exception) -> None:
-        if not self.is_away:
-            log.error("the database is away, callbacks go to the spool: %s", trouble)
-        self._away.set()
-
-    def _run_drain(self) -> None:
-        while not self._ended.wait(PROBE_SECONDS):
-            try:
-                self.drain()
-            except DatabaseUnavailable as trouble:
-                self._leave(trouble)
-            except Exception:  # a drain that dies is noticed by nobody
-                log.exception("the drain stumbled, and goes on")
-
-    def drain(self) -> None:
-        """Once, if there is a reason to. Raises DatabaseUnavailable."""
-        has_spooled = self._spool is not None and self._spool.age() is not None
-        if not (self.is_away or has_spooled):
+    def _not_committed(self, tickets: Tickets, error: BaseException) -> None:
+        left = [ticket for ticket in tickets if not ticket.is_answered]
+        if not left:
             return
-        self._control.probe(COMMIT_SECONDS)
-        if self.is_away:
-            log.info("the database is back")
-            self._away.clear()
-        if self._spool is not None and has_spooled:
-            count = self._spool.drain(self._keep_spooled)
-            log.info("spool drained: count=%d", count)
+        log.error("callbacks not committed: count=%d: %s: %s", len(left), type(error).__name__, error)
+        if self._backlog.has_spool:
+            self._give_to_spool([ticket for ticket in left if not ticket.is_late])
+            left = [ticket for ticket in left if ticket.is_unspooled]
+        self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
 
-    def _keep_spooled(self, batch: Sequence[bytes]) -> None:
+    def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
+        log.error("callbacks not spooled: count=%d: %s: %s", len(tickets), type(error).__name__, error)
+        for ticket in tickets:
+            ticket.is_unspooled = True
+        in_hand = set(self._writer.in_hand)  # which may still be committed
+        left = [ticket for ticket in tickets if ticket not in in_hand]
+        self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
+
+    # On the threads
+
+    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
         try:
-            self._write(batch)
-        except DatabaseUnavailable:
-            raise
-        except UNKEEPABLE:
-            for record in batch:
-                self._keep_alone(record)
+            self._running.call_soon_threadsafe(what, *arguments)
+        except RuntimeError:  # the loop has ended, and all who waited with it
+            log.warning("nobody waits any more for what became of a batch")
 
-    def _keep_alone(self, record: bytes) -> None:
+    def _write(self, batch: Tickets) -> None:
+        # Asked after they are in hand, so that whoever becomes late now is seen by `is_late`.
+        self._writer.in_hand = batch = [ticket for ticket in batch if not ticket.is_late]
         try:
-            self._write([record])
-        except DatabaseUnavailable:
-            raise
-        except UNKEEPABLE as trouble:
-            assert self._spool is not None
-            log.error("spooled record set aside: %s", trouble)
-            self._spool.set_aside(record)
+            self._commit(batch, time.monotonic() + self._commit_seconds)
+        except BaseException as error:
+            self._writer.in_hand = ()
+            self._tell(self._not_committed, batch, error)
+            if not isinstance(error, DatabaseError):
+                raise
 
-    def _write(self, batch: Sequence[bytes]) -> None:
-        kept = [spool_entry.unpack(record) for record in batch]
-        told = [one for one in kept if isinstance(one, Callback)]
-        if told:
-            self._control.hear(told)
-        for owed in (one for one in kept if isinstance(one, UnsavedAnswer)):
-            self._control.settle(owed)
+    def _commit(self, batch: Tickets, deadline: float) -> None:
+        """The batch; by halves, if it holds what the database refuses. Raises DatabaseUnavailable."""
+        if not batch:
+            return
+        try:
+            self._insist([ticket.callback for ticket in batch], deadline)
+        except RecordRefused as error:
+            if len(batch) == 1:
+                self._commit_raw(batch[0], deadline, error)
+                return
+            log.error("batch refused, retrying by halves: count=%d: %s", len(batch), error)
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self._commit(half, deadline)
+        else:
+            self._tell(self._answer, batch, None)
 
-    def depth(self) -> Depth | None:
-        """What the spool holds; None if there is none."""
-        return self._spool.depth() if self._spool is not None else None
+    def _commit_raw(self, ticket: Ticket, deadline: float, error: RecordRefused) -> None:
+        try:
+            self._insist([ticket.callback.raw()], deadline)
+        except RecordRefused as again:  # the drain makes a dead letter of it
+            self._tell(self._not_committed, [ticket], again)
+            return
+        log.error("callback stored raw: delivery=%s: %s", ticket.callback.delivery.id, error)
+        self._tell(self._answer, [ticket], None)
 
-    def spool_age(self) -> float | None:
-        return self._spool.age() if self._spool is not None else None
+    def _insist(self, callbacks: Sequence[Callback], deadline: float) -> None:
+        """Again, as long as it is only others who come in the way. Raises DatabaseError."""
+        while True:
+            if time.monotonic() > deadline - LEAST_SECONDS:
+                raise DatabaseUnavailable("there is no time left")
+            try:
+                # Fresh from the endpoint, no delivery can be in the ledger before its first try.
+                self._ingest.write(callbacks, deadline, are_fresh=True)
+                self.commits += 1
+                return
+            except DatabaseConflict as error:
+                log.info("batch came in conflict, trying again: count=%d: %s", len(callbacks), error)
+                time.sleep(CONFLICT_SECONDS)
+
+    def _spool(self, batch: Tickets) -> None:
+        try:
+            self._backlog.save([ticket.callback for ticket in batch])
+        except BaseException as error:
+            self._tell(self._not_spooled, batch, error)
+            if not isinstance(error, SpoolUnusable):
+                raise
+        else:
+            self._tell(self._answer, batch, None)

@@ -1,56 +1,236 @@
-"""What the callback door refused, judged again: after a wrong key or secret was put right."""
+"""What the callback endpoint rejected: stored in its own time, and judged again once a setting is right."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
 
-from service.ledger.sessions import Sessions
+from sqlalchemy import Connection
+
+from service.domain.callback import Delivery
+from service.ledger.ingest import Ingest
 from service.store import rejected
-from service.store.engine import Database
+from service.store.engine import Database, DatabaseUnavailable, RecordRefused
 from service.store.rejected import RejectedDelivery
-from service.telnyx.callback import Delivery, Reader, RejectedCallback
+from service.telnyx.callback import Reader, RejectedCallback
+from service.telnyx.form import Form
 
-BATCH = 100
+LARGEST_IN_MEMORY: Final = 16 * 1024 * 1024  # bytes
+OVERHEAD: Final = 1024  # bytes of a delivery besides query, body and headers
+# A transaction holds SQLite's write lock; callbacks get their turn between two.
+LARGEST_BATCH: Final = 256 * 1024  # bytes
+MOST_IN_BATCH: Final = 50
+PAUSE_SECONDS: Final = 0.05
+WRITE_SECONDS: Final = 2.0
+BATCHES_AT_ONCE: Final = 20
+LONGEST_CLAIM: Final = 255
+LARGEST_FORM: Final = 64 * 1024  # of larger ones, no account and call are read
+TELL_EVERY: Final = timedelta(minutes=1)
+COUNT_EVERY: Final = timedelta(seconds=5)
+RETRY_BATCH: Final = 20
+
+log = logging.getLogger(__name__)
+
+
+class RejectedQueue:
+    """`offer` is for the loop, the rest for one thread at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[RejectedDelivery] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._counting = threading.Lock()  # never held while anybody waits
+        self._writing = threading.Lock()
+        self._added: set[str] = set()  # the reasons of which there may be too many
+        self._told_at: datetime | None = None
+        self._counted_at: datetime | None = None
+        self.stored: int | None = None  # how many are in the database, as far as is known
+
+    def offer(self, delivery: Delivery, reason: str, status: int) -> None:
+        """Never waits; where there is no room, it is only counted."""
+        new = RejectedDelivery(
+            delivery_id=delivery.id,
+            received_at=delivery.received_at,
+            answered=status,
+            reason=reason,
+            peer=delivery.peer,
+            method=delivery.method,
+            token=delivery.token,
+            query=delivery.query,
+            body=delivery.body,
+            headers=delivery.evidence,
+        )
+        if not self._add(new):
+            return
+        log.warning("callback rejected: delivery=%s status=%d reason=%s", delivery.id, status, reason)
+
+    def _add(self, new: RejectedDelivery) -> bool:
+        size = _size(new)
+        with self._counting:
+            has_room = self._size + size <= LARGEST_IN_MEMORY
+            if has_room:
+                self._size += size
+                self._waiting.append(new)
+            else:
+                self._dropped += 1
+        return has_room
+
+    def write(self, now: datetime) -> None:
+        """Store what waits, but not for long, and delete what is too much; each in small transactions.
+
+        Nothing while the database takes no writes. Raises DatabaseError.
+        """
+        self._tell_dropped(now)
+        with self._writing:
+            for _ in range(BATCHES_AT_ONCE):
+                if not (self._waiting and self._database.breaker.takes_writes):
+                    break
+                self._write_batch()
+                time.sleep(PAUSE_SECONDS)
+            if self._database.breaker.takes_writes:
+                self._thin()
+                self._count(now)
+
+    def flush(self, seconds: float) -> None:
+        """Store all that waits, as far as so many seconds go. Raises DatabaseError."""
+        deadline = time.monotonic() + seconds
+        while self._waiting and self._database.breaker.takes_writes and time.monotonic() < deadline:
+            with self._writing:
+                self._write_batch()
+
+    def _write_batch(self) -> None:
+        batch = self._take()
+        try:
+            self._store(batch)
+        except DatabaseUnavailable:
+            with self._counting:
+                self._waiting.extendleft(reversed(batch))
+                self._size += sum(map(_size, batch))
+            raise
+
+    def _take(self) -> list[RejectedDelivery]:
+        batch: list[RejectedDelivery] = []
+        with self._counting:
+            while self._waiting and len(batch) < MOST_IN_BATCH:
+                if batch and sum(map(_size, batch)) + _size(self._waiting[0]) > LARGEST_BATCH:
+                    break
+                batch.append(self._waiting.popleft())
+            self._size -= sum(map(_size, batch))
+        return batch
+
+    def _store(self, batch: Sequence[RejectedDelivery]) -> None:
+        claimed = [_with_claims(one) for one in batch]
+        try:
+            with self._begin() as db:
+                rejected.add(db, claimed)
+        except RecordRefused as error:
+            if len(batch) == 1:
+                log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
+                return
+            for one in batch:
+                self._store([one])
+        else:
+            self._added |= {one.reason for one in batch}
+            self._counted_at = None
+
+    def _thin(self) -> None:
+        for reason in sorted(self._added):
+            with self._database.read() as db:
+                surplus = rejected.surplus(db, reason)
+            self._delete(surplus)
+        if self._added:
+            with self._database.read() as db:
+                oversize = rejected.oversize(db)
+            self._delete(oversize)
+        self._added.clear()
+
+    def _count(self, now: datetime) -> None:
+        if self._counted_at is None or now - self._counted_at >= COUNT_EVERY:
+            with self._database.read() as db:
+                self.stored, self._counted_at = rejected.count(db), now
+
+    def _delete(self, sequences: Sequence[int]) -> None:
+        for start in range(0, len(sequences), MOST_IN_BATCH):
+            with self._begin() as db:
+                rejected.delete_all(db, sequences[start : start + MOST_IN_BATCH])
+            time.sleep(PAUSE_SECONDS)
+
+    def _begin(self) -> AbstractContextManager[Connection]:
+        return self._database.begin(time.monotonic() + WRITE_SECONDS)
+
+    def _tell_dropped(self, now: datetime) -> None:
+        if self._dropped and (self._told_at is None or now - self._told_at >= TELL_EVERY):
+            with self._counting:
+                dropped, self._dropped = self._dropped, 0
+            self._told_at = now
+            log.error("rejected callbacks not stored, there was no room: count=%d", dropped)
+
+
+def _size(one: RejectedDelivery) -> int:
+    return OVERHEAD + one.size + len(one.token or "") + sum(map(len, one.headers.values()))
+
+
+def _with_claims(one: RejectedDelivery) -> RejectedDelivery:
+    """With the account and the call that it names."""
+    if one.size > LARGEST_FORM:
+        return one
+    form = Form.of(one.method, one.query, one.body)
+    account_sid, call_sid = (_cut(form.get(name)) for name in ("AccountSid", "CallSid"))
+    return replace(one, account_sid=account_sid, call_sid=call_sid)
+
+
+def _cut(text: str | None) -> str | None:
+    return text[:LONGEST_CLAIM] if text else None
 
 
 @dataclass(frozen=True)
 class Retried:
     """How many callbacks turned out to be genuine and are now in the ledger, and how many did not."""
 
-    kept: int
-    refused: int
+    stored: int
+    rejected: int
 
 
-def retry(database: Database, control: Sessions, reader: Reader) -> Retried:
-    """Judge everything in quarantine again, oldest first. May be broken off and repeated.
+def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
+    """Judge everything that was rejected again, oldest first. May be broken off and repeated.
 
     Raises DatabaseError.
     """
-    kept = refused = place = 0
+    stored = still_rejected = sequence = 0
     while True:
         with database.read() as db:
-            batch = rejected.oldest(db, place, BATCH)
+            batch = rejected.oldest(db, sequence, RETRY_BATCH)
         if not batch:
-            return Retried(kept, refused)
-        for place, refusal in batch:
+            return Retried(stored, still_rejected)
+        for sequence, one in batch:
             try:
-                callback = reader.read(_delivery(refusal))
+                callback = reader.read(_delivery(one))
             except RejectedCallback:
-                refused += 1
+                still_rejected += 1
                 continue
-            control.hear([callback])  # a delivery that is there already is passed over
+            ingest.write([callback])  # a delivery that is there already is passed over
             with database.begin() as db:
-                rejected.let_go(db, place)
-            kept += 1
+                rejected.delete_all(db, [sequence])
+            stored += 1
 
 
-def _delivery(refusal: RejectedDelivery) -> Delivery:
+def _delivery(one: RejectedDelivery) -> Delivery:
     return Delivery(
-        id=refusal.delivery_id,
-        received_at=refusal.received_at,
-        method=refusal.method,
-        token=refusal.token,
-        query=refusal.query,
-        headers=refusal.headers,
-        body=refusal.body,
+        id=one.delivery_id,
+        received_at=one.received_at,
+        method=one.method,
+        token=one.token,
+        query=one.query,
+        headers=one.headers,
+        body=one.body,
+        peer=one.peer,
+        answered=one.answered,
     )

@@ -1,11 +1,9 @@
-"""What happens: sessions are started and stopped, callbacks heard, deadlines kept. Owns every write."""
+"""Sessions are started and stopped, and what Telnyx answered is written down."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,70 +14,30 @@ from sqlalchemy import Connection
 from service.domain.ids import new_id
 from service.domain.progress import changes
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Order, Origin, Session
-from service.ledger import ingest, spool_entry
+from service.ledger import ingest
+from service.ledger.errors import (
+    CannotStop,
+    KeyReused,
+    StillStarting,
+    StopFailed,
+    TelnyxBusy,
+    UnknownSession,
+)
+from service.ledger.ingest import Changed
 from service.ledger.spool_entry import UnsavedAnswer
-from service.ledger.transaction import Ledger
-from service.spool import Spool, SpoolUnusable
-from service.store import events, rejected, sessions
+from service.ledger.transaction import Transaction
+from service.store import events, sessions
 from service.store.batch import Batch
-from service.store.engine import Database, DatabaseError, DatabaseUnavailable
-from service.store.events import Change
-from service.store.rejected import RejectedDelivery
+from service.store.engine import Database, DatabaseError
+from service.store.events import WATCH, Change, EventKind
 from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Callback
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 
-QUARANTINE_SECONDS = 0.8
-OVERDUE_AT_ONCE = 100
-OWED_AT_MOST = 10_000
+EXPIRED_AT_ONCE = 100
+UNSAVED = (DatabaseError, UnknownSession)  # why an answer of Telnyx could not be saved
 
 log = logging.getLogger(__name__)
-
-
-class UnknownSession(Exception):
-    """There is no session of this id."""
-
-
-# Why an answer of Telnyx could not be merged into its session.
-UNSETTLED = (DatabaseError, UnknownSession)
-
-
-class TelnyxBusy(Exception):
-    """As many requests wait for Telnyx as this process allows. Nothing was done."""
-
-
-class StillStarting(Exception):
-    """The first request with this idempotency key is not answered yet; its session is `session`."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.id)
-        self.session = session
-
-
-class KeyReused(Exception):
-    """This idempotency key came with another body before, for `session`."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.id)
-        self.session = session
-
-
-class CannotStop(Exception):
-    """`why` tells; `session` is as it stands."""
-
-    def __init__(self, session: Session, why: str) -> None:
-        super().__init__(why)
-        self.session = session
-
-
-class StopFailed(Exception):
-    """Telnyx refused to stop the session, or did not answer; `error` tells."""
-
-    def __init__(self, session: Session, error: Error) -> None:
-        super().__init__(error.kind)
-        self.session = session
-        self.error = error
 
 
 @dataclass(frozen=True)
@@ -88,10 +46,15 @@ class Started:
 
     session: Session
     is_replay: bool = False
+    retry_after: timedelta | None = None  # how long Telnyx wants us to wait
 
 
 class Sessions:
-    """Shared by all threads of a process. `in_flight` bounds the requests that wait for Telnyx."""
+    """Shared by all threads of a process.
+
+    `in_flight` bounds the requests that wait for Telnyx; `save_later` keeps an answer that the database
+    does not take; `changed` is told, after each commit, which sessions changed.
+    """
 
     def __init__(
         self,
@@ -101,40 +64,42 @@ class Sessions:
         clock: Callable[[], datetime],
         start_deadline: timedelta,
         in_flight: int,
-        spool: Spool | None = None,
+        save_later: Callable[[UnsavedAnswer], None],
+        changed: Changed,
     ) -> None:
         self._database = database
         self._telnyx = telnyx
-        self._addresses = callback_urls
+        self._callback_urls = callback_urls
         self._clock = clock
         self._start_deadline = start_deadline
-        self._spool = spool
         self._slots = threading.BoundedSemaphore(in_flight)
-        # Answers of Telnyx that found neither database nor spool; see `catch_up`.
-        self._owed: deque[UnsavedAnswer] = deque(maxlen=OWED_AT_MOST)
+        self._save_later = save_later
+        self._changed = changed
 
-    def start(self, order: Order, claim: IdempotencyKey) -> Started:
-        """Write it down, ask Telnyx, merge the answer.
+    def start(self, order: Order, key: IdempotencyKey, actor: str) -> Started:
+        """Write it down, ask Telnyx, merge the answer; `actor` is the API key's name.
 
         Raises TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was not asked.
         """
-        earlier = self._replay(claim)
+        earlier = self._replay(key)
         if earlier:
             return Started(earlier, is_replay=True)
         with self._slot():
-            begun = self._begin(order, claim)
+            begun = self._begin(order, key, actor)
             if begun.is_replay:
                 return begun
-            answer = self._telnyx.start(order, self._addresses.of(begun.session.id))
-        return Started(self._settle(begun.session, answer))
+            url = self._callback_urls.of(begun.session.id, order.status_callback_method)
+            answer = self._telnyx.start(order, url)
+        retry_after = answer.error.retry_after if answer.error else None
+        return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 
-    def stop(self, session_id: str) -> Session:
+    def stop(self, session_id: str, actor: str) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
         Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseUnavailable.
         """
         with self._slot():
-            session = self._begin_stop(session_id)
+            session = self._begin_stop(session_id, actor)
             order, sid = session.order, session.progress.siprec_sid
             assert sid is not None
             error = self._telnyx.stop(order.account_sid, order.call_sid, sid)
@@ -142,9 +107,40 @@ class Sessions:
             raise StopFailed(session, error)
         return session
 
+    def save_answer(self, unsaved: UnsavedAnswer, *, is_probe: bool = False) -> Session:
+        """Merge Telnyx's answer into its session; again and again, if need be.
+
+        Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
+        """
+        sid = unsaved.notice.siprec_sid
+        sids = {(unsaved.call_sid, sid)} if sid else set()
+        with self._database.begin(is_probe=is_probe) as db:
+            transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
+            session = transaction.sessions.get(unsaved.session_id)
+            if session is None:
+                raise UnknownSession(unsaved.session_id)
+            if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
+                transaction.answer(unsaved.session_id, unsaved.notice)
+            changed = transaction.close()
+            saved = _read(db, unsaved.session_id)
+        self._changed(changed)
+        return saved
+
+    def expire(self) -> int:
+        """Sessions whose answer did not come by their deadline become unanswered. How many."""
+        now = self._clock()
+        with self._database.read() as db:
+            overdue = sessions.overdue(db, now, EXPIRED_AT_ONCE)
+        if not overdue:
+            return 0
+        with self._database.begin() as db:
+            expired = self._expire(db, overdue, now)
+        self._changed({session.id for session in expired})
+        return len(expired)
+
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        # Nobody waits here: a thread that waited would be one less for callbacks.
+        # Nobody waits here: a thread that waited would be one less for others.
         if not self._slots.acquire(blocking=False):
             raise TelnyxBusy
         try:
@@ -152,165 +148,102 @@ class Sessions:
         finally:
             self._slots.release()
 
-    def _replay(self, claim: IdempotencyKey) -> Session | None:
-        if claim.idempotency_key is None:
+    def _replay(self, key: IdempotencyKey) -> Session | None:
+        if key.key is None:
             return None
         with self._database.begin() as db:
-            return self._earlier(db, claim)
+            return self._earlier(db, key)
 
-    def _earlier(self, db: Connection, claim: IdempotencyKey) -> Session | None:
+    def _earlier(self, db: Connection, key: IdempotencyKey) -> Session | None:
         """The session of an earlier request with the same key, unless that may be asked again."""
-        found = sessions.claimed(db, claim) if claim.idempotency_key else None
+        found = sessions.with_key(db, key) if key.key else None
         if found is None:
             return None
         session, digest = found
-        if digest != claim.request_digest:
+        if digest != key.request_digest:
             raise KeyReused(session)
         now = self._clock()
-        if session.is_asking(now):
+        if session.is_starting(now):
             raise StillStarting(session)
-        if session.answer is None:
-            session = self._give_up(db, [session.id], now)[0]  # its process died
+        if session.deadline_at is not None:
+            session = self._expire(db, [session.id], now)[0]  # its process died
         return None if session.can_be_asked_again else session
 
-    def _begin(self, order: Order, claim: IdempotencyKey) -> Started:
+    def _begin(self, order: Order, key: IdempotencyKey, actor: str) -> Started:
         """The first commit: a session to ask Telnyx for, or the one that the same key made."""
         now = self._clock()
-        new = Session(
-            id=new_id(),
-            origin=Origin.API,
-            order=order,
-            requested_at=now,
-            updated_at=now,
-            deadline_at=now + self._start_deadline,
-        )
+        deadline_at = now + self._start_deadline
+        new = Session(new_id(), Origin.API, order, now, now, deadline_at=deadline_at)
         with self._database.begin() as db:
-            if sessions.insert(db, new, claim):
-                told = changes(None, new.progress)
-                batch = Batch(db)
-                events.write(batch, [Change(new.id, new.progress.state, told, now)], now)
-                batch.write()
-                return Started(_read(db, new.id))
-            earlier = self._earlier(db, claim)  # committed while we looked
-            if earlier:
-                return Started(earlier, is_replay=True)
-            return Started(self._ask_again(db, claim, now))
+            if sessions.insert(db, new, key):
+                _write_created(db, new, actor, now)
+                begun = Started(_read(db, new.id))
+            elif earlier := self._earlier(db, key):  # committed while we looked
+                begun = Started(earlier, is_replay=True)
+            else:
+                begun = Started(self._ask_again(db, key, actor, now))
+        self._changed({begun.session.id})
+        return begun
 
-    def _ask_again(self, db: Connection, claim: IdempotencyKey, now: datetime) -> Session:
-        found = sessions.claimed(db, claim)
+    def _ask_again(self, db: Connection, key: IdempotencyKey, actor: str, now: datetime) -> Session:
+        found = sessions.with_key(db, key)
         assert found is not None  # the insert ran into it, and nothing is ever deleted
         session_id = found[0].id
-        ledger = Ledger(db, now, [session_id])
-        ledger.ask_again(session_id, now + self._start_deadline)
-        ledger.close()
+        transaction = Transaction(db, now, [session_id])
+        transaction.ask_again(session_id, actor, now + self._start_deadline)
+        transaction.close()
         return _read(db, session_id)
 
-    def _settle(self, asked: Session, answer: Notice) -> Session:
+    def _save_answer(self, started: Session, answer: Notice) -> Session:
         """The second commit. If it finds no database, the app gets the session as first written."""
-        owed = UnsavedAnswer(asked.id, asked.attempts, asked.order.call_sid, answer)
+        unsaved = UnsavedAnswer(started.id, started.attempts, started.order.call_sid, answer)
         try:
-            return self.settle(owed)
-        except UNSETTLED as trouble:
-            log.error("answer owed: session=%s answer=%s: %s", asked.id, answer.kind.label, trouble)
-            self._owe(owed)
-            return asked
+            return self.save_answer(unsaved)
+        except UNSAVED as error:
+            log.error("answer not saved, will save later: session=%s: %s", started.id, error)
+            self._save_later(unsaved)
+            return started
 
-    def settle(self, owed: UnsavedAnswer) -> Session:
-        """Merge Telnyx's answer into its session; again and again, if need be.
-
-        Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
-        """
-        sid = owed.notice.siprec_sid
+    def _begin_stop(self, session_id: str, actor: str) -> Session:
         with self._database.begin() as db:
-            sids = {(owed.call_sid, sid)} if sid else set()
-            ledger = ingest.open_for_answer(db, self._clock(), owed.session_id, sids)
-            locked_session = ledger.session(owed.session_id)
-            if locked_session is None:
-                raise UnknownSession(owed.session_id)
-            if locked_session.attempts == owed.attempt:  # a later attempt has an answer of its own
-                ledger.answer(owed.session_id, owed.notice)
-            ledger.close()
-            return _read(db, owed.session_id)
-
-    def _owe(self, owed: UnsavedAnswer) -> None:
-        try:
-            if self._spool is not None:
-                self._spool.append([spool_entry.pack(owed)])
-                return
-        except SpoolUnusable as trouble:
-            log.error("answer kept in memory only: session=%s: %s", owed.session_id, trouble)
-        self._owed.append(owed)
-
-    def _begin_stop(self, session_id: str) -> Session:
-        with self._database.begin() as db:
-            ledger = Ledger(db, self._clock(), [session_id])
-            if ledger.session(session_id) is None:
+            transaction = Transaction(db, self._clock(), [session_id])
+            if session_id not in transaction.sessions:
                 raise UnknownSession(session_id)
             _check_stoppable(_read(db, session_id))
-            ledger.request_stop(session_id)
-            ledger.close()
-            return _read(db, session_id)
+            transaction.request_stop(session_id, actor)
+            changed = transaction.close()
+            session = _read(db, session_id)
+        self._changed(changed)
+        return session
 
-    def hear(
-        self, batch: Sequence[Callback], within: float | None = None, *, are_fresh: bool = False
-    ) -> None:
-        """Keep callbacks and fold them into their sessions, all in one transaction.
-
-        Any number of them may belong to one session, or be the same; a delivery that is already in the
-        ledger is passed over, so a batch can be given again. `are_fresh` promises that there is none.
-        Raises DatabaseUnavailable, after `within` seconds at the latest; DatabaseError for what is in them.
-        """
-        give_up = None if within is None else time.monotonic() + within
-        if are_fresh:
-            try:
-                with self._database.begin(give_up) as db:
-                    ingest.ingest_known(db, batch, self._clock())
-                return
-            except ingest.Unsettled:
-                pass
-        with self._database.begin(give_up) as db:
-            ingest.hear(db, batch, self._clock())
-
-    def probe(self, within: float) -> None:
-        """Whether the database takes a transaction. Raises DatabaseError, within so many seconds."""
-        self._database.probe(time.monotonic() + within)
-
-    def quarantine(self, refusal: RejectedDelivery) -> None:
-        """Keep a delivery that was refused. Raises DatabaseError, within QUARANTINE_SECONDS."""
-        with self._database.begin(time.monotonic() + QUARANTINE_SECONDS) as db:
-            rejected.keep(db, refusal)
-
-    def give_up_waiting(self) -> int:
-        """Sessions whose answer did not come by their deadline become unanswered. How many."""
-        now = self._clock()
-        with self._database.read() as db:
-            overdue = sessions.overdue(db, now, OVERDUE_AT_ONCE)
-        if not overdue:
-            return 0
-        with self._database.begin() as db:
-            return len(self._give_up(db, overdue, now))
-
-    def _give_up(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
-        ledger = Ledger(db, now, ids)
-        waiting = [s for id in ids if (s := ledger.session(id)) and s.is_overdue(now)]
+    def _expire(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
+        transaction = Transaction(db, now, ids)
+        expired = [
+            id for id in ids if id in transaction.sessions and transaction.sessions[id].is_overdue(now)
+        ]
         error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
-        for session in waiting:
-            ledger.answer(session.id, Notice(NoticeKind.UNANSWERED, received_at=now, error=error))
-        ledger.close()
-        return [_read(db, session.id) for session in waiting]
+        for session_id in expired:
+            unanswered = Notice(NoticeKind.UNANSWERED, received_at=now, error=error)
+            transaction.answer(session_id, unanswered, WATCH)
+        transaction.close()
+        return [_read(db, session_id) for session_id in expired]
 
-    def catch_up(self) -> None:
-        """Write down the answers that found neither database nor spool. Raises DatabaseUnavailable."""
-        while self._owed:
-            owed = self._owed[0]
-            try:
-                self.settle(owed)
-                log.info("answer no longer owed: session=%s", owed.session_id)
-            except DatabaseUnavailable:
-                raise
-            except UNSETTLED as trouble:  # its session will be unanswered; the others are not held up
-                log.error("answer given up: session=%s: %s", owed.session_id, trouble)
-            self._owed.popleft()
+
+def _write_created(db: Connection, new: Session, actor: str, now: datetime) -> None:
+    sessions.add_attempt(db, new.id, 1, actor, now)
+    batch = Batch(db)
+    created = Change(
+        session_id=new.id,
+        kind=EventKind.CREATED,
+        actor=actor,
+        facts=changes(None, new.progress),
+        state=new.progress.state,
+        account_sid=new.order.account_sid,
+        siprec_sid=None,
+        happened_at=now,
+    )
+    events.add(batch, [created], now)
+    batch.write()
 
 
 def _read(db: Connection, session_id: str) -> Session:
@@ -322,8 +255,8 @@ def _read(db: Connection, session_id: str) -> Session:
 def _check_stoppable(session: Session) -> None:
     state = session.progress.state
     if session.merged_into:
-        raise CannotStop(session, f"it was folded into session {session.merged_into}")
-    if state.is_over:
+        raise CannotStop(session, f"it was merged into session {session.merged_into}")
+    if session.is_over:
         raise CannotStop(session, f"it is over: {state}")
     if session.progress.siprec_sid is None:
         raise CannotStop(session, f"Telnyx has not given it a sid yet: {state}")

@@ -1,17 +1,20 @@
-"""What goes into the spool and comes back: callbacks that are genuine, and Telnyx's answers to starts."""
+"""What goes into the spool and comes back: callbacks, answers to starts, reasons of dead letters."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from service.domain.callback import Callback, Delivery
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
-from service.telnyx.callback import Callback, Delivery
+
+HOST: Final = socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -24,79 +27,105 @@ class UnsavedAnswer:
     notice: Notice
 
 
+@dataclass(frozen=True)
+class Reason:
+    """Why the entry before it in its file is a dead letter; `failed_at` is UTC."""
+
+    failed_at: datetime
+    text: str
+
+
+Entry = Callback | UnsavedAnswer | Reason
+
+
 class UnreadableEntry(ValueError):
-    """Not a record of this release, nor of an earlier one."""
+    """Not an entry of this release, nor of an earlier one."""
 
 
-def pack(kept: Callback | UnsavedAnswer) -> bytes:
-    body = _callback(kept) if isinstance(kept, Callback) else _answer(kept)
-    return json.dumps(body, separators=(",", ":")).encode()
+def pack(entry: Entry) -> bytes:
+    return json.dumps(plain(entry), separators=(",", ":")).encode()
 
 
-def unpack(record: bytes) -> Callback | UnsavedAnswer:
+def unpack(packed: bytes) -> Entry:
     """Whether a callback is genuine was judged before it was packed, and is not judged again.
 
     Raises UnreadableEntry.
     """
     try:
-        body = json.loads(record)
-        return _read_callback(body) if body["kind"] == "callback" else _read_answer(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as trouble:
-        raise UnreadableEntry(str(trouble)) from trouble
+        read = json.loads(packed)
+        return _READERS[read["kind"]](read)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableEntry(f"{type(error).__name__}: {error}") from error
 
 
-def _callback(told: Callback) -> dict[str, Any]:
-    came = told.delivery
+def plain(entry: Entry | None) -> dict[str, Any] | None:
+    """As JSON has it."""
+    if entry is None:
+        return None
+    if isinstance(entry, Reason):
+        return {"kind": "reason", "failed_at": entry.failed_at.isoformat(), "text": entry.text}
+    if isinstance(entry, UnsavedAnswer):
+        notice = entry.notice
+        return {
+            "kind": "answer",
+            "session_id": entry.session_id,
+            "attempt": entry.attempt,
+            "call_sid": entry.call_sid,
+            "outcome": notice.kind.label,
+            "received_at": notice.received_at.isoformat(),
+            "siprec_sid": notice.siprec_sid,
+            "error": notice.error.facts() if notice.error else None,
+        }
+    delivery = entry.delivery
     return {
         "kind": "callback",
-        "id": came.id,
-        "received_at": came.received_at.isoformat(),
-        "method": came.method,
-        "query": _text(came.query),
-        "body": _text(came.body),
-        "headers": came.evidence,
-        "session_id": told.session_id,
-        "verified_by": told.verified_by,
+        "id": delivery.id,
+        "received_at": delivery.received_at.isoformat(),
+        "method": delivery.method,
+        "query": base64.b64encode(delivery.query).decode(),
+        "body": base64.b64encode(delivery.body).decode(),
+        "headers": delivery.evidence,
+        "session_id": entry.session_id,
+        "verified_by": entry.verified_by,
+        "peer": delivery.peer,
+        "answered": delivery.answered,
+        "spooled_on": delivery.spooled_on or HOST,
     }
 
 
-def _read_callback(body: Mapping[str, Any]) -> Callback:
+def _read_callback(read: Mapping[str, Any]) -> Callback:
     delivery = Delivery(
-        id=body["id"],
-        received_at=datetime.fromisoformat(body["received_at"]),
-        method=body["method"],
+        id=read["id"],
+        received_at=datetime.fromisoformat(read["received_at"]),
+        method=read["method"],
         token=None,
-        query=base64.b64decode(body["query"]),
-        headers=body["headers"],
-        body=base64.b64decode(body["body"]),
+        query=base64.b64decode(read["query"]),
+        headers=read["headers"],
+        body=base64.b64decode(read["body"]),
+        peer=read["peer"],
+        answered=read["answered"],
+        spooled_on=read["spooled_on"],
     )
-    return callback.parse(delivery, body["session_id"], body["verified_by"])
+    return callback.parse(delivery, read["session_id"], read["verified_by"])
 
 
-def _answer(owed: UnsavedAnswer) -> dict[str, Any]:
-    return {
-        "kind": "answer",
-        "session_id": owed.session_id,
-        "attempt": owed.attempt,
-        "call_sid": owed.call_sid,
-        "outcome": owed.notice.kind.label,
-        "received_at": owed.notice.received_at.isoformat(),
-        "siprec_sid": owed.notice.siprec_sid,
-        "error": asdict(owed.notice.error) if owed.notice.error else None,
-    }
-
-
-def _read_answer(body: Mapping[str, Any]) -> UnsavedAnswer:
-    told = body["error"]
-    error = Error(ErrorKind(told["kind"]), told["status"], told["code"], told["detail"]) if told else None
+def _read_answer(read: Mapping[str, Any]) -> UnsavedAnswer:
+    error = read["error"]
     notice = Notice(
-        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == body["outcome"]),
-        received_at=datetime.fromisoformat(body["received_at"]),
-        siprec_sid=body["siprec_sid"],
-        error=error,
+        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == read["outcome"]),
+        received_at=datetime.fromisoformat(read["received_at"]),
+        siprec_sid=read["siprec_sid"],
+        error=Error(**{**error, "kind": ErrorKind(error["kind"])}) if error else None,
     )
-    return UnsavedAnswer(body["session_id"], body["attempt"], body["call_sid"], notice)
+    return UnsavedAnswer(read["session_id"], read["attempt"], read["call_sid"], notice)
 
 
-def _text(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
+def _read_reason(read: Mapping[str, Any]) -> Reason:
+    return Reason(datetime.fromisoformat(read["failed_at"]), read["text"])
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Entry]] = {
+    "callback": _read_callback,
+    "answer": _read_answer,
+    "reason": _read_reason,
+}

@@ -1,170 +1,259 @@
-"""The ledger, opened for one transaction: sessions are locked, notices folded into them, changes written."""
+"""One transaction on sessions: they are locked, notices folded into them, and what changed is written."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.domain.progress import changes, contradiction, fold
+from service.domain import progress as rules
+from service.domain.callback import Callback
 from service.domain.session import LockedSession, Notice, NoticeKind, Origin
-from service.store import batch, callbacks, events, sessions
+from service.ledger.timeline import Timeline
+from service.store import batch as statements
+from service.store import callbacks, sessions
 from service.store.batch import Batch
-from service.store.callbacks import Evidence, StoredCallback, StoredNotice
-from service.store.events import Change
+from service.store.callbacks import KnownCallback
+from service.store.events import TELNYX
+
+Sids = tuple[str, str]  # call_sid, siprec_sid
+UNMATCHED = "it belongs to no session that we know"
+BROUGHT_HOME_AT_ONCE = 256
 
 
-class Ledger:
+class Transaction:
     """The sessions `ids`, locked. Nothing is written before `close`.
 
-    Whoever may have a session learn or adopt a sid has reserved it before (`sessions.reserve`), and names
-    the adopted sessions that hold it too, so that they can be folded into their own.
+    `reserved` are the sids that a session may learn or be adopted by here (`sessions.reserve`); their
+    adopted owners are among `ids`, so that they can be merged into a session of ours.
     """
 
-    def __init__(self, db: Connection, now: datetime, ids: Collection[str]) -> None:
+    def __init__(
+        self, db: Connection, now: datetime, ids: Collection[str], reserved: Collection[Sids] = ()
+    ) -> None:
         self._db = db
         self._now = now
+        self._reserved = reserved
         # Still two statements: the second sees what the locks have waited for.
-        with batch.looked_up_at_once(db):
+        with statements.looked_up_at_once(db):
             locked = sessions.lock(db, ids)
-            kept = callbacks.notices_of(db, ids)
-        self._sessions = {session.id: session for session in locked}
-        self._told: defaultdict[str | None, list[StoredNotice]] = defaultdict(list)
-        for told in kept:
-            self._told[told.session_id].append(told)
-        self._new: list[StoredCallback] = []
-        self._repeats: list[tuple[str, Evidence]] = []
-        self._deliveries: dict[str, int] = {}  # of those that came again, by their ids
-        self._changes: list[Change] = []
-        self._folded: set[str] = set()
-        self._changed: set[str] = set()  # in what callbacks can change
-        self._altered: set[str] = set()  # in more than that
+            first = callbacks.first_of(db, ids)
+        self.sessions = {session.id: session for session in locked}
+        self._known: defaultdict[str | None, dict[bytes, KnownCallback]] = defaultdict(dict)
+        for known in first:
+            self._known[known.session_id][known.notice.digest] = known
+        self._timeline = Timeline(self.sessions)
+        self._wishes: dict[str, Notice] = {}  # to stop, of now
+        self._new: dict[str, Callback] = {}
+        self._repeats: list[tuple[KnownCallback, Callback]] = []
+        self._dirty: dict[str, KnownCallback] = {}  # changed since they were written, by id
+        self._altered: set[str] = set()  # sessions, in more than callbacks can change
+        self.has_more_unmatched = False
 
-    def session(self, session_id: str) -> LockedSession | None:
-        return self._sessions.get(session_id)
+    def answer(self, session_id: str, answer: Notice, actor: str = TELNYX) -> None:
+        """Telnyx's answer to the latest attempt, which is over with it."""
+        session = self.sessions[session_id]
+        self._alter(replace(session, answer=answer, deadline_at=None))
+        sessions.answer_attempt(self._db, session_id, session.attempts, answer)
+        self._timeline.learn(session_id, actor, answer.received_at)
 
-    def answer(self, session_id: str, answer: Notice | None) -> None:
-        """Telnyx's answer to the latest attempt; None when a new attempt begins."""
-        self._alter(replace(self._sessions[session_id], answer=answer))
-        self._fold(session_id, answer.received_at if answer else self._now)
-
-    def ask_again(self, session_id: str, deadline_at: datetime) -> None:
-        session = self._sessions[session_id]
+    def ask_again(self, session_id: str, actor: str, deadline_at: datetime) -> None:
+        """A further attempt. Until it is answered, the session shows the last answer."""
+        session = self.sessions[session_id]
         self._alter(replace(session, attempts=session.attempts + 1, deadline_at=deadline_at))
-        self.answer(session_id, None)
+        sessions.add_attempt(self._db, session_id, session.attempts + 1, actor, self._now)
+        self._timeline.learn(session_id, actor, self._now)
 
-    def request_stop(self, session_id: str) -> None:
-        self._fold(session_id, self._now, Notice(NoticeKind.STOP_REQUESTED, received_at=self._now))
+    def request_stop(self, session_id: str, actor: str) -> None:
+        self._wishes[session_id] = Notice(NoticeKind.STOP_REQUESTED, received_at=self._now, actor=actor)
+        self._timeline.learn(session_id, actor, self._now)
 
-    def hear(self, heard: StoredCallback) -> None:
-        """Keep a callback of a locked session, or of none; a further delivery is counted."""
-        known = self._told[heard.session_id]
-        same = next((told for told in known if told.notice.digest == heard.notice.digest), None)
-        if same:
-            self._repeats.append((same.id, heard.evidence))
-            self._deliveries[same.id] = self._deliveries.get(same.id, same.deliveries) + 1
-            return
-        is_first = not known
-        known.append(StoredNotice(heard.id, heard.session_id, heard.notice))
-        self._new.append(heard)
-        if heard.session_id is not None:
-            is_created = is_first and self._sessions[heard.session_id].origin is Origin.ADOPTED
-            self._fold(heard.session_id, heard.notice.time or heard.notice.received_at, is_created=is_created)
+    def add(self, received: Iterable[tuple[Callback, str | None]]) -> None:
+        """Keep callbacks, each of a locked session or of none; a further delivery is counted."""
+        received = list(received)
+        self._look_up_same(received)
+        for came, session_id in received:
+            self._add(came, session_id)
 
-    def add_unmatched(self, heard: Collection[StoredCallback]) -> None:
-        """Keep callbacks that belong to no session."""
-        self._told[None] += callbacks.unmatched_notices(self._db, {one.notice.digest for one in heard})
-        for one in heard:
-            self.hear(one)
+    def _look_up_same(self, received: Collection[tuple[Callback, str | None]]) -> None:
+        """Those known that `received` repeats, where they are not among the first of their session."""
+        digests: defaultdict[str | None, set[bytes]] = defaultdict(set)
+        for came, session_id in received:
+            digests[session_id].add(came.notice.digest)
+        same = callbacks.unmatched_with(self._db, digests.pop(None, set()))
+        for session_id, of_session in digests.items():
+            if session_id and self.sessions[session_id].callbacks > rules.MOST_FOLDED:
+                same += callbacks.with_digests(self._db, session_id, of_session)
+        for known in same:
+            self._known[known.session_id].setdefault(known.notice.digest, known)
 
-    def close(self) -> None:
-        """Write everything down."""
-        new = [self._completed(one) for one in self._new]
+    def _add(self, came: Callback, session_id: str | None) -> None:
+        siblings, new = self._known[session_id], callbacks.new(came, session_id)
+        known = siblings.get(came.notice.digest)
+        if known is None:
+            if session_id is None:
+                reasons = (rules.implausible(came.notice), UNMATCHED)
+                new = replace(new, contradiction="; ".join(filter(None, reasons)))
+            siblings[came.notice.digest] = new
+            self._new[new.id] = came
+        else:
+            self._repeats.append((known, came))
+            self._change(callbacks.together(known, new))
+        if session_id is not None:
+            self._count(session_id, came.delivery.received_at, 1 if known is None else 0)
+            self._timeline.receive(session_id, came.notice, new.id if known is None else known.id)
+
+    def _count(self, session_id: str, received_at: datetime, more: int) -> None:
+        session = self.sessions[session_id]
+        last = max(session.last_callback_at or received_at, received_at)
+        counted = replace(session, callbacks=session.callbacks + more, last_callback_at=last)
+        self.sessions[session_id] = counted
+
+    def close(self) -> set[str]:
+        """Write everything down. The sessions that changed, by their ids."""
+        for session_id in self._timeline.touched():
+            self._fold(session_id)
         batch = Batch(self._db)
-        callbacks.keep(batch, new)
-        callbacks.keep_repeats(batch, self._repeats)
-        callbacks.count(batch, self._deliveries)
-        self._merge(batch)
-        callbacks.note(batch, self._found({one.id: one.contradiction for one in new}))
-        events.write(batch, self._changes, self._now)
-        sessions.save_heard(batch, self._sorted(self._changed - self._altered), self._now)
+        if self._reserved:
+            self._merge_adopted(batch)
+            self._bring_home(batch)
+        self._contradict()
+        self._write_callbacks(batch)
+        self._timeline.write(batch, self._now)
+        changed = self._timeline.changed()
+        counted = set(self._timeline.touched()) - changed - self._altered
+        sessions.save_ingested(batch, self._sorted(changed - self._altered), self._now)
+        sessions.save_counts(batch, self._sorted(counted))
         sessions.save(batch, self._sorted(self._altered), self._now)
         batch.write()
+        return changed | self._altered
 
     def _sorted(self, ids: Iterable[str]) -> list[LockedSession]:
-        return [self._sessions[session_id] for session_id in sorted(ids)]
+        return [self.sessions[session_id] for session_id in sorted(ids)]
 
     def _alter(self, session: LockedSession) -> None:
-        self._sessions[session.id] = session
+        self.sessions[session.id] = session
         self._altered.add(session.id)
 
-    def _fold(self, session_id: str, happened_at: datetime, *more: Notice, is_created: bool = False) -> None:
-        session = self._sessions[session_id]
-        before, after = session.progress, fold(session, [*self._notices(session), *more])
-        self._folded.add(session_id)
-        if after == before and not is_created:
-            return
-        self._sessions[session_id] = replace(session, progress=after)
-        self._changed.add(session_id)
-        told = changes(None if is_created else before, after)
-        if told:
-            self._changes.append(Change(session_id, after.state, told, happened_at))
+    def _change(self, known: KnownCallback) -> None:
+        self._known[known.session_id][known.notice.digest] = known
+        self._dirty[known.id] = known
 
-    def _notices(self, session: LockedSession) -> list[Notice]:
-        notices = [told.notice for told in self._told[session.id]]
-        if session.answer:
-            notices.append(session.answer)
-        if session.progress.stop_requested_at:
-            notices.append(Notice(NoticeKind.STOP_REQUESTED, received_at=session.progress.stop_requested_at))
-        return notices
+    def _fold(self, session_id: str) -> None:
+        session = self.sessions[session_id]
+        notices = [known.notice for known in self._known[session_id].values()]
+        account_sid = session.account_sid
+        if session.origin is Origin.ADOPTED:
+            received = sorted(notices, key=lambda notice: notice.receipt)
+            account_sid = rules.first_account(rules.first(received)) or account_sid
+        if account_sid != session.account_sid:
+            session = replace(session, account_sid=account_sid)
+            self._altered.add(session_id)
+        others = [session.answer, self._wish(session)]
+        after = rules.fold(session, [*notices, *filter(None, others)])
+        self.sessions[session_id] = replace(session, progress=after)
+        self._timeline.folded(self.sessions[session_id])
 
-    def _merge(self, batch: Batch) -> None:
-        """One recording, one session: an adopted one that turns out to be ours is folded into ours."""
-        everyone = self._sessions.values()
-        adopted = [one for one in everyone if one.origin is Origin.ADOPTED and one.merged_into is None]
-        for one in adopted:
-            ours = next((own for own in everyone if _is_same_recording(own, one)), None)
-            if ours is not None:
-                batch.write()  # what is merged has to be there
-                self._fold_into(ours.id, one)
+    def _wish(self, session: LockedSession) -> Notice | None:
+        before = session.progress
+        if before.stop_requested_at is None:
+            return self._wishes.get(session.id)
+        actor = before.stop_requested_by
+        return Notice(NoticeKind.STOP_REQUESTED, received_at=before.stop_requested_at, actor=actor)
 
-    def _fold_into(self, session_id: str, adopted: LockedSession) -> None:
-        own = {told.notice.digest: told for told in self._told[session_id]}
-        for told in self._told.pop(adopted.id, []):
-            twin = own.get(told.notice.digest)
-            if twin:
-                callbacks.merge_duplicate(self._db, twin.id, told.id)
-                continue
-            callbacks.move(self._db, told.id, session_id)
-            self._told[session_id].append(replace(told, session_id=session_id))
-            self._fold(session_id, told.notice.time or told.notice.received_at)
-        if adopted.progress.stop_requested_at:
-            asked = Notice(NoticeKind.STOP_REQUESTED, received_at=adopted.progress.stop_requested_at)
-            self._fold(session_id, asked.received_at, asked)
-        self._alter(replace(self._sessions[adopted.id], merged_into=session_id))
-        merged = {"merged_into": (None, session_id)}
-        self._changes.append(Change(adopted.id, adopted.progress.state, merged, self._now))
+    def _merge_adopted(self, batch: Batch) -> None:
+        """One recording, one session: an adopted one that turns out to be ours is merged into ours."""
+        everyone = list(self.sessions.values())
+        for adopted in everyone:
+            if adopted.origin is Origin.ADOPTED and adopted.merged_into is None:
+                ours = next((own for own in everyone if _is_same_recording(own, adopted)), None)
+                if ours is not None:
+                    self._merge(batch, ours.id, adopted)
 
-    def _completed(self, new: StoredCallback) -> StoredCallback:
-        found = self._contradiction(new.session_id, new.notice)
-        deliveries = self._deliveries.pop(new.id, 1)
-        return replace(new, contradiction=found, deliveries=deliveries) if found or deliveries > 1 else new
+    def _merge(self, batch: Batch, session_id: str, adopted: LockedSession) -> None:
+        self._write_callbacks(batch)  # what is merged has to be there
+        batch.write()
+        self._known.pop(adopted.id, None)
+        while moving := list(callbacks.first_of(self._db, [adopted.id])):
+            same = callbacks.with_digests(self._db, session_id, {known.notice.digest for known in moving})
+            for known in same:
+                self._known[session_id].setdefault(known.notice.digest, known)
+            self._take_over(session_id, moving)
+        if adopted.progress.stop_requested_at and session_id not in self._wishes:
+            wish = self._wish(adopted)
+            if wish is not None and self.sessions[session_id].progress.stop_requested_at is None:
+                self._wishes[session_id] = wish
+        self._fold(session_id)
+        self._alter(replace(self.sessions[adopted.id], merged_into=session_id))
+        self._timeline.merged(adopted.id, session_id, self._now)
 
-    def _found(self, written: Mapping[str, str | None]) -> Iterator[tuple[str, str | None]]:
-        """What is to be noted: what a session has learned may put an earlier callback in doubt, or right."""
-        for told in (told for session_id in self._folded for told in self._told[session_id]):
-            found = self._contradiction(told.session_id, told.notice)
-            if found != written.get(told.id, told.contradiction):
-                yield told.id, found
+    def _bring_home(self, batch: Batch) -> None:
+        """Unmatched callbacks of sids that have a session now."""
+        owners = {
+            (session.call_sid, sid): session.id
+            for session in self.sessions.values()
+            if session.merged_into is None
+            for sid in session.progress.sids
+        }
+        wanted = [sids for sids in self._reserved if sids in owners]
+        found = callbacks.unmatched_of(self._db, wanted, BROUGHT_HOME_AT_ONCE)
+        self.has_more_unmatched = len(found) == BROUGHT_HOME_AT_ONCE
+        homes: defaultdict[str, list[KnownCallback]] = defaultdict(list)
+        for sids, known in found:
+            homes[owners[sids]].append(known)
+        if homes:
+            self._write_callbacks(batch)
+            batch.write()
+        for session_id, coming in homes.items():
+            self._take_over(session_id, coming)
+            self._fold(session_id)
 
-    def _contradiction(self, session_id: str | None, notice: Notice) -> str | None:
-        if session_id is None:
-            return None
-        session = self._sessions[session_id]
-        return contradiction(session, session.progress, notice)
+    def _take_over(self, session_id: str, coming: Collection[KnownCallback]) -> None:
+        """Callbacks of another session, or of none, are this one's from now on."""
+        own, moved = self._known[session_id], []
+        for known in coming:
+            self._dirty.pop(known.id, None)
+            same = own.get(known.notice.digest)
+            if same is not None:
+                self._change(callbacks.merge_duplicate(self._db, same, known))
+            else:
+                moved.append(known.id)
+                self._change(replace(known, session_id=session_id))
+            self._count(session_id, known.last_received_at, 1 if same is None else 0)
+            self._timeline.receive(session_id, known.notice, known.id)
+        callbacks.move(self._db, moved, session_id)
+
+    def _contradict(self) -> None:
+        """What a session has learned may contradict an earlier callback, or contradict it no more."""
+        for session_id in self._timeline.touched():
+            session, siblings = self.sessions[session_id], self._known[session_id]
+            folded = set(siblings)
+            if len(siblings) > rules.MOST_FOLDED:
+                received = sorted((known.notice for known in siblings.values()), key=lambda n: n.receipt)
+                folded = {notice.digest for notice in rules.first(received)}
+            for digest, known in list(siblings.items()):
+                found = rules.contradiction(
+                    session, session.progress, known.notice, is_folded=digest in folded
+                )
+                if found != known.contradiction:
+                    self._change(replace(known, contradiction=found))
+
+    def _write_callbacks(self, batch: Batch) -> None:
+        by_id = {known.id: known for siblings in self._known.values() for known in siblings.values()}
+        callbacks.add(batch, [(by_id[id], came) for id, came in self._new.items()], self._now)
+        bytes_of = {id: (came.delivery.query, came.delivery.body) for id, came in self._new.items()}
+        unread = {known.id for known, _ in self._repeats} - set(bytes_of)
+        bytes_of |= callbacks.first_bytes(self._db, unread)
+        repeats = [
+            (known.id, again, bytes_of[known.id] == (again.delivery.query, again.delivery.body))
+            for known, again in self._repeats
+        ]
+        callbacks.add_repeats(batch, repeats, self._now)
+        callbacks.change(batch, [known for id, known in self._dirty.items() if id not in self._new])
+        self._new, self._repeats, self._dirty = {}, [], {}
 
 
 def _is_same_recording(ours: LockedSession, adopted: LockedSession) -> bool:

@@ -1,11 +1,11 @@
 """A Telnyx to try and test against: speaks the published contract, on a local port."""
 
 from .behaviour import EVENTS, FAILED, STARTED, STOPPED, Answer, Behaviour
-from .members import BadBehaviour
-from .records import Delivery, Request
 from .server import PortTaken, Sandbox
 from .sessions import Call, Session
-from .switchboard import NoStatusCallback, UnknownSession
+from .state import NoStatusCallback, UnknownSession
+from .traffic import Delivery, Request
+from .validation import Invalid
 
 __all__ = [
     "EVENTS",
@@ -13,10 +13,10 @@ __all__ = [
     "STARTED",
     "STOPPED",
     "Answer",
-    "BadBehaviour",
     "Behaviour",
     "Call",
     "Delivery",
+    "Invalid",
     "NoStatusCallback",
     "PortTaken",
     "Request",

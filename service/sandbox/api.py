@@ -4,147 +4,127 @@ developers.telnyx.com/api-reference/texml-rest-commands/request-siprec-session-f
 developers.telnyx.com/api-reference/texml-rest-commands/updates-siprec-session-for-a-call
 """
 
-import hmac
+import time
 from collections.abc import Callable
-from datetime import datetime
 from email.utils import format_datetime
-from threading import Event
 from typing import Any
 from urllib.parse import quote
 
-from .behaviour import Answer, Behaviour
-from .orders import read_fields, read_session, wants_stop
-from .records import Request
-from .refusal import NOT_FOUND, Refusal, Reply
-from .sessions import Session, now
-from .switchboard import Switchboard, UnknownSession
-from .wire import Wire
+from flask import Blueprint, Response, g, jsonify, request
 
-LONGEST_TELLING_SECONDS = 60.0  # of a callback that comes before the answer, with all its retries
-HTML = b"<!doctype html><title>Bad gateway</title><h1>This is not JSON</h1>"
+from .behaviour import Answer, Behaviour
+from .connection import Connection
+from .fields import Start, Update, read_fields
+from .refusal import NOT_FOUND, Refusal
+from .session_run import SessionRun
+from .sessions import Session, now
+from .state import State
+from .validation import read
+
+GLANCE_SECONDS = 0.02
+LONGEST_DELIVERY_SECONDS = 60.0  # of a callback that comes before the answer, with all its retries
+HTML = "<!doctype html><title>Bad gateway</title><h1>This is not JSON</h1>"
 
 Members = dict[str, Any]
 
-
-class TelnyxApi:
-    """What is below /v2."""
-
-    def __init__(self, api_key: str, public_key: str) -> None:
-        self._api_key = api_key
-        self._public_key = public_key
-
-    def serve(self, board: Switchboard, request: Request, segments: list[str], wire: Wire) -> None:
-        """Answer `request`, whose path below /v2 is `segments`, percent-decoded. Raises Refusal."""
-        self._require_key(request)
-        match request.method, segments:
-            case "POST", ["texml", "Accounts", account, "Calls", call, "Siprec.json"]:
-                self._start(board, request, wire, account, call)
-            case "POST", ["texml", "Accounts", account, "Calls", call, "Siprec", file] if file.endswith(
-                ".json"
-            ):
-                self._stop(board, request, wire, (account, call, file.removesuffix(".json")))
-            case "GET", ["texml", "Accounts", account, "Calls", call]:
-                self._call(board, wire, account, call)
-            case "GET", ["siprec_connectors", name]:
-                self._connector(board, wire, name)
-            case "GET", ["public_key"]:
-                wire.say(Reply.json({"data": {"public": self._public_key}}))
-            case _:
-                raise Refusal(404, NOT_FOUND)
-
-    def _require_key(self, request: Request) -> None:
-        said = request.headers.get("authorization", "")
-        if not hmac.compare_digest(said.encode(), f"Bearer {self._api_key}".encode()):
-            raise Refusal(401, "The API key is missing, or it is not the sandbox's.")
-
-    def _start(
-        self, board: Switchboard, request: Request, wire: Wire, account_sid: str, call_sid: str
-    ) -> None:
-        behaviour = board.behaviour(call_sid)
-        _require_known(behaviour, account_sid, call_sid)
-        session = read_session(account_sid, call_sid, read_fields(request.body))
-        if board.call(call_sid).ended_at is not None:
-            raise Refusal(422, "Call has already ended", code="90018")
-        answer = board.next_answer(behaviour.answer, call_sid, "start")
-        is_accepted = answer.kind == "accept"
-        starts = is_accepted if behaviour.starts is None else behaviour.starts
-        if starts or is_accepted:
-            board.enter(session)
-        begin = _begin(board, wire, session, behaviour) if starts else _nothing
-        early = not is_accepted or behaviour.started_before_answer
-        _answer(board, wire, answer, _started(session), begin, early)
-
-    def _stop(self, board: Switchboard, request: Request, wire: Wire, sids: tuple[str, str, str]) -> None:
-        account_sid, call_sid, sid = sids
-        behaviour = board.behaviour(call_sid)
-        _require_known(behaviour, account_sid, call_sid)
-        session = _session(board, *sids)
-        if session.is_over and behaviour.ended_is_unknown:
-            raise Refusal(404, NOT_FOUND)
-        is_stop = wants_stop(read_fields(request.body))
-        answer = board.next_answer(behaviour.stop_answer, call_sid, "stop")
-        is_accepted = answer.kind == "accept"
-        stops = is_stop and (is_accepted if behaviour.stops is None else behaviour.stops)
-        end = (lambda: board.course(sid).end(behaviour)) if stops else _nothing
-        _answer(board, wire, answer, _updated(session), end, early=not is_accepted)
-
-    def _call(self, board: Switchboard, wire: Wire, account_sid: str, call_sid: str) -> None:
-        behaviour = board.behaviour(call_sid)
-        _require_known(behaviour, account_sid, call_sid)
-        answer = board.next_answer(behaviour.call_answer, call_sid, "call")
-        _play(wire, answer, _called(board, behaviour, account_sid, call_sid))
-
-    def _connector(self, board: Switchboard, wire: Wire, name: str) -> None:
-        behaviour = board.behaviour()
-        if behaviour.known_connectors is not None and name not in behaviour.known_connectors:
-            raise Refusal(404, NOT_FOUND)
-        answer = board.next_answer(behaviour.connector_answer, name, "connector")
-        host = {"host": "srs.example.com", "port": 5060, "app_subdomain": None}
-        _play(wire, answer, {"data": {"record_type": "siprec_connector", "name": name, **host}})
+api = Blueprint("api", __name__, url_prefix="/v2")
 
 
-def _answer(
-    board: Switchboard,
-    wire: Wire,
-    answer: Answer,
-    members: Members,
-    happen: Callable[[], object],
-    early: bool,
-) -> None:
-    """Answer, and let the thing happen that was asked for: before the answer if `early`, else after it."""
-    if early:
+@api.post("/texml/Accounts/<segment:account_sid>/Calls/<segment:call_sid>/Siprec.json")
+def start(account_sid: str, call_sid: str) -> Response:
+    state: State = g.state
+    behaviour = _known(account_sid, call_sid)
+    session = read(Start, read_fields(g.request.body)).session(account_sid, call_sid)
+    if state.call(call_sid).ended_at is not None:
+        raise Refusal(422, "Call has already ended", code="90018")
+    answer = state.next_answer("answer", call_sid)
+    is_accepted = answer.kind == "accept"
+    starts = is_accepted if behaviour.starts is None else behaviour.starts
+    if starts or is_accepted:
+        run = state.enter(session)
+    if starts:
+        _let_happen(lambda: run.begin(behaviour), not is_accepted or behaviour.started_before_answer)
+    if starts and behaviour.started_before_answer:
+        _wait_until_announced(run, behaviour.started_after_seconds + LONGEST_DELIVERY_SECONDS)
+    return _play(answer, _started(session))
+
+
+@api.post("/texml/Accounts/<segment:account_sid>/Calls/<segment:call_sid>/Siprec/<segment:sid>.json")
+def stop(account_sid: str, call_sid: str, sid: str) -> Response:
+    behaviour = _known(account_sid, call_sid)
+    run = _run(account_sid, call_sid, sid)
+    if run.session.is_over and behaviour.ended_is_unknown:
+        raise Refusal(404, NOT_FOUND)
+    is_stop = read(Update, read_fields(g.request.body)).status is not None
+    answer: Answer = g.state.next_answer("stop_answer", call_sid)
+    is_accepted = answer.kind == "accept"
+    members = _updated(run.session)
+    if is_stop and (is_accepted if behaviour.stops is None else behaviour.stops):
+        _let_happen(lambda: run.end(behaviour), not is_accepted)
+    return _play(answer, members)
+
+
+@api.get("/texml/Accounts/<segment:account_sid>/Calls/<segment:call_sid>")
+def call(account_sid: str, call_sid: str) -> Response:
+    behaviour = _known(account_sid, call_sid)
+    return _play(g.state.next_answer("call_answer", call_sid), _called(behaviour, account_sid, call_sid))
+
+
+@api.get("/siprec_connectors/<segment:name>")
+def connector(name: str) -> Response:
+    known = g.state.behaviour().known_connectors
+    if known is not None and name not in known:
+        raise Refusal(404, NOT_FOUND)
+    host = {"host": "srs.example.com", "port": 5060, "app_subdomain": None}
+    data = {"record_type": "siprec_connector", "name": name, **host}
+    return _play(g.state.next_answer("connector_answer"), {"data": data})
+
+
+@api.get("/public_key")
+def public_key() -> Members:
+    return {"data": {"public": g.state.public_key}}
+
+
+def _connection() -> Connection:
+    connection: Connection = request.environ["sandbox.connection"]
+    return connection
+
+
+def _let_happen(happen: Callable[[], object], is_early: bool) -> None:
+    """At once, or else once the answer was given; that nobody waited for it undoes nothing."""
+    if is_early:
         happen()
-        _play(wire, answer, members)
-        return
-    with board.agenda.busy():
-        try:
-            _play(wire, answer, members)
-        finally:  # that nobody waited for the answer undoes nothing
-            happen()
+    else:
+        _connection().afterwards = g.state.scheduler.unfinished(happen)
 
 
-def _play(wire: Wire, answer: Answer, members: Members) -> None:
-    """Answer as told; `members` are those of an accepting answer."""
+def _wait_until_announced(run: SessionRun, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not run.is_announced and time.monotonic() < deadline:
+        _connection().wait(GLANCE_SECONDS)
+
+
+def _play(answer: Answer, members: Members) -> Response:
+    """What `answer` says, `members` if it accepts. Raises ConnectionError to give no answer."""
+    connection = _connection()
     if answer.kind == "timeout" and answer.delay_seconds == 0:
-        wire.hang()
-        return
-    wire.wait(answer.delay_seconds)
+        connection.hang()
+    connection.wait(answer.delay_seconds)
     match answer.kind:
         case "accept":
+            merged = {**members, **answer.fields}
             left_out = [name for name, value in answer.fields.items() if value is None]
-            said = {**members, **answer.fields}
-            wire.say(Reply.json({name: said[name] for name in said if name not in left_out}))
-        case "timeout" | "close":
-            wire.hang_up()
-        case "reset":
-            wire.reset()
+            return jsonify({name: value for name, value in merged.items() if name not in left_out})
         case "unreadable":
-            wire.say(Reply(200, HTML, {"content-type": "text/html"}))
+            return Response(HTML, content_type="text/html")
         case "error":
-            wire.say(_error(answer))
+            return _error(answer)
+        case "reset":
+            connection.reset()
+    raise ConnectionAbortedError
 
 
-def _error(answer: Answer) -> Reply:
+def _error(answer: Answer) -> Response:
     status = answer.status or 500
     headers = {}
     if status == 429:
@@ -152,53 +132,30 @@ def _error(answer: Answer) -> Reply:
         headers = {"x-ratelimit-limit": "50", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
     if answer.retry_after_seconds is not None:
         headers["retry-after"] = str(answer.retry_after_seconds)
-    detail = answer.detail or (NOT_FOUND if status == 404 else "The sandbox was told to refuse this.")
-    return Refusal(status, detail, code=answer.code, headers=headers).reply
+    detail = answer.detail or (NOT_FOUND if status == 404 else "The sandbox's behaviour is to refuse this.")
+    return Refusal(status, detail, code=answer.code, headers=headers).response()
 
 
-def _begin(board: Switchboard, wire: Wire, session: Session, behaviour: Behaviour) -> Callable[[], object]:
-    course = board.course(session.sid)
-    if not behaviour.started_before_answer:
-        return lambda: course.begin(behaviour)
-
-    def begin_and_tell() -> None:
-        told = Event()
-        course.begin(behaviour, told.set)
-        wire.wait_for(told, behaviour.started_after_seconds + LONGEST_TELLING_SECONDS)
-
-    return begin_and_tell
+def _known(account_sid: str, call_sid: str) -> Behaviour:
+    """How to behave on a call. Raises Refusal if it is to be unknown."""
+    behaviour: Behaviour = g.state.behaviour(call_sid)
+    for known, sid in ((behaviour.known_accounts, account_sid), (behaviour.known_calls, call_sid)):
+        if known is not None and sid not in known:
+            raise Refusal(404, NOT_FOUND)
+    return behaviour
 
 
-def _nothing() -> None:
-    """What happens where nothing does."""
-
-
-def _require_known(behaviour: Behaviour, account_sid: str, call_sid: str) -> None:
-    accounts, calls = behaviour.known_accounts, behaviour.known_calls
-    if (accounts is not None and account_sid not in accounts) or (
-        calls is not None and call_sid not in calls
-    ):
+def _run(account_sid: str, call_sid: str, sid: str) -> SessionRun:
+    run: SessionRun | None = g.state.runs.get(sid)
+    if run is None or (run.session.account_sid, run.session.call_sid) != (account_sid, call_sid):
         raise Refusal(404, NOT_FOUND)
-
-
-def _session(board: Switchboard, account_sid: str, call_sid: str, sid: str) -> Session:
-    try:
-        session = board.course(sid).session
-    except UnknownSession as unknown:
-        raise Refusal(404, NOT_FOUND) from unknown
-    if (session.account_sid, session.call_sid) != (account_sid, call_sid):
-        raise Refusal(404, NOT_FOUND)
-    return session
+    return run
 
 
 def _started(session: Session) -> Members:
     created = format_datetime(session.created_at)
-    return {
-        **_updated(session),
-        "date_created": created,
-        "start_time": created,
-        "track": session.track,
-    }
+    times = {"date_created": created, "start_time": created}
+    return {**_updated(session), **times, "track": session.track}
 
 
 def _updated(session: Session) -> Members:
@@ -214,20 +171,20 @@ def _updated(session: Session) -> Members:
     }
 
 
-def _called(board: Switchboard, behaviour: Behaviour, account_sid: str, call_sid: str) -> Members:
-    call = board.call(call_sid)
-    until: datetime = call.ended_at or now()
-    truth = "in-progress" if call.ended_at is None else "completed"
+def _called(behaviour: Behaviour, account_sid: str, call_sid: str) -> Members:
+    call = g.state.call(call_sid)
+    until = call.ended_at or now()
+    began = format_datetime(call.began_at)
     return {
         "account_sid": account_sid,
         "sid": call_sid,
-        "status": behaviour.call_status or truth,
+        "status": behaviour.call_status or ("in-progress" if call.ended_at is None else "completed"),
         "direction": "inbound",
         "from": "+12025550101",
         "to": "+12025550102",
-        "date_created": format_datetime(call.began_at),
+        "date_created": began,
         "date_updated": format_datetime(until),
-        "start_time": format_datetime(call.began_at),
+        "start_time": began,
         "end_time": None if call.ended_at is None else format_datetime(call.ended_at),
         "duration": str(int((until - call.began_at).total_seconds())),
         "uri": _call_uri(account_sid, call_sid),

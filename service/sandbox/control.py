@@ -1,103 +1,63 @@
-"""The sandbox's own door, /sandbox: lets other processes, and people with curl, do what tests do."""
+"""The sandbox's own endpoints, /sandbox: let other processes, and people with curl, do what tests do."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from flask import Blueprint, Response, g, jsonify
+from pydantic import BaseModel, Field
 
 from .behaviour import Behaviour
-from .members import BadBehaviour
-from .orders import read_json, read_session
-from .records import Request
-from .refusal import Refusal, Reply
-from .shapes import shape
-from .switchboard import NoStatusCallback, Switchboard, UnknownSession
+from .fields import Start, read_json
+from .validation import Replacements, read
 
-DOORS = (
-    "PUT /sandbox/behaviour",
-    "PUT /sandbox/calls/{call_sid}/behaviour",
-    "POST /sandbox/calls/{call_sid}/end",
-    "POST /sandbox/sessions",
-    "POST /sandbox/sessions/{sid}/callbacks",
-    "GET /sandbox/requests",
-    "GET /sandbox/deliveries",
-    "GET /sandbox/sessions",
-    "DELETE /sandbox",
-)
+Text = Annotated[str, Field(min_length=1)]
+
+control = Blueprint("control", __name__, url_prefix="/sandbox")
 
 
-def serve(board: Switchboard, request: Request, segments: list[str]) -> Reply:
-    """Do what `request` asks, whose path below /sandbox is `segments`, percent-decoded. Raises Refusal.
-
-    DELETE /sandbox is not among it: a switchboard cannot forget itself.
-    """
-    match request.method, segments:
-        case "PUT", ["behaviour"]:
-            return _behave(board, request, None)
-        case "PUT", ["calls", call_sid, "behaviour"]:
-            return _behave(board, request, call_sid)
-        case "POST", ["calls", call_sid, "end"]:
-            return Reply.json({"ended": shape(board.end_call(call_sid))})
-        case "POST", ["sessions"]:
-            return _begin(board, request)
-        case "POST", ["sessions", sid, "callbacks"]:
-            return _send(board, request, sid)
-        case "GET", ["requests"]:
-            return Reply.json({"requests": shape(board.requests)})
-        case "GET", ["deliveries"]:
-            return Reply.json({"deliveries": shape(board.deliveries)})
-        case "GET", ["sessions"]:
-            return Reply.json({"sessions": shape(board.sessions)})
-        case _:
-            raise Refusal(404, f"{request.method} {request.path}: no such door; there are {', '.join(DOORS)}")
+class NewSession(Start, extra="forbid"):
+    account_sid: Text = Field(alias="account_sid")
+    call_sid: Text = Field(alias="call_sid")
 
 
-def _behave(board: Switchboard, request: Request, call_sid: str | None) -> Reply:
-    behaviour = _read_behaviour(read_json(request.body))
-    board.behave(behaviour, call_sid)
-    return Reply.json(behaviour.to_json())
+class NewCallback(BaseModel, extra="forbid"):
+    event: Text
+    fields: Replacements = {}
+    behaviour: Behaviour | None = None
 
 
-def _begin(board: Switchboard, request: Request) -> Reply:
-    members = _read_members(request, "account_sid", "call_sid", "StatusCallback", "StatusCallbackMethod")
-    account_sid, call_sid = _text(members, "account_sid"), _text(members, "call_sid")
-    fields = {name: _text(members, name) for name in members if name.startswith("Status")}
-    session = board.begin(read_session(account_sid, call_sid, fields))
-    return Reply.json(shape(session), 201)
+@control.delete("")
+def forget() -> dict[str, Any]:
+    g.state.forget()
+    return {}
 
 
-def _send(board: Switchboard, request: Request, sid: str) -> Reply:
-    members = _read_members(request, "event", "fields", "behaviour")
-    event = _text(members, "event")
-    try:
-        session = board.course(sid).session
-        chosen = members.get("behaviour")
-        behaviour = board.behaviour(session.call_sid) if chosen is None else _read_behaviour(chosen)
-        delivery = board.send(session, event, behaviour.with_fields(members.get("fields", {})))
-    except UnknownSession as unknown:
-        raise Refusal(404, str(unknown)) from unknown
-    except NoStatusCallback as nowhere:
-        raise Refusal(409, str(nowhere)) from nowhere
-    except BadBehaviour as bad:
-        raise Refusal(422, str(bad)) from bad
-    return Reply.json(shape(delivery))
+@control.get("/<any(requests, deliveries, sessions):what>")
+def show(what: str) -> dict[str, Any]:
+    return {what: getattr(g.state, what)}
 
 
-def _read_members(request: Request, *known: str) -> Mapping[str, Any]:
-    members = read_json(request.body)
-    unknown = sorted(set(members) - set(known))
-    if unknown:
-        raise Refusal(422, f"{', '.join(unknown)}: no such member; there are {', '.join(known)}")
-    return members
+@control.put("/behaviour", defaults={"call_sid": None})
+@control.put("/calls/<segment:call_sid>/behaviour")
+def behave(call_sid: str | None) -> dict[str, Any]:
+    behaviour = read(Behaviour, read_json(g.request.body))
+    g.state.behave(behaviour, call_sid)
+    return behaviour.to_json()
 
 
-def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str) or not value:
-        raise Refusal(422, f"{name} must be text, not {value!r}")
-    return value
+@control.post("/calls/<segment:call_sid>/end")
+def end_call(call_sid: str) -> dict[str, Any]:
+    return {"ended": g.state.end_call(call_sid)}
 
 
-def _read_behaviour(document: object) -> Behaviour:
-    try:
-        return Behaviour.from_json(document)
-    except BadBehaviour as bad:
-        raise Refusal(422, str(bad)) from bad
+@control.post("/sessions")
+def begin() -> tuple[Response, int]:
+    new = read(NewSession, read_json(g.request.body))
+    session = new.session(new.account_sid, new.call_sid)
+    g.state.enter(session).begin(g.state.behaviour(new.call_sid))
+    return jsonify(session), 201
+
+
+@control.post("/sessions/<segment:sid>/callbacks")
+def send(sid: str) -> Response:
+    new = read(NewCallback, read_json(g.request.body))
+    return jsonify(g.state.send(sid, new.event, new.behaviour, **new.fields))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import requests
@@ -22,16 +21,18 @@ USUAL_PORT = 8000
 COMMAND_SECONDS = 60
 START_SECONDS = 30
 STOP_SECONDS = 10
-FAREWELL_SECONDS = 5
+LAST_WORDS_SECONDS = 5
 ANSWER_SECONDS = 15  # the service itself waits up to 10 s for Telnyx
 TAIL_LINES = 15
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf"]
+# The script itself may lie anywhere, but this interpreter can surely run it.
+SIPREC_LEDGER = [sys.executable, "-c", "from service.cli import main; main()"]
 
 # All that the environment may say: settings for another ledger, or proxies, would lead the demo astray.
-KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 
-class ServiceTrouble(Exception):
+class ServiceFailed(Exception):
     """The service did not do what it was asked. Carries what it said last."""
 
 
@@ -45,17 +46,14 @@ class Program:
         self.database = folder / "ledger.sqlite3"
         self.log = folder / "service.log"
         self.key = ""
-        self._folder = folder
-        # Taken here and handed on, so that nobody else comes between.
-        self._place = _free_place()
-        self.port: int = self._place.getsockname()[1]
-        self.url = f"http://{HOST}:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
         self._http = requests.Session()
         self._http.trust_env = False
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        self._environment = {
-            **kept,
+        self._listener = _listen()  # handed on, so that nobody else comes between
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),  # the very service that this sandbox came with
             "PUBLIC_URL": self.url,
             "SECRET_KEY": secrets.token_urlsafe(32),
             "DATABASE_URL": f"sqlite:///{self.database}",
@@ -65,70 +63,73 @@ class Program:
             "TELNYX_PUBLIC_KEY": telnyx.public_key,
             "TELNYX_ACCOUNT_SID": "demo-account",
         }
+        self._surroundings: dict[str, Any] = {
+            "cwd": folder,
+            "env": environment,
+            "stdin": subprocess.DEVNULL,
+            "start_new_session": True,  # Ctrl-C is for the demo, which then ends what it has started
+        }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.close()  # gunicorn would wait for it
-        self._place.close()
-        self._stop()
+        self._listener.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._wait(STOP_SECONDS)
+            with suppress(ProcessLookupError):  # the workers too, should the master have left them
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def upgrade(self) -> str:
-        """Make the database; returns what the command printed."""
+        """Make the database; returns what the command printed. Raises ServiceFailed."""
         return self._command("db", "upgrade")
 
     def create_key(self, name: str) -> None:
+        """Make the key that is used from now on. Raises ServiceFailed."""
         self.key = self._command("keys", "create", name)
         self._http.headers["Authorization"] = f"Bearer {self.key}"
 
     def start(self, pause: Callable[[], None]) -> None:
-        """Returns when /healthz answers. `pause` waits a moment, and may raise to give up."""
+        """Returns when /healthz answers. `pause` waits a moment, and may raise to end the wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 (all of it is ours)
-                [*GUNICORN, "--bind", f"fd://{self._place.fileno()}", "service.app:web()"],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+                [*GUNICORN, "--bind", f"fd://{self._listener.fileno()}", "service.app:web()"],
+                **self._surroundings,
                 stdout=log,
                 stderr=log,
-                pass_fds=[self._place.fileno()],
-                start_new_session=True,  # Ctrl-C is for the demo, which then ends it
+                pass_fds=[self._listener.fileno()],
             )
-        self._place.close()
+        self._listener.close()
         deadline = time.monotonic() + START_SECONDS
         while not self._is_well():
             self.require_running()
             if time.monotonic() > deadline:
-                raise ServiceTrouble(self._with_log(f"/healthz did not answer within {START_SECONDS} s"))
+                raise self._failed(f"/healthz did not answer within {START_SECONDS} s")
             pause()
 
     def require_running(self) -> None:
-        """Raises ServiceTrouble if gunicorn has ended."""
+        """Raises ServiceFailed if gunicorn has ended."""
         if self._process is None or self._process.poll() is not None:
-            raise ServiceTrouble(self._with_log("gunicorn has ended by itself"))
+            raise self._failed("gunicorn has ended by itself")
 
     def get(self, path: str, **query: str) -> Any:
-        """The JSON that is there. Raises ServiceTrouble."""
-        answer = self._ask("GET", path, params=query)
+        """The JSON that is there. Raises ServiceFailed."""
+        answer = self.ask("GET", path, params=query)
         if not answer.ok:
-            raise ServiceTrouble(self._with_log(f"GET {path} was answered {answer.status_code}"))
+            raise self._failed(f"GET {path} was answered {answer.status_code}")
         return answer.json()
 
-    def post(self, path: str, **more: Any) -> requests.Response:
-        """Raises ServiceTrouble if there is no answer."""
-        return self._ask("POST", path, **more)
-
-    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
+    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Raises ServiceFailed if there is no answer."""
         try:
             return self._http.request(method, self.url + path, timeout=ANSWER_SECONDS, **more)
-        except requests.RequestException as trouble:
-            self._wait(FAREWELL_SECONDS)  # a broken connection may be the first sign of its end
+        except requests.RequestException as error:
+            self._wait(LAST_WORDS_SECONDS)  # a broken connection may be the first sign of its end
             self.require_running()
-            said = f"{method} {path} was not answered: {type(trouble).__name__}"
-            raise ServiceTrouble(self._with_log(said)) from trouble
+            raise self._failed(f"{method} {path} was not answered: {type(error).__name__}") from error
 
     def _is_well(self) -> bool:
         with suppress(requests.RequestException):
@@ -136,30 +137,25 @@ class Program:
         return False
 
     def _command(self, *arguments: str) -> str:
-        """What `siprec-ledger …` prints."""
+        """What `siprec-ledger …` prints. Raises ServiceFailed."""
         named = f"siprec-ledger {' '.join(arguments)}"
         try:
-            ended = subprocess.run(  # noqa: S603 (all of it is ours)
-                # The script itself may lie anywhere, but this interpreter can surely run it.
-                [sys.executable, "-c", "from service.cli import main; main()", *arguments],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+            done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 (all of it is ours)
+                [*SIPREC_LEDGER, *arguments],
+                **self._surroundings,
                 capture_output=True,
                 text=True,
-                check=True,
                 timeout=COMMAND_SECONDS,
-                start_new_session=True,
             )
         except subprocess.TimeoutExpired as late:
-            raise ServiceTrouble(f"{named} did not end within {COMMAND_SECONDS} s") from late
-        except subprocess.CalledProcessError as failed:
-            raise ServiceTrouble(f"{named} failed:\n{_tail(failed.stderr)}") from failed
-        return ended.stdout.strip()
+            raise ServiceFailed(f"{named} did not end within {COMMAND_SECONDS} s") from late
+        if done.returncode != 0:
+            raise ServiceFailed(f"{named} failed:\n{_tail(done.stderr)}")
+        return done.stdout.strip()
 
-    def _with_log(self, said: str) -> str:
-        tail = _tail(self.log.read_text(errors="replace")) if self.log.exists() else ""
-        return f"{said}; its log ends:\n{tail}" if tail else said
+    def _failed(self, what: str) -> ServiceFailed:
+        log = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return ServiceFailed(f"{what}; its log ends:\n{_tail(log)}")
 
     def _wait(self, seconds: float) -> None:
         """Wait until it has ended, or is too slow at it."""
@@ -167,34 +163,12 @@ class Program:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
 
-    def _stop(self) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
-        self._wait(STOP_SECONDS)
-        with suppress(ProcessLookupError):  # the workers too, should the master have left them
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
-
-def _free_place() -> socket.socket:
-    """A socket at the usual port, or at another one if that is taken."""
-    try:
-        return _place(USUAL_PORT)
-    except OSError:
-        return _place(0)
-
-
-def _place(port: int) -> socket.socket:
-    place = socket.socket()
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        place.bind((HOST, port))
-        place.listen()  # only now is it certain that the port is ours
-    except OSError:
-        place.close()
-        raise
-    return place
+def _listen() -> socket.socket:
+    """At the usual port, or at another one if that is taken."""
+    with suppress(OSError):
+        return socket.create_server((HOST, USUAL_PORT))
+    return socket.create_server((HOST, 0))
 
 
 def _tail(text: str) -> str:

@@ -1,38 +1,24 @@
-"""What the sandbox refuses, in Telnyx's shape of errors, and the replies it gives."""
+"""What the sandbox refuses, in Telnyx's shape of errors."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
-JSON = "application/json; charset=utf-8"
+from flask import Response, jsonify
 
-CODES = {401: "10009", 403: "10010", 422: "10032", 429: "10011", 500: "10007", 503: "10037"}
-TITLES = {
-    401: "Authentication failed",
-    403: "Not authorized",
-    404: "Resource not found",
-    422: "Unprocessable Entity",
-    429: "Too many requests",
+# Code and title by status. A 404 is documented with the detail alone.
+KNOWN = {
+    401: ("10009", "Authentication failed"),
+    403: ("10010", "Not authorized"),
+    422: ("10032", "Unprocessable Entity"),
+    429: ("10011", "Too many requests"),
+    500: ("10007", "Error"),
+    503: ("10037", "Error"),
 }
 NOT_FOUND = "Resource not found"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """One HTTP answer."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def json(cls, document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Self:
-        return cls(status, json.dumps(document).encode(), {"content-type": JSON, **(headers or {})})
-
-
 class Refusal(Exception):
-    """A request that is not granted; `reply` is the answer."""
+    """A request that is not granted."""
 
     def __init__(
         self,
@@ -43,11 +29,17 @@ class Refusal(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        error: dict[str, Any] = {"detail": detail}
-        # A 404 is documented with the detail alone.
-        code = code or CODES.get(status)
-        if code is not None:
-            error |= {"code": code, "title": TITLES.get(status, "Error")}
+        self.status = status
+        self.headers = headers or {}
+        self.error: dict[str, Any] = {"detail": detail}
+        known_code, title = KNOWN.get(status, (None, "Error"))
+        if (code := code or known_code) is not None:
+            self.error |= {"code": code, "title": title}
         if field is not None:
-            error["source"] = {"pointer": f"/{field}"}
-        self.reply = Reply.json({"errors": [error]}, status, headers)
+            self.error["source"] = {"pointer": f"/{field}"}
+
+    def response(self) -> Response:
+        response = jsonify(errors=[self.error])
+        response.status_code = self.status
+        response.headers.extend(self.headers)
+        return response

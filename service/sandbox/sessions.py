@@ -36,7 +36,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Call:
-    """One call. It began when the sandbox first heard of it."""
+    """One call. It began when the sandbox first knew of it."""
 
     sid: str
     began_at: datetime = field(default_factory=now)

@@ -14,14 +14,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import JSON, Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.engine import canonical_encoder, canonical_json, driver
-from service.store.tables import UtcTime, read_back, written_out
+from service.store.columns import UtcTime, read_back, written_out
+from service.store.engine import driver
+from service.store.json import canonical_encoder, canonical_json
 
 Row = Mapping[str, Any]
 Conversion = Callable[[Any], Any]
@@ -49,13 +51,7 @@ class Lookup:
         return self._rows(found)
 
     def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        conversions = _conversions(self.table, self.columns, read_back, _from_json)
-        for values in found.fetchall():
-            row = dict(zip(self.columns, values, strict=True))
-            for _, name, convert in conversions:
-                if row[name] is not None:
-                    row[name] = convert(row[name])
-            yield row
+        return _read(self.table, self.columns, found.fetchall())
 
     @cached_property
     def _on_sqlite(self) -> str:
@@ -70,6 +66,46 @@ class Lookup:
         return (
             f"SELECT {_names(self.columns)} FROM {self.table.name} "  # noqa: S608 (names of our own)
             f'WHERE "{self.by}" {is_wanted} ORDER BY {_names(self.order)}'
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """Of each of the wanted values of `by` the first `most` rows in the order of these columns."""
+
+    table: Table
+    columns: tuple[str, ...]
+    by: str
+    order: tuple[str, ...]
+    most: int
+
+    def __call__(self, db: Connection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
+        """As of a Lookup."""
+        if _is_postgresql(db):
+            found = driver(db).execute(self._on_postgresql, [list(wanted)])
+            return self._rows(found)
+        rows = (driver(db).execute(self._one, [value]).fetchall() for value in wanted)
+        return _read(self.table, self.columns, list(chain.from_iterable(rows)))
+
+    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
+        yield from _read(self.table, self.columns, found.fetchall())
+
+    @cached_property
+    def _one(self) -> str:
+        return self._select("?")
+
+    @cached_property
+    def _on_postgresql(self) -> str:
+        columns = ", ".join(f'found."{name}"' for name in self.columns)
+        return (
+            f"SELECT {columns} FROM unnest(CAST(%s AS text[])) AS wanted(value) "  # noqa: S608
+            f"CROSS JOIN LATERAL ({self._select('wanted.value')}) AS found"
+        )
+
+    def _select(self, value: str) -> str:
+        return (
+            f"SELECT {_names(self.columns)} FROM {self.table.name} "  # noqa: S608 (names of our own)
+            f'WHERE "{self.by}" = {value} ORDER BY {_names(self.order)} LIMIT {self.most}'
         )
 
 
@@ -130,6 +166,16 @@ class Batch:
         else:
             for text, rows in statements:
                 driver(self._db).executemany(text, rows)
+
+
+def _read(table: Table, columns: tuple[str, ...], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    conversions = _conversions(table, columns, read_back, _from_json)
+    for values in rows:
+        row = dict(zip(columns, values, strict=True))
+        for _, name, convert in conversions:
+            if row[name] is not None:
+                row[name] = convert(row[name])
+        yield row
 
 
 def _is_postgresql(db: Connection) -> bool:

@@ -2,158 +2,232 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Integer,
-    RowMapping,
-    bindparam,
-    delete,
-    insert,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import BindParameter, ColumnElement, Connection, RowMapping, bindparam, select, text, tuple_
 
+from service.domain.callback import Callback, Delivery
+from service.domain.progress import MOST_FOLDED
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.domain.value import value
-from service.store.batch import Batch, Lookup
-from service.store.tables import callback, repeat
-
-EVIDENCE = ("received_at", "method", "query", "body", "headers", "verified_by")
+from service.store.batch import Batch, First, Lookup
+from service.store.tables import HAS_PROBLEM, callback, callback_repeat
 
 
 @value(frozen=True)
-class Evidence:
-    """One delivery as it came, and what proved it."""
+class KnownCallback:
+    """What folding needs of a callback that is kept; its evidence stays where it is."""
 
     id: str
-    received_at: datetime
-    method: str
-    query: bytes
-    body: bytes
-    headers: dict[str, str]
-    verified_by: str
+    session_id: str | None
+    notice: Notice
+    last_received_at: datetime
+    deliveries: int = 1
+    contradiction: str | None = None
 
 
 @value(frozen=True)
 class StoredCallback:
-    """A callback as the ledger holds it: its first delivery, what it says, and how often it came."""
+    """A callback as the ledger holds it: its first written delivery, what it says, how often it came."""
 
-    id: str
-    session_id: str | None
-    evidence: Evidence
-    notice: Notice
-    event: str | None
-    deliveries: int = 1
-    problem: str | None = None
-    contradiction: str | None = None
+    callback: Callback
+    last_received_at: datetime
+    written_at: datetime
+    deliveries: int
+    contradiction: str | None
 
 
-@value(frozen=True)
-class StoredNotice:
-    """What folding needs of a callback; its evidence stays where it is."""
-
-    id: str
-    session_id: str | None
-    notice: Notice
-    deliveries: int = 1
-    contradiction: str | None = None
+def first_of(db: Connection, session_ids: Collection[str]) -> Iterator[KnownCallback]:
+    """Of each of these sessions the callbacks received first, as many as folding looks at."""
+    return map(_known, _FIRST(db, session_ids))
 
 
-def notices_of(db: Connection, session_ids: Collection[str]) -> Iterator[StoredNotice]:
-    """All callbacks of these sessions, as far as folding needs them."""
-    return map(_told, _OF_SESSIONS(db, session_ids))
+def with_digests(db: Connection, session_id: str, digests: Collection[bytes]) -> list[KnownCallback]:
+    """The callbacks of this session that have one of these digests."""
+    found = db.execute(_SAME, {"session_id": session_id, "digests": list(digests)})
+    return [_known(row) for row in found.mappings()]
 
 
-def unmatched_notices(db: Connection, digests: Collection[bytes]) -> list[StoredNotice]:
+def unmatched_with(db: Connection, digests: Collection[bytes]) -> list[KnownCallback]:
     """Callbacks that belong to no session, with one of these digests."""
     if not digests:
         return []
-    return [_told(row) for row in db.execute(_STRAYS, {"digests": list(digests)}).mappings()]
+    return [_known(row) for row in db.execute(_UNMATCHED_SAME, {"digests": list(digests)}).mappings()]
 
 
-def of_sessions(db: Connection, session_ids: Collection[str]) -> list[StoredCallback]:
-    """All callbacks of these sessions, oldest receipt first."""
-    if not session_ids:
+def unmatched_of(
+    db: Connection, sids: Collection[tuple[str, str]], limit: int
+) -> list[tuple[tuple[str, str], KnownCallback]]:
+    """Callbacks that belong to no session and name one of these (call_sid, siprec_sid), received first."""
+    if not sids:
         return []
-    return _read(db, callback.c.session_id.in_(session_ids))
+    named = tuple_(callback.c.call_sid, callback.c.siprec_sid).in_(sids)
+    query = select(*_KNOWN_COLUMNS).where(callback.c.session_id.is_(None), named)
+    rows = db.execute(query.order_by(callback.c.received_at, callback.c.digest).limit(limit)).mappings()
+    return [((row["call_sid"], row["siprec_sid"]), _known(row)) for row in rows]
+
+
+def of_session(
+    db: Connection, session_id: str, after: tuple[datetime, str] | None, limit: int
+) -> list[StoredCallback]:
+    """In the order in which they were received; `after` is (received_at, id) of the last one already seen."""
+    query = select(callback).where(callback.c.session_id == session_id)
+    if after is not None:
+        query = query.where(tuple_(callback.c.received_at, callback.c.id) > after)
+    query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)
+    return [_stored(row) for row in db.execute(query).mappings()]
 
 
 def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
     """The newest first, by when they first came; `before` is the id of the last one already seen."""
     query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
     if has_problem is not None:
-        is_clean = callback.c.problem.is_(None) & callback.c.contradiction.is_(None)
-        query = query.where(~is_clean if has_problem else is_clean)
+        query = query.where(_has_problem(wanted=has_problem))
     if before is not None:
         query = query.where(callback.c.id < before)
-    return [_kept(row) for row in db.execute(query).mappings()]
+    return [_stored(row) for row in db.execute(query).mappings()]
+
+
+def _has_problem(*, wanted: bool) -> ColumnElement[bool]:
+    # The very words of the index's condition, or SQLite does not use it.
+    return text(f"({HAS_PROBLEM})" if wanted else "problem IS NULL AND contradiction IS NULL")  # type: ignore[return-value]
 
 
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
     """Which of these deliveries are in the ledger already."""
-    return set(db.scalars(_KNOWN, {"wanted": list(ids)})) if ids else set()
+    return set(db.scalars(_DELIVERIES, {"wanted": list(ids)})) if ids else set()
 
 
-def keep(batch: Batch, new: Sequence[StoredCallback]) -> None:
-    batch.add(callback, [_row(one) for one in new])
+def add(batch: Batch, new: Sequence[tuple[KnownCallback, Callback]], written_at: datetime) -> None:
+    """Each as it stands after all of its deliveries, and its first delivery."""
+    batch.add(callback, [_new_row(known, came, written_at) for known, came in new])
 
 
-def keep_repeats(batch: Batch, repeats: Sequence[tuple[str, Evidence]]) -> None:
-    """Further deliveries: (the callback's id, the delivery)."""
-    batch.add(repeat, [{"id": came.id, "callback_id": of, **_evidence_values(came)} for of, came in repeats])
+def add_repeats(batch: Batch, repeats: Sequence[tuple[str, Callback, bool]], written_at: datetime) -> None:
+    """Further deliveries: (the callback's id, the delivery, whether its bytes are the first one's)."""
+    rows = []
+    for callback_id, again, is_equal in repeats:
+        row = {"id": again.delivery.id, "callback_id": callback_id, **_evidence(again, written_at)}
+        rows.append({**row, "query": None, "body": None} if is_equal else row)
+    batch.add(callback_repeat, rows)
 
 
-def count(batch: Batch, deliveries: Mapping[str, int]) -> None:
-    """How often callbacks have come by now, by their ids; the caller has locked their sessions."""
-    batch.change(callback, [{"id": id, "deliveries": count} for id, count in deliveries.items()])
+def change(batch: Batch, known: Sequence[KnownCallback]) -> None:
+    """Write what further deliveries, or a change of their session, change of callbacks."""
+    batch.change(callback, [{"id": one.id, **_changing(one)} for one in known])
 
 
-def note(batch: Batch, contradictions: Iterable[tuple[str, str | None]]) -> None:
-    """What each of these callbacks says against its session: (its id, in words or None)."""
-    batch.change(callback, [{"id": id, "contradiction": found} for id, found in contradictions])
+def first_bytes(db: Connection, ids: Collection[str]) -> dict[str, tuple[bytes, bytes]]:
+    """(query, body) of these callbacks' first deliveries, by id."""
+    rows = _BYTES(db, ids) if ids else []
+    return {row["id"]: (row["query"], row["body"]) for row in rows}
 
 
-def move(db: Connection, callback_id: str, session_id: str) -> None:
-    """Hand a callback over to another session that does not hold the same one."""
-    db.execute(update(callback).where(callback.c.id == callback_id).values(session_id=session_id))
+def move(db: Connection, ids: Collection[str], session_id: str) -> None:
+    """Hand callbacks over to another session that does not hold the same ones."""
+    if ids:
+        db.execute(_MOVE, [{"moved": id, "to": session_id} for id in ids])
 
 
-def merge_duplicate(db: Connection, kept_id: str, twin_id: str) -> None:
-    """Turn the twin, the same callback under another session, into deliveries of the one that is kept."""
-    evidence = [callback.c[name] for name in EVIDENCE]
-    twin = select(callback.c.id, literal(kept_id), *evidence).where(callback.c.id == twin_id)
-    db.execute(update(repeat).where(repeat.c.callback_id == twin_id).values(callback_id=kept_id))
-    db.execute(insert(repeat).from_select(["id", "callback_id", *EVIDENCE], twin))
-    gone = delete(callback).where(callback.c.id == twin_id).returning(callback.c.deliveries)
-    db.execute(_COUNT, [{"of": kept_id, "more": db.execute(gone).scalar_one()}])
+def merge_duplicate(db: Connection, kept: KnownCallback, duplicate: KnownCallback) -> KnownCallback:
+    """Turn the same callback under another session into deliveries of the one that is kept."""
+    db.execute(_REPEATS_GO, {"kept": kept.id, "gone": duplicate.id})
+    db.execute(_BECOME_REPEAT, {"kept": kept.id, "gone": duplicate.id})
+    db.execute(_GO, {"gone": duplicate.id})
+    return together(kept, duplicate)
 
 
-def _told(row: Mapping[Any, Any]) -> StoredNotice:
-    return StoredNotice(row["id"], row["session_id"], _notice(row), row["deliveries"], row["contradiction"])
+def together(one: KnownCallback, other: KnownCallback) -> KnownCallback:
+    """`one`, with the deliveries of `other`, which says the same."""
+    said, again = one.notice, other.notice
+    return KnownCallback(
+        id=one.id,
+        session_id=one.session_id,
+        notice=said.received_too(again),
+        last_received_at=max(one.last_received_at, other.last_received_at),
+        deliveries=one.deliveries + other.deliveries,
+        contradiction=one.contradiction,
+    )
 
 
-def _read(db: Connection, condition: ColumnElement[bool]) -> list[StoredCallback]:
-    query = select(callback).where(condition).order_by(callback.c.received_at, callback.c.id)
-    return [_kept(row) for row in db.execute(query).mappings()]
+def new(came: Callback, session_id: str | None) -> KnownCallback:
+    received_at = came.delivery.received_at
+    return KnownCallback(came.delivery.id, session_id, came.notice, received_at)
 
 
-def _kept(row: RowMapping) -> StoredCallback:
-    return StoredCallback(
+def _changing(one: KnownCallback) -> dict[str, Any]:
+    return {
+        "received_at": one.notice.received_at,
+        "last_received_at": one.last_received_at,
+        "deliveries": one.deliveries,
+        "time_is_plausible": one.notice.time_is_plausible,
+        "contradiction": one.contradiction,
+    }
+
+
+def _evidence(came: Callback, written_at: datetime) -> dict[str, Any]:
+    delivery = came.delivery
+    return {
+        "received_at": delivery.received_at,
+        "written_at": written_at,
+        "method": delivery.method,
+        "query": delivery.query,
+        "body": delivery.body,
+        "headers": delivery.evidence,
+        "verified_by": came.verified_by,
+        "answered": delivery.answered,
+        "spooled_on": delivery.spooled_on,
+    }
+
+
+def _new_row(known: KnownCallback, came: Callback, written_at: datetime) -> dict[str, Any]:
+    said = came.notice
+    return {
+        "id": known.id,
+        "session_id": known.session_id,
+        "digest": said.digest,
+        **_evidence(came, written_at),
+        "event": came.event,
+        "happened_at": said.happened_at,
+        "account_sid": said.account_sid,
+        "call_sid": said.call_sid,
+        "siprec_sid": said.siprec_sid,
+        "error": said.error.detail if said.error else None,
+        "problem": came.problem,
+        **_changing(known),
+    }
+
+
+def _known(row: Mapping[Any, Any]) -> KnownCallback:
+    return KnownCallback(
+        row["id"],
+        row["session_id"],
+        _notice(row),
+        row["last_received_at"],
+        row["deliveries"],
+        row["contradiction"],
+    )
+
+
+def _stored(row: RowMapping) -> StoredCallback:
+    delivery = Delivery(
         id=row["id"],
-        session_id=row["session_id"],
-        evidence=Evidence(row["id"], **{name: row[name] for name in EVIDENCE}),
-        notice=_notice(row),
-        event=row["event"],
-        deliveries=row["deliveries"],
-        problem=row["problem"],
-        contradiction=row["contradiction"],
+        received_at=row["received_at"],
+        method=row["method"],
+        token=None,
+        query=row["query"],
+        headers=row["headers"],
+        body=row["body"],
+        answered=row["answered"],
+        spooled_on=row["spooled_on"],
+    )
+    said = Callback(
+        delivery, row["session_id"], row["verified_by"], row["event"], _notice(row), row["problem"]
+    )
+    return StoredCallback(
+        said, row["last_received_at"], row["written_at"], row["deliveries"], row["contradiction"]
     )
 
 
@@ -163,6 +237,7 @@ def _notice(row: Mapping[Any, Any]) -> Notice:
         kind=kind,
         received_at=row["received_at"],
         happened_at=row["happened_at"],
+        time_is_plausible=bool(row["time_is_plausible"]),
         digest=row["digest"],
         error=Error(ErrorKind.SIPREC_FAILED, detail=row["error"]) if kind is NoticeKind.FAILED else None,
         account_sid=row["account_sid"],
@@ -172,54 +247,31 @@ def _notice(row: Mapping[Any, Any]) -> Notice:
 
 
 # Made once: putting a statement together takes four times as long as running it.
-_TOLD = (
-    *("id", "session_id", "digest", "received_at", "event", "happened_at", "error"),
-    *("deliveries", "contradiction", "account_sid", "call_sid", "siprec_sid"),
+_KNOWN_NAMES = (
+    *("id", "session_id", "digest", "received_at", "last_received_at", "event", "happened_at"),
+    *("time_is_plausible", "error", "deliveries", "contradiction", "account_sid", "call_sid", "siprec_sid"),
 )
-_OF_SESSIONS = Lookup(callback, _TOLD, by="session_id", order=("received_at", "id"))
-_STRAYS = (
-    select(*(callback.c[name] for name in _TOLD))
-    .where(callback.c.session_id.is_(None), callback.c.digest.in_(bindparam("digests", expanding=True)))
-    .order_by(callback.c.received_at, callback.c.id)
-)
+_KNOWN_COLUMNS = tuple(callback.c[name] for name in _KNOWN_NAMES)
+_DIGESTS: BindParameter[Any] = bindparam("digests", expanding=True)
 _WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
-_KNOWN = (
+_FIRST = First(callback, _KNOWN_NAMES, by="session_id", order=("received_at", "digest"), most=MOST_FOLDED)
+_SAME = select(*_KNOWN_COLUMNS).where(
+    callback.c.session_id == bindparam("session_id"), callback.c.digest.in_(_DIGESTS)
+)
+_UNMATCHED_SAME = select(*_KNOWN_COLUMNS).where(
+    callback.c.session_id.is_(None), callback.c.digest.in_(_DIGESTS)
+)
+_BYTES = Lookup(callback, ("id", "query", "body"), by="id", order=("id",))
+_DELIVERIES = (
     select(callback.c.id)
     .where(callback.c.id.in_(_WANTED))
-    .union_all(select(repeat.c.id).where(repeat.c.id.in_(_WANTED)))
+    .union_all(select(callback_repeat.c.id).where(callback_repeat.c.id.in_(_WANTED)))
 )
-_COUNT = (
-    update(callback)
-    .where(callback.c.id == bindparam("of"))
-    .values(deliveries=callback.c.deliveries + bindparam("more", type_=Integer))
+_MOVE = text("UPDATE callback SET session_id = :to WHERE id = :moved")
+_REPEATS_GO = text("UPDATE callback_repeat SET callback_id = :kept WHERE callback_id = :gone")
+_BECOME_REPEAT = text(
+    "INSERT INTO callback_repeat (id, callback_id, received_at, written_at, method, query, body, headers,"
+    " verified_by, answered, spooled_on) SELECT id, :kept, received_at, written_at, method, query, body,"
+    " headers, verified_by, answered, spooled_on FROM callback WHERE id = :gone"
 )
-
-
-def _evidence_values(came: Evidence) -> dict[str, Any]:
-    return {
-        "received_at": came.received_at,
-        "method": came.method,
-        "query": came.query,
-        "body": came.body,
-        "headers": came.headers,
-        "verified_by": came.verified_by,
-    }
-
-
-def _row(one: StoredCallback) -> dict[str, Any]:
-    said = one.notice
-    return {
-        "id": one.id,
-        "session_id": one.session_id,
-        "digest": said.digest,
-        "deliveries": one.deliveries,
-        **_evidence_values(one.evidence),
-        "event": one.event,
-        "happened_at": said.happened_at,
-        "account_sid": said.account_sid,
-        "call_sid": said.call_sid,
-        "siprec_sid": said.siprec_sid,
-        "error": said.error.detail if said.error else None,
-        "problem": one.problem,
-        "contradiction": one.contradiction,
-    }
+_GO = text("DELETE FROM callback WHERE id = :gone")

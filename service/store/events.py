@@ -1,10 +1,12 @@
-"""The timeline of a session: one row for every change of what we know of it."""
+"""The ledger's one line of facts: a row for every change of what is known of a session."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
@@ -12,7 +14,19 @@ from sqlalchemy import Connection, RowMapping, select
 from service.domain.session import Error, State
 from service.domain.value import value
 from service.store.batch import Batch
-from service.store.tables import event, written_out
+from service.store.columns import written_out
+from service.store.json import canonical_json
+from service.store.tables import event
+
+TELNYX = "telnyx"  # the actor of what its answers and callbacks change
+WATCH = "watch"  # of what did not happen in time
+SESSION = "session"  # the kind of subject
+
+
+class EventKind(StrEnum):
+    CREATED = "created"
+    CHANGED = "changed"
+    MERGED = "merged"  # of both sessions: the one that was merged, and the one that holds it now
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,10 @@ class Event:
 
     sequence: int
     session_id: str
+    kind: EventKind
+    actor: str
+    callback_id: str | None
+    correction: bool
     state: State
     changes: dict[str, list[Any]]
     happened_at: datetime
@@ -29,40 +47,75 @@ class Event:
 
 @value(frozen=True)
 class Change:
-    """An event to be written; `told` is fact -> (before, after)."""
+    """An event to be written. `facts` is fact -> (before, after); the rest is as it stands after it.
+
+    `correction` says that something received earlier than what was known has changed a fact.
+    """
 
     session_id: str
+    kind: EventKind
+    actor: str
+    facts: Mapping[str, tuple[object, object]]
     state: State
-    told: Mapping[str, tuple[object, object]]
+    account_sid: str
+    siprec_sid: str | None
     happened_at: datetime
+    callback_id: str | None = None
+    correction: bool = False
 
 
-def write(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
+def add(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
     """In this order."""
-    rows = [
-        {
-            "session_id": change.session_id,
-            "state": change.state,
-            "changes": {fact: [_json(value) for value in pair] for fact, pair in change.told.items()},
-            "happened_at": change.happened_at,
-            "written_at": written_at,
-        }
-        for change in changes
-    ]
-    batch.add(event, rows)
+    batch.add(event, [_row(change, written_at) for change in changes])
 
 
-def of_session(db: Connection, session_id: str) -> list[Event]:
-    """In the order in which they were written."""
-    query = select(event).where(event.c.session_id == session_id).order_by(event.c.sequence)
+def of_session(db: Connection, session_id: str, after: int = 0, limit: int = 250) -> list[Event]:
+    """In the order in which they were written; `after` is the sequence of the last one already seen."""
+    query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
+    query = query.where(event.c.sequence > after).order_by(event.c.sequence).limit(limit)
     return [_event(row) for row in db.execute(query).mappings()]
 
 
+def _row(change: Change, written_at: datetime) -> dict[str, Any]:
+    row = {
+        "subject_kind": SESSION,
+        "subject_id": change.session_id,
+        "kind": change.kind,
+        "actor": change.actor,
+        "callback_id": change.callback_id,
+        "correction": change.correction,
+        "changes": {fact: [_json(value) for value in pair] for fact, pair in change.facts.items()},
+        "state": change.state,
+        "account_sid": change.account_sid,
+        "siprec_sid": change.siprec_sid,
+        "happened_at": change.happened_at,
+        "written_at": written_at,
+    }
+    return {**row, "digest": digest(row)}
+
+
+def digest(row: Mapping[str, Any]) -> bytes:
+    """SHA-256 over all of an event that never changes, as canonical JSON."""
+    plain = {name: _json(value) for name, value in row.items()}
+    return hashlib.sha256(canonical_json(plain).encode()).digest()
+
+
 def _event(row: RowMapping) -> Event:
-    return Event(**{**row, "state": State(row["state"])})
+    return Event(
+        sequence=row["sequence"],
+        session_id=row["subject_id"],
+        kind=EventKind(row["kind"]),
+        actor=row["actor"],
+        callback_id=row["callback_id"],
+        correction=row["correction"],
+        state=State(row["state"]),
+        changes=row["changes"],
+        happened_at=row["happened_at"],
+        written_at=row["written_at"],
+    )
 
 
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
-    return asdict(value) if isinstance(value, Error) else value
+    return value.facts() if isinstance(value, Error) else value

@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as a hash."""
+"""API keys: a name, and secrets that are shown once and kept as a hash."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.ids import new_id
-from service.store.tables import api_key
+from service.store.tables import api_key, api_key_secret
 
 PREFIX = "slk"  # so that a leaked one is recognised
 
@@ -23,6 +23,8 @@ class NameTaken(Exception):
 
 @dataclass(frozen=True)
 class ApiKey:
+    """`revoked_at` is when the last of its secrets was revoked; None while one is in force."""
+
     id: str
     name: str
     created_at: datetime
@@ -31,41 +33,57 @@ class ApiKey:
 
 def create(db: Connection, name: str, now: datetime) -> str:
     """The new key's text, which cannot be had again. Raises NameTaken."""
-    key_id, secret = new_id(), secrets.token_urlsafe(32)
-    row = {"id": key_id, "name": name, "secret_sha256": _hash(secret), "created_at": now}
+    key_id, secret_id, secret = new_id(), new_id(), secrets.token_urlsafe(32)
     try:
-        db.execute(insert(api_key), [row])
-    except IntegrityError as trouble:
-        raise NameTaken(name) from trouble
-    return f"{PREFIX}_{key_id.replace('-', '')}_{secret}"
+        db.execute(insert(api_key), [{"id": key_id, "name": name, "created_at": now}])
+    except IntegrityError as error:
+        raise NameTaken(name) from error
+    row = {"id": secret_id, "api_key_id": key_id, "sha256": _hash(secret), "created_at": now}
+    db.execute(insert(api_key_secret), [row])
+    return f"{PREFIX}_{secret_id.replace('-', '')}_{secret}"
 
 
 def listed(db: Connection) -> list[ApiKey]:
-    return [_key(row) for row in db.execute(select(api_key).order_by(api_key.c.created_at)).mappings()]
+    in_force = func.count().filter(api_key_secret.c.revoked_at.is_(None))
+    query = (
+        select(api_key.c.id, api_key.c.name, api_key.c.created_at, in_force.label("in_force"))
+        .add_columns(func.max(api_key_secret.c.revoked_at).label("revoked_at"))
+        .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
+        .group_by(api_key.c.id, api_key.c.name, api_key.c.created_at)
+        .order_by(api_key.c.created_at)
+    )
+    return [
+        ApiKey(row.id, row.name, row.created_at, None if row.in_force else row.revoked_at)
+        for row in db.execute(query)
+    ]
 
 
 def revoke(db: Connection, name: str, now: datetime) -> bool:
-    """False if there is no such key in force."""
-    query = update(api_key).where(api_key.c.name == name, api_key.c.revoked_at.is_(None))
-    return db.execute(query.values(revoked_at=now)).rowcount == 1
+    """All secrets of the key. False if there is no such key in force."""
+    of_key = select(api_key.c.id).where(api_key.c.name == name).scalar_subquery()
+    in_force = api_key_secret.c.revoked_at.is_(None)
+    query = update(api_key_secret).where(api_key_secret.c.api_key_id == of_key, in_force)
+    return db.execute(query.values(revoked_at=now)).rowcount > 0
 
 
-def recognise(db: Connection, text: str) -> ApiKey | None:
+def recognise(db: Connection, text: str, now: datetime) -> ApiKey | None:
     """The key in force that `text` is."""
     prefix, _, rest = text.partition("_")
     compact, _, secret = rest.partition("_")
     if prefix != PREFIX or len(compact) != 32 or not compact.isalnum() or not compact.isascii():
         return None
-    key_id = "-".join((compact[:8], compact[8:12], compact[12:16], compact[16:20], compact[20:]))
-    row = db.execute(select(api_key).where(api_key.c.id == key_id)).mappings().one_or_none()
-    if row is None or row["revoked_at"] is not None:
+    secret_id = "-".join((compact[:8], compact[8:12], compact[12:16], compact[16:20], compact[20:]))
+    query = (
+        select(api_key, api_key_secret.c.sha256, api_key_secret.c.expires_at)
+        .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
+        .where(api_key_secret.c.id == secret_id, api_key_secret.c.revoked_at.is_(None))
+    )
+    row = db.execute(query).one_or_none()
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
         return None
     # The secret has 256 random bits, so a plain hash is enough.
-    return _key(row) if hmac.compare_digest(row["secret_sha256"], _hash(secret)) else None
-
-
-def _key(row: RowMapping) -> ApiKey:
-    return ApiKey(row["id"], row["name"], row["created_at"], row["revoked_at"])
+    is_it = hmac.compare_digest(row.sha256, _hash(secret))
+    return ApiKey(row.id, row.name, row.created_at, None) if is_it else None
 
 
 def _hash(secret: str) -> bytes:

@@ -1,50 +1,59 @@
-"""What the callback door refused, kept for a while: one mistyped key refuses everything."""
+"""What the callback endpoint rejected, kept for a while: one mistyped key rejects everything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from service.store.tables import refused
+from service.store.tables import rejected_delivery
 
-MOST_KEPT = 10_000
-LARGEST_BODY = 16 * 1024  # a callback has a few hundred bytes; more is cut
+# Of each reason: the first and the last ones, and between them the first of every hour.
+OLDEST: Final = 1_000
+NEWEST: Final = 4_000
+LARGEST_IN_ALL: Final = 256 * 1024 * 1024  # bytes of queries and bodies
+LARGEST_AT_ONCE: Final = 2_000  # that are looked for at a time, where there is too much in all
+
+_row = rejected_delivery.c
 
 
 @dataclass(frozen=True)
 class RejectedDelivery:
-    """A refused delivery; `received_at` is UTC, `answered` the HTTP status it got."""
+    """A rejected delivery; `received_at` is UTC, `answered` the HTTP status it got.
+
+    Nothing vouches for the account and the call that it names.
+    """
 
     delivery_id: str
     received_at: datetime
     answered: int
     reason: str
+    peer: str | None
     method: str
     token: str | None
     query: bytes
     body: bytes
     headers: Mapping[str, str]
+    account_sid: str | None = None
+    call_sid: str | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.query) + len(self.body)
 
 
-def keep(db: Connection, new: RejectedDelivery) -> None:
-    """Keep it, and let go of the one that is MOST_KEPT older."""
-    row = {
-        "delivery_id": new.delivery_id,
-        "received_at": new.received_at,
-        "answered": new.answered,
-        "reason": new.reason,
-        "method": new.method,
-        "token": _storable(new.token),
-        "query": new.query[:LARGEST_BODY],
-        "body": new.body[:LARGEST_BODY],
-        "headers": dict(new.headers),
-    }
-    sequence = db.execute(insert(refused).returning(refused.c.sequence), [row]).scalar_one()
-    db.execute(delete(refused).where(refused.c.sequence <= sequence - MOST_KEPT))
+_FIELDS: Final = [field.name for field in fields(RejectedDelivery)]
+
+
+def add(db: Connection, new: Sequence[RejectedDelivery]) -> None:
+    rows = [
+        {**asdict(one), "headers": dict(one.headers), "token": _storable(one.token), "size": one.size}
+        for one in new
+    ]
+    db.execute(insert(rejected_delivery), rows)
 
 
 def _storable(token: str | None) -> str | None:
@@ -53,24 +62,63 @@ def _storable(token: str | None) -> str | None:
 
 
 def count(db: Connection) -> int:
-    return db.execute(select(func.count()).select_from(refused)).scalar_one()
+    return db.execute(select(func.count()).select_from(rejected_delivery)).scalar_one()
+
+
+def surplus(db: Connection, reason: str) -> list[int]:
+    """The sequences of those of this reason that need not be kept."""
+    its = _row.reason == reason
+    kept_below = _nth(db, select(_row.sequence).where(its).order_by(_row.sequence), OLDEST)
+    kept_above = _nth(db, select(_row.sequence).where(its).order_by(_row.sequence.desc()), NEWEST)
+    if kept_below is None or kept_above is None:
+        return []
+    between = select(_row.sequence, _row.received_at).where(
+        its, _row.sequence > kept_below, _row.sequence < kept_above
+    )
+    hours: set[datetime] = set()
+    found = []
+    for sequence, received_at in db.execute(between.order_by(_row.sequence)):
+        hour = received_at.replace(minute=0, second=0, microsecond=0)
+        if hour in hours:
+            found.append(sequence)
+        hours.add(hour)
+    return found
+
+
+def _nth(db: Connection, query: Select[Any], n: int) -> int | None:
+    sequence: int | None = db.execute(query.offset(n - 1).limit(1)).scalar()
+    return sequence
+
+
+def oversize(db: Connection) -> list[int]:
+    """The sequences of the largest ones, as many as have to go for what is left to be small enough."""
+    excess = (db.execute(select(func.sum(_row.size))).scalar() or 0) - LARGEST_IN_ALL
+    found: list[int] = []
+    if excess > 0:
+        largest = select(_row.sequence, _row.size).order_by(_row.size.desc(), _row.sequence)
+        for sequence, size in db.execute(largest.limit(LARGEST_AT_ONCE)):
+            if excess <= 0:
+                break
+            found.append(sequence)
+            excess -= size
+    return found
+
+
+def delete_all(db: Connection, sequences: Collection[int]) -> None:
+    db.execute(delete(rejected_delivery).where(_row.sequence.in_(sequences)))
 
 
 def newest(db: Connection, limit: int) -> list[RejectedDelivery]:
-    query = select(refused).order_by(refused.c.sequence.desc()).limit(limit)
-    return [refusal for _, refusal in _read(db, query)]
+    query = select(rejected_delivery).order_by(_row.sequence.desc()).limit(limit)
+    return [rejected for _, rejected in _read(db, query)]
 
 
 def oldest(db: Connection, after: int, limit: int) -> list[tuple[int, RejectedDelivery]]:
-    """Each with its place in the order, to go on from."""
-    query = select(refused).where(refused.c.sequence > after).order_by(refused.c.sequence).limit(limit)
-    return _read(db, query)
+    """Each with its sequence, to go on from."""
+    query = select(rejected_delivery).where(_row.sequence > after).order_by(_row.sequence).limit(limit)
+    return list(_read(db, query))
 
 
-def let_go(db: Connection, place: int) -> None:
-    db.execute(delete(refused).where(refused.c.sequence == place))
-
-
-def _read(db: Connection, query: Select[Any]) -> list[tuple[int, RejectedDelivery]]:
-    rows = [dict(row) for row in db.execute(query).mappings()]
-    return [(row.pop("sequence"), RejectedDelivery(**row)) for row in rows]
+def _read(db: Connection, query: Select[Any]) -> Iterator[tuple[int, RejectedDelivery]]:
+    for row in db.execute(query).mappings():
+        yield row["sequence"], RejectedDelivery(**{name: row[name] for name in _FIELDS})

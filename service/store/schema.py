@@ -29,7 +29,7 @@ class Age(StrEnum):
 
 def upgrade(database: Database) -> None:
     """Bring the schema up to date; several processes may do so at once."""
-    with database.unhurried() as connection:
+    with database.patient() as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -25,57 +25,64 @@ from service.domain.session import (
 Row = Mapping[Any, Any]
 
 _ORDER_COLUMNS = [field.name for field in fields(Order)]
+_OF_PROGRESS = (
+    *("answer_siprec_sid", "callback_siprec_sid", "accepted_at", "started_at", "ended_at"),
+    *("stop_requested_at", "stop_requested_by"),
+)
 
 LOCKED = (
     *("id", "origin", "account_sid", "call_sid", "attempts", "deadline_at", "merged_into"),
-    *("answer", "answered_at", "answer_siprec_sid"),
-    *("answer_error_kind", "answer_status", "answer_code", "answer_detail"),
-    *(
-        "state",
-        "callback_siprec_sid",
-        "accepted_at",
-        "started_at",
-        "ended_at",
-        "stop_requested_at",
-        "failure_detail",
-    ),
+    *("answer", "answered_at", "answer_error_kind", "answer_status", "answer_code", "answer_detail"),
+    *("state", *_OF_PROGRESS, "failure_detail", "callbacks", "last_callback_at"),
 )
 
 
 def of_new(new: Session) -> dict[str, Any]:
-    asked = {name: getattr(new.order, name) for name in _ORDER_COLUMNS} | {"labels": dict(new.order.labels)}
+    order = {name: getattr(new.order, name) for name in _ORDER_COLUMNS} | {"labels": dict(new.order.labels)}
     times = {"requested_at": new.requested_at, "updated_at": new.updated_at}
-    kept = {"id": new.id, "origin": new.origin, **times}
-    return {**asked, **of_changed(new), **kept}
+    return {**order, **of_changed(new), "id": new.id, "origin": new.origin, **times}
 
 
 def of_changed(changed: Session | LockedSession) -> dict[str, Any]:
-    answer = changed.answer
-    error = answer.error if answer else None
+    """Everything that can change of a session."""
+    order = changed.order if isinstance(changed, Session) else changed
     return {
-        **of_heard(changed.progress),
+        **of_ingested(changed),
+        **of_answer(changed.answer),
+        "account_sid": order.account_sid,
         "attempts": changed.attempts,
         "deadline_at": changed.deadline_at,
-        "answer": answer.kind.label if answer else None,
-        "answered_at": answer.received_at if answer else None,
         "answer_siprec_sid": changed.progress.answer_siprec_sid,
         "accepted_at": changed.progress.accepted_at,
-        "answer_error_kind": error.kind if error else None,
-        "answer_status": error.status if error else None,
-        "answer_code": error.code if error else None,
-        "answer_detail": error.detail if error else None,
         "merged_into": changed.merged_into,
     }
 
 
-def of_heard(progress: Progress) -> dict[str, Any]:
+def of_answer(answer: Notice | None) -> dict[str, Any]:
+    error = answer.error if answer else None
+    return {
+        "answer": answer.kind.label if answer else None,
+        "answered_at": answer.received_at if answer else None,
+        "answer_error_kind": error.kind if error else None,
+        "answer_status": error.status if error else None,
+        "answer_code": error.code if error else None,
+        "answer_detail": error.detail if error else None,
+    }
+
+
+def of_ingested(changed: Session | LockedSession) -> dict[str, Any]:
+    """What callbacks, and wishes to stop, can change of a session."""
+    progress = changed.progress
     return {
         "state": progress.state,
         "callback_siprec_sid": progress.callback_siprec_sid,
         "started_at": progress.started_at,
         "ended_at": progress.ended_at,
         "stop_requested_at": progress.stop_requested_at,
+        "stop_requested_by": progress.stop_requested_by,
         "failure_detail": progress.failure.detail if progress.failure else None,
+        "callbacks": changed.callbacks,
+        "last_callback_at": changed.last_callback_at,
     }
 
 
@@ -93,6 +100,8 @@ def session(row: Row) -> Session:
         deadline_at=row["deadline_at"],
         answer=answer,
         merged_into=row["merged_into"],
+        callbacks=row["callbacks"],
+        last_callback_at=row["last_callback_at"],
     )
 
 
@@ -108,40 +117,35 @@ def locked_session(row: Row) -> LockedSession:
         deadline_at=row["deadline_at"],
         answer=answer,
         merged_into=row["merged_into"],
+        callbacks=row["callbacks"],
+        last_callback_at=row["last_callback_at"],
     )
 
 
 def _order(row: Row) -> Order:
-    asked = {name: row[name] for name in _ORDER_COLUMNS}
-    asked["track"] = Track(asked["track"]) if asked["track"] else None
-    asked["sip_transport"] = SipTransport(asked["sip_transport"]) if asked["sip_transport"] else None
-    asked["status_callback_method"] = CallbackMethod(asked["status_callback_method"])
-    return Order(**asked)
+    order = {name: row[name] for name in _ORDER_COLUMNS}
+    order["track"] = Track(order["track"]) if order["track"] else None
+    order["sip_transport"] = SipTransport(order["sip_transport"]) if order["sip_transport"] else None
+    order["status_callback_method"] = CallbackMethod(order["status_callback_method"])
+    return Order(**order)
 
 
 def _answer(row: Row) -> Notice | None:
     if row["answer"] is None:
         return None
     answer = next(kind for kind in NoticeKind if kind.label == row["answer"])
-    kind, told = row["answer_error_kind"], (row["answer_status"], row["answer_code"], row["answer_detail"])
-    error = Error(ErrorKind(kind), *told) if kind else None
+    kind = row["answer_error_kind"]
+    words = (row["answer_status"], row["answer_code"], row["answer_detail"])
+    error = Error(ErrorKind(kind), *words) if kind else None
     return Notice(answer, received_at=row["answered_at"], siprec_sid=row["answer_siprec_sid"], error=error)
 
 
 def _progress(row: Row, answer: Notice | None) -> Progress:
     state = State(row["state"])
     failure = Error(ErrorKind.SIPREC_FAILED, detail=row["failure_detail"]) if state is State.FAILED else None
-    kept = (
-        "answer_siprec_sid",
-        "callback_siprec_sid",
-        "accepted_at",
-        "started_at",
-        "ended_at",
-        "stop_requested_at",
-    )
     return Progress(
         state=state,
         refusal=answer.error if answer else None,
         failure=failure,
-        **{name: row[name] for name in kept},
+        **{name: row[name] for name in _OF_PROGRESS},
     )

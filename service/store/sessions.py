@@ -12,8 +12,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    and_,
     bindparam,
-    cast,
     or_,
     select,
     text,
@@ -21,15 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.domain.session import (
-    LockedSession,
-    Origin,
-    Session,
-    State,
-)
+from service.domain.session import LockedSession, Notice, Origin, Session, State
 from service.store import session_rows
 from service.store.batch import Batch, Lookup
-from service.store.tables import api_key, session
+from service.store.tables import IS_NOT_STOPPED, api_key, session, session_attempt, session_label
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class IdempotencyKey:
     """Who asked for a session, and how the same request can be told from another."""
 
     api_key_id: str
-    idempotency_key: str | None = None
+    key: str | None = None
     request_digest: bytes | None = None
 
 
@@ -52,7 +47,7 @@ class SidOwner:
 
 @dataclass(frozen=True)
 class Filter:
-    """What a list of sessions is narrowed to; all that is set must fit. `labels` are (key, value)."""
+    """What a list of sessions is narrowed to; all that is set must fit. `labels` are (name, value)."""
 
     state: State | None = None
     call_sid: str | None = None
@@ -64,42 +59,73 @@ class Filter:
     requested_before: datetime | None = None
 
 
-def insert(db: Connection, new: Session, claim: IdempotencyKey) -> bool:
-    """False if the claim's idempotency key is taken already."""
+def insert(db: Connection, new: Session, key: IdempotencyKey) -> bool:
+    """With its labels. False if the idempotency key is taken already."""
     values = {
         **session_rows.of_new(new),
-        "api_key_id": claim.api_key_id,
-        "idempotency_key": claim.idempotency_key,
-        "request_digest": claim.request_digest,
+        "api_key_id": key.api_key_id,
+        "idempotency_key": key.key,
+        "request_digest": key.request_digest,
     }
-    return _insert_or_ignore(db, values)
+    if not _insert_or_ignore(db, values):
+        return False
+    labels = [
+        {"session_id": new.id, "name": name, "value": value, "requested_at": new.requested_at}
+        for name, value in new.order.labels.items()
+    ]
+    if labels:
+        db.execute(session_label.insert(), labels)
+    return True
 
 
 def adopt(db: Connection, new: Session) -> str:
     """Write down a session that its callbacks told us of, unless it is there. The id of where it went."""
     _insert_or_ignore(db, session_rows.of_new(new))
-    order, sid = new.order, new.progress.callback_siprec_sid
     query = select(session.c.id, session.c.merged_into).where(
-        session.c.origin == Origin.ADOPTED,
-        session.c.account_sid == order.account_sid,
-        session.c.call_sid == order.call_sid,
-        session.c.callback_siprec_sid == sid,
+        text("origin = 'adopted'"),
+        session.c.call_sid == new.order.call_sid,
+        session.c.callback_siprec_sid == new.progress.callback_siprec_sid,
     )
     row = db.execute(query).one()
     return str(row.merged_into or row.id)
 
 
+def add_attempt(db: Connection, session_id: str, number: int, actor: str | None, asked_at: datetime) -> None:
+    values = {"session_id": session_id, "number": number, "actor": actor, "asked_at": asked_at}
+    db.execute(session_attempt.insert().values(values))
+
+
+def answer_attempt(db: Connection, session_id: str, number: int, answer: Notice) -> None:
+    row = session_rows.of_answer(answer)
+    values = {name.removeprefix("answer_"): value for name, value in row.items()}
+    attempt = session_attempt.update().where(
+        session_attempt.c.session_id == session_id, session_attempt.c.number == number
+    )
+    db.execute(attempt.values(**values, siprec_sid=answer.siprec_sid))
+
+
 def save(batch: Batch, changed: Sequence[LockedSession], at: datetime) -> None:
-    """Write what can change of sessions; the caller has locked them."""
+    """Write all that can change of sessions; the caller has locked them."""
     batch.change(
         session, [{"id": one.id, "updated_at": at, **session_rows.of_changed(one)} for one in changed]
     )
 
 
-def save_heard(batch: Batch, changed: Sequence[LockedSession], at: datetime) -> None:
+def save_ingested(batch: Batch, changed: Sequence[LockedSession], at: datetime) -> None:
     """Write what callbacks, and wishes to stop, can change of sessions; the caller has locked them."""
     batch.change(
-        session, [{"id": one.id, "updated_at": at, **session_rows.of_heard(one.progress)} for one in changed]
+        session, [{"id": one.id, "updated_at": at, **session_rows.of_ingested(one)} for one in changed]
+    )
+
+
+def save_counts(batch: Batch, counted: Sequence[LockedSession]) -> None:
+    """Write how many callbacks came, where that is all that has changed."""
+    batch.change(
+        session,
+        [
+            {"id": one.id, "callbacks": one.callbacks, "last_callback_at": one.last_callback_at}
+            for one in counted
+        ],
     )
 
 
@@ -114,27 +140,27 @@ def existing(db: Connection, ids: Collection[str]) -> set[str]:
 
 
 def lock(db: Connection, ids: Collection[str]) -> Iterator[LockedSession]:
-    """Lock sessions in the order of their ids, and see how they stand. Unknown ids are left out."""
+    """Lock sessions in the order of their ids, and see how they are. Unknown ids are left out."""
     return map(session_rows.locked_session, _LOCK(db, ids))
 
 
-def claimed(db: Connection, claim: IdempotencyKey) -> tuple[Session, bytes] | None:
-    """The session that holds the claim's idempotency key, locked, with the digest of its request."""
+def with_key(db: Connection, key: IdempotencyKey) -> tuple[Session, bytes] | None:
+    """The session that has this idempotency key, locked, with the digest of its request."""
     query = _query(session.c.request_digest).where(
-        session.c.api_key_id == claim.api_key_id, session.c.idempotency_key == claim.idempotency_key
+        session.c.api_key_id == key.api_key_id, session.c.idempotency_key == key.key
     )
     row = db.execute(query.with_for_update(key_share=True, of=session)).mappings().one_or_none()
     return (session_rows.session(row), row["request_digest"]) if row else None
 
 
 def sid_owners(db: Connection, sids: Collection[tuple[str, str]]) -> list[SidOwner]:
-    """Who is known by one of these (call_sid, siprec_sid); those folded into others left out."""
+    """Who is known by one of these (call_sid, siprec_sid); those merged into others left out."""
     if not sids:
         return []
-    asked = {"call_sids": [call for call, _ in sids], "siprec_sids": [sid for _, sid in sids]}
+    wanted = {"call_sids": [call for call, _ in sids], "siprec_sids": [sid for _, sid in sids]}
     return [
         SidOwner(row.id, Origin(row.origin), pair)
-        for row in db.execute(_HOLDING, asked)
+        for row in db.execute(_SID_OWNERS, wanted)
         for pair in ((row.call_sid, row.answer_siprec_sid), (row.call_sid, row.callback_siprec_sid))
         if pair in sids
     ]
@@ -154,34 +180,45 @@ def reserve(db: Connection, names: Iterable[str]) -> None:
 
 def overdue(db: Connection, now: datetime, limit: int) -> list[str]:
     """Sessions whose answer is still awaited after its deadline."""
-    query = select(session.c.id).where(session.c.answer.is_(None), session.c.deadline_at < now)
+    query = select(session.c.id).where(text("deadline_at IS NOT NULL"), session.c.deadline_at < now)
     return list(db.scalars(query.order_by(session.c.deadline_at).limit(limit)))
 
 
 def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> list[Session]:
     """The newest first. `before` is (requested_at, id) of the last one already seen."""
-    query = _query().where(session.c.merged_into.is_(None), *_conditions(db, wanted))
+    query = _query().where(session.c.merged_into.is_(None), *_conditions(wanted))
+    newest = (session.c.requested_at, session.c.id)
+    if wanted.labels:  # its index is in this order too
+        (name, value), *others = wanted.labels
+        query = query.join(session_label, session_label.c.session_id == session.c.id)
+        query = query.where(session_label.c.name == name, session_label.c.value == value)
+        query = query.where(*(_has_label(name, value) for name, value in others))
+        newest = (session_label.c.requested_at, session_label.c.session_id)
     if before is not None:
-        query = query.where(tuple_(session.c.requested_at, session.c.id) < before)
-    query = query.order_by(session.c.requested_at.desc(), session.c.id.desc()).limit(limit)
+        query = query.where(tuple_(*newest) < before)
+    query = query.order_by(*(column.desc() for column in newest)).limit(limit)
     return [session_rows.session(row) for row in db.execute(query).mappings()]
 
 
-def _conditions(db: Connection, wanted: Filter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     equal = ("state", "call_sid", "account_sid", "connector_name", "reference")
     found = [session.c[n] == getattr(wanted, n) for n in equal if getattr(wanted, n) is not None]
+    if wanted.state not in (None, State.STOPPED):
+        found.append(and_(text(IS_NOT_STOPPED)))  # or SQLite does not see that the index will do
     if wanted.requested_after is not None:
         found.append(session.c.requested_at > wanted.requested_after)
     if wanted.requested_before is not None:
         found.append(session.c.requested_at < wanted.requested_before)
-    return found + [_is_labelled(db, key, value) for key, value in wanted.labels]
+    return found
 
 
-def _is_labelled(db: Connection, key: str, value: str) -> ColumnElement[bool]:
-    if db.dialect.name == "postgresql":  # as its index is made
-        return cast(session.c.labels, postgresql.JSONB).contains({key: value})
-    is_equal: ColumnElement[bool] = session.c.labels[key].as_string() == value
-    return is_equal
+def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    label = session_label.alias()
+    return (
+        select(label.c.session_id)
+        .where(label.c.session_id == session.c.id, label.c.name == name, label.c.value == value)
+        .exists()
+    )
 
 
 def _insert_or_ignore(db: Connection, values: Mapping[str, Any]) -> bool:
@@ -200,7 +237,7 @@ _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _SIPREC_SIDS: BindParameter[Any] = bindparam("siprec_sids", expanding=True)
 _EXISTING = select(session.c.id).where(session.c.id.in_(_IDS))
 _LOCK = Lookup(session, session_rows.LOCKED, by="id", order=("id",), locks=True)
-_HOLDING = (
+_SID_OWNERS = (
     select(
         session.c.id,
         session.c.origin,

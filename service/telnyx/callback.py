@@ -5,79 +5,39 @@ Source: developers.telnyx.com/api-reference/callbacks/texml-siprec
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind
-from service.domain.value import value
-from service.telnyx.callback_url import CallbackUrls
+from service.domain.callback import Callback, Delivery
+from service.domain.session import CallbackMethod, Error, ErrorKind, Notice, NoticeKind, is_plausible
+from service.telnyx import signature
+from service.telnyx.callback_url import CallbackUrls, Target
 from service.telnyx.form import Form
+from service.telnyx.signature import ForgedCallback, PublicKey, UnreadableTimestamp
 
-SIGNATURE_AGE_LIMIT = timedelta(seconds=300)  # what Telnyx's SDKs allow, either way
 LONGEST_ID = 255  # bytes; an index takes no more than 2700, and three ids are one adopted session's key
 LONGEST_TEXT = 255
 LONGEST_ERROR = 1000
-KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")
-
-
-@value(frozen=True)
-class Delivery:
-    """One request that reached the callback door, as it came. `id` is ours, `received_at` is UTC."""
-
-    id: str
-    received_at: datetime
-    method: str
-    token: str | None
-    query: bytes
-    headers: Mapping[str, str]  # lower-case names
-    body: bytes
-
-    @property
-    def evidence(self) -> dict[str, str]:
-        kept = {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
-        # No database keeps a NUL in text, and no server lets one through.
-        return {name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, value in kept.items()}
-
-
-@value(frozen=True)
-class Callback:
-    """A genuine delivery and what it says."""
-
-    delivery: Delivery
-    session_id: str | None  # whom its token names
-    verified_by: str  # "ed25519:<key's fingerprint>", or "token"
-    event: str | None  # SiprecEvent, as written
-    notice: Notice
-    problem: str | None
-
-    def raw(self) -> Callback:
-        """The evidence and nothing that was read from it: for what a database will not take as parsed."""
-        unread = Notice(NoticeKind.OTHER, received_at=self.notice.received_at, digest=self.notice.digest)
-        return replace(self, event=None, notice=unread, problem="it could not be stored as it was read")
 
 
 class RejectionReason(StrEnum):
     """Why a delivery is not taken for Telnyx's."""
 
-    UNSIGNED = "there is no signature"
+    UNSIGNED = "no signature"
     FORGED = "the signature does not fit"
-    UNKNOWN_TOKEN = "unsigned, and the token is not ours"  # noqa: S105
-    UNBOUND = "a GET's fields are not signed, and no token of ours binds them"
+    UNREADABLE_TIMESTAMP = "telnyx-timestamp is not a number of seconds"
+    UNKNOWN_TOKEN = "no signature, and a token that is not ours"  # noqa: S105
+    GET_WITHOUT_TOKEN = "a GET without a token of ours: its fields are not signed"  # noqa: S105
+    GET_NOT_ORDERED = "a GET, where POST was asked for"
+    GET_WITH_BODY = "a GET with a body: its signature is that of a POST"
 
 
 class RejectedCallback(Exception):
-    def __init__(self, doubt: RejectionReason) -> None:
-        super().__init__(doubt.value)
-        self.doubt = doubt
+    def __init__(self, reason: RejectionReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 class Reader:
@@ -86,45 +46,48 @@ class Reader:
     def __init__(
         self, public_keys: Sequence[str], callback_urls: CallbackUrls, *, must_be_signed: bool
     ) -> None:
-        keys = [VerifyKey(base64.b64decode(key)) for key in public_keys]
-        self._keys = [(key, f"ed25519:{hashlib.sha256(bytes(key)).hexdigest()[:16]}") for key in keys]
-        self._addresses = callback_urls
+        self._keys = [PublicKey.read(key) for key in public_keys]
+        self._callback_urls = callback_urls
         self._must_be_signed = must_be_signed
 
     def read(self, delivery: Delivery) -> Callback:
-        """Raises RejectedCallback."""
-        session_id = self._addresses.session_id(delivery.token) if delivery.token else None
-        verified_by = self._signer(delivery)
+        """Looks nothing up and writes nothing. Raises RejectedCallback."""
+        target = self._callback_urls.read(delivery.token) if delivery.token else None
+        verified_by = self._verify(delivery)
         if verified_by is None:
-            self._accept_unsigned(delivery, session_id)
-        if delivery.method == "GET" and session_id is None:
-            raise RejectedCallback(RejectionReason.UNBOUND)
-        return parse(delivery, session_id, verified_by or "token")
+            self._check_unsigned(delivery, target)
+        if delivery.method == "GET":
+            _check_get(delivery, target)
+        return parse(delivery, target.session_id if target else None, verified_by or "token")
 
-    def _signer(self, delivery: Delivery) -> str | None:
-        signature = delivery.headers.get("telnyx-signature-ed25519")
-        if signature is None:
+    def _verify(self, delivery: Delivery) -> str | None:
+        """The name of the key that signed it; None if there is no signature."""
+        text = delivery.headers.get("telnyx-signature-ed25519")
+        if text is None:
             return None
         timestamp = delivery.headers.get("telnyx-timestamp", "")
-        signed = timestamp.encode("latin-1", "replace") + b"|" + delivery.body
-        for key, name in self._keys:
-            if _fits(key, signature, signed):
-                return name
-        raise RejectedCallback(RejectionReason.FORGED)
+        try:
+            return signature.verify(self._keys, timestamp, text, delivery.body)
+        except ForgedCallback:
+            raise RejectedCallback(RejectionReason.FORGED) from None
+        except UnreadableTimestamp:
+            raise RejectedCallback(RejectionReason.UNREADABLE_TIMESTAMP) from None
 
-    def _accept_unsigned(self, delivery: Delivery, session_id: str | None) -> None:
-        if delivery.token is not None and session_id is None:
+    def _check_unsigned(self, delivery: Delivery, target: Target | None) -> None:
+        if delivery.token is not None and target is None:
             raise RejectedCallback(RejectionReason.UNKNOWN_TOKEN)
-        if self._must_be_signed or session_id is None:
+        if self._must_be_signed or target is None:
             raise RejectedCallback(RejectionReason.UNSIGNED)
 
 
-def _fits(key: VerifyKey, signature: str, signed: bytes) -> bool:
-    try:
-        key.verify(signed, base64.b64decode(signature, validate=True))
-    except (BadSignatureError, binascii.Error, ValueError):
-        return False
-    return True
+def _check_get(delivery: Delivery, target: Target | None) -> None:
+    """A GET is read by its query, which nobody signs: only its token can vouch for it."""
+    if delivery.body:
+        raise RejectedCallback(RejectionReason.GET_WITH_BODY)
+    if target is None:
+        raise RejectedCallback(RejectionReason.GET_WITHOUT_TOKEN)
+    if target.method is not CallbackMethod.GET:
+        raise RejectedCallback(RejectionReason.GET_NOT_ORDERED)
 
 
 def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callback:
@@ -135,14 +98,13 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
         problems += _staleness(delivery)
     if delivery.method == "POST" and delivery.query:
         problems.append("the query is not signed, and was not read")
-    if delivery.method == "GET" and delivery.body:
-        problems.append("the body of a GET was not read")
     event = _text(form, "SiprecEvent", LONGEST_TEXT, problems)
     happened_at = _moment(form, problems)
     notice = Notice(
         kind=NoticeKind.of_event(event),
         received_at=delivery.received_at,
         happened_at=happened_at,
+        time_is_plausible=is_plausible(happened_at, delivery.received_at),
         digest=form.digest,
         account_sid=_id(form, "AccountSid", problems),
         call_sid=_id(form, "CallSid", problems),
@@ -150,18 +112,13 @@ def parse(delivery: Delivery, session_id: str | None, verified_by: str) -> Callb
         error=_error(form, event, problems),
     )
     if event is not None and notice.kind is NoticeKind.OTHER:
-        problems.append("nobody has heard of this SiprecEvent")
-    if happened_at is not None and notice.time is None:
-        problems.append("Timestamp is too far from when it came, and set no time")
+        problems.append("SiprecEvent is unknown")
     return Callback(delivery, session_id, verified_by, event, notice, "; ".join(problems) or None)
 
 
 def _staleness(delivery: Delivery) -> list[str]:
-    text = delivery.headers.get("telnyx-timestamp", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        return ["telnyx-timestamp is not a time"]
-    age = delivery.received_at.timestamp() - int(text)
-    return [f"signed {age:.0f} s before it came"] if abs(age) > SIGNATURE_AGE_LIMIT.total_seconds() else []
+    age = signature.age_seconds(delivery.headers["telnyx-timestamp"], delivery.received_at)
+    return [f"signed {age:.0f} s before it came"] if abs(age) > signature.AGE_LIMIT_SECONDS else []
 
 
 def _text(form: Form, name: str, longest: int, problems: list[str]) -> str | None:

@@ -17,7 +17,7 @@ class Form:
     """What the fields of one callback say; a POST's are its body, a GET's its query.
 
     `pairs` are the fields in their order, percent-decoded, and `texts` the same as a database and a JSON
-    document can hold them. What came along counts only where the fields are no clean form.
+    document can hold them. What came beside them (`rest`) counts only where they are no clean form.
     """
 
     def __init__(self, source: bytes, rest: bytes) -> None:
@@ -36,10 +36,10 @@ class Form:
     @property
     def digest(self) -> bytes:
         """SHA-256 over what a repeat shares with the first delivery: never signature or headers."""
-        said = [b"form", *(part for pair in sorted(self.pairs) for part in pair)]
+        parts = [b"form", *(part for pair in sorted(self.pairs) for part in pair)]
         if not self.is_clean:
-            said = [b"raw", self._source, self._rest]
-        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in said)).digest()
+            parts = [b"raw", self._source, self._rest]
+        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
     def get(self, name: str) -> str | None:
         """The first field of that name."""

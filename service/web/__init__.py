@@ -1,1 +1,1 @@
-"""The HTTP door."""
+"""The HTTP side: the API, the callback endpoint, and what stands around them."""

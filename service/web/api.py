@@ -4,62 +4,59 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final, TypeVar
 from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
 
-from service.domain.session import NoticeKind, Session, State
-from service.ledger.sessions import UnknownSession
+from service.domain.session import NoticeKind, State
+from service.ledger.errors import UnknownSession
+from service.ledger.sessions import Started
 from service.store import callbacks, events, sessions
-from service.store.callbacks import StoredCallback
-from service.store.engine import DatabaseUnavailable, canonical_json
+from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
-from service.telnyx.form import Form
-from service.web import auth, responses
-from service.web.context import parts
+from service.web import auth, context, responses
 from service.web.errors import telnyx_problem
 from service.web.openapi import Answer, Header, operation
 from service.web.problems import Problem, wrong_field
-from service.web.requests import CallbackQuery, Nothing, SessionQuery, StartRequest
+from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
 from service.web.responses import (
-    CallbackList,
     CallbackPage,
-    CallbackShape,
     SessionPage,
-    SessionShape,
+    SessionResponse,
     SessionWithTimeline,
+    TimelinePage,
 )
 
-LARGEST_BODY = 64 * 1024
-IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+LARGEST_BODY: Final = 64 * 1024
+LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
+IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+TELNYX_FAILED: Final = ("telnyx-refused", "telnyx-credentials", "telnyx-rate-limit", "telnyx-unreachable")
+BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
+
+T = TypeVar("T")
 
 
-def reach_database() -> None:
-    """While callbacks find no database, no thread is left to wait for it here."""
-    if parts().intake.is_away:
-        raise DatabaseUnavailable("callbacks found it away")
-
-
-def tell_spool(response: Response) -> Response:
-    """Whoever reads shall know that callbacks wait which are not yet shown."""
-    age = parts().intake.spool_age()
-    if age is not None:
-        response.headers["Ledger-Spool-Age"] = f"{age:.3f}"
+def add_spool_age(response: Response) -> Response:
+    """Who reads shall know of callbacks that wait to be written, and are not shown yet."""
+    depth = context.current().services.backlog.depth()
+    if depth is not None and depth.age is not None:
+        response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
     return response
 
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
 blueprint.before_request(auth.api_key)
-blueprint.before_request(reach_database)
-blueprint.after_request(tell_spool)
+blueprint.after_request(add_spool_age)
 
 
 @blueprint.post("/sessions")
 @operation(
     "Start recording a call",
-    answers={201: SessionShape, 202: SessionShape},
-    problems=(400, 409, 413, 415, 422, 502, 503),
+    answers={201: SessionResponse, 202: SessionResponse},
+    problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
     body=StartRequest,
     headers=(Header("Idempotency-Key", "1 to 255 visible ASCII characters; never expires; yours alone"),),
 )
@@ -68,110 +65,157 @@ def start(body: StartRequest) -> Answer:
 
     422, 502 and 503 name the session, which stands in the ledger as refused.
     """
-    account_sid = body.account_sid or parts().account_sid
+    account_sid = body.account_sid or context.current().account_sid
     if account_sid is None:
         errors = [wrong_field("body", "/account_sid", "required: this service has no TELNYX_ACCOUNT_SID")]
-        raise Problem(422, "wrong-request", errors=errors)
-    started = parts().control.start(body.order(account_sid), _claim(body))
+        raise Problem("invalid-request", errors=errors)
+    key = _idempotency_key(body)
+    started = context.current().sessions.start(body.order(account_sid), key, actor=auth.key().name)
     headers = {"Location": url_for("api.show", session_id=started.session.id)}
     if started.is_replay:
         headers["Idempotency-Replayed"] = "true"
-    return Answer(_shape(started.session), _status(started.session, headers), headers)
+    return Answer(responses.session(started.session), _status(started, headers), headers)
 
 
 @blueprint.get("/sessions")
-@operation("List sessions, newest first", answers={200: SessionPage}, problems=(422, 503), query=SessionQuery)
+@operation("List sessions, newest first", answers={200: SessionPage}, query=SessionQuery)
 def index(query: SessionQuery) -> Answer:
-    wanted, cursors = query.filter(), parts().cursors
+    cursors, filters = context.current().cursors, query.filters()
     before = None
     if query.cursor:
-        requested_at, session_id = cursors.read(query.cursor, wanted)
+        requested_at, session_id = cursors.read(query.cursor, "sessions", filters)
         before = datetime.fromisoformat(requested_at), session_id
-    with parts().database.read() as db:
-        found = sessions.page(db, wanted, before, query.limit + 1)
-    page, more = found[: query.limit], found[query.limit :]
-    cursor = cursors.after((page[-1].requested_at.isoformat(), page[-1].id), wanted) if more else None
-    return Answer(SessionPage(sessions=[_shape(one) for one in page], next_cursor=cursor))
+    with context.current().database.read() as db:
+        found = sessions.page(db, query.filter(), before, query.limit + 1)
+    page, last = _page(found, query.limit)
+    cursor = last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters)
+    return Answer(SessionPage(sessions=[responses.session(one) for one in page], next_cursor=cursor))
 
 
 @blueprint.get("/sessions/<uuid:session_id>")
-@operation("Show a session and its timeline", answers={200: SessionWithTimeline}, problems=(404, 503))
+@operation(
+    "Show a session and its timeline", answers={200: SessionWithTimeline}, problems=("unknown-session",)
+)
 def show(session_id: UUID) -> Answer:
-    with parts().database.read() as db:
+    with context.current().database.read() as db:
         session = sessions.find(db, str(session_id))
-        timeline = events.of_session(db, str(session_id))
+        found = events.of_session(db, str(session_id), limit=LONGEST_TIMELINE + 1)
     if session is None:
         raise UnknownSession
+    page, last = _page(found, LONGEST_TIMELINE)
     return Answer(
-        SessionWithTimeline(**responses.session(session), timeline=[responses.event(one) for one in timeline])
+        SessionWithTimeline(
+            **responses.session_members(session),
+            timeline=[responses.event(one) for one in page],
+            timeline_next_cursor=last and _timeline_cursor(session_id, last.sequence),
+        )
     )
 
 
-@blueprint.get("/sessions/<uuid:session_id>/callbacks")
-@operation("Show the callbacks of a session", answers={200: CallbackList}, problems=(404, 503))
-def show_callbacks(session_id: UUID) -> Answer:
-    with parts().database.read() as db:
+@blueprint.get("/sessions/<uuid:session_id>/timeline")
+@operation(
+    "Show what happened to a session, oldest first",
+    answers={200: TimelinePage},
+    problems=("unknown-session",),
+    query=PageQuery,
+)
+def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
+    cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
+    after = int(cursors.read(query.cursor, "timeline", of_session)[0]) if query.cursor else 0
+    with context.current().database.read() as db:
         session = sessions.find(db, str(session_id))
-        kept = callbacks.of_sessions(db, [str(session_id)])
+        found = events.of_session(db, str(session_id), after, query.limit + 1)
     if session is None:
         raise UnknownSession
-    return Answer(CallbackList(callbacks=[_callback(one) for one in kept]))
+    page, last = _page(found, query.limit)
+    cursor = last and _timeline_cursor(session_id, last.sequence)
+    return Answer(TimelinePage(timeline=[responses.event(one) for one in page], next_cursor=cursor))
+
+
+@blueprint.get("/sessions/<uuid:session_id>/callbacks")
+@operation(
+    "Show the callbacks of a session, oldest first",
+    answers={200: CallbackPage},
+    problems=("unknown-session",),
+    query=PageQuery,
+)
+def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
+    cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
+    after = None
+    if query.cursor:
+        received_at, callback_id = cursors.read(query.cursor, "session-callbacks", of_session)
+        after = datetime.fromisoformat(received_at), callback_id
+    with context.current().database.read() as db:
+        session = sessions.find(db, str(session_id))
+        found = callbacks.of_session(db, str(session_id), after, query.limit + 1)
+    if session is None:
+        raise UnknownSession
+    page, last = _page(found, query.limit)
+    place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
+    cursor = place and cursors.after(place, "session-callbacks", of_session)
+    return Answer(CallbackPage(callbacks=[responses.callback(one) for one in page], next_cursor=cursor))
 
 
 @blueprint.get("/callbacks")
-@operation(
-    "List callbacks, newest first", answers={200: CallbackPage}, problems=(422, 503), query=CallbackQuery
-)
+@operation("List callbacks, newest first", answers={200: CallbackPage}, query=CallbackQuery)
 def index_callbacks(query: CallbackQuery) -> Answer:
     """With `problem=true` those that something is wrong with, also where they belong to no session."""
-    cursors = parts().cursors
-    before = cursors.read(query.cursor, query.problem)[0] if query.cursor else None
-    with parts().database.read() as db:
+    cursors, filters = context.current().cursors, query.filters()
+    before = cursors.read(query.cursor, "callbacks", filters)[0] if query.cursor else None
+    with context.current().database.read() as db:
         found = callbacks.page(db, query.problem, before, query.limit + 1)
-    page, more = found[: query.limit], found[query.limit :]
-    cursor = cursors.after((page[-1].id,), query.problem) if more else None
-    return Answer(CallbackPage(callbacks=[_callback(one) for one in page], next_cursor=cursor))
+    page, last = _page(found, query.limit)
+    cursor = last and cursors.after((last.callback.delivery.id,), "callbacks", filters)
+    return Answer(CallbackPage(callbacks=[responses.callback(one) for one in page], next_cursor=cursor))
 
 
 @blueprint.post("/sessions/<uuid:session_id>/stop")
 @operation(
     "Stop recording",
-    answers={202: SessionShape},
-    problems=(400, 404, 409, 413, 415, 422, 502, 503),
-    body=Nothing,
+    answers={202: SessionResponse},
+    problems=(
+        *BODY_PROBLEMS,
+        *("unknown-session", "session-over", "session-merged", "session-without-sid"),
+        *(*TELNYX_FAILED, "telnyx-no-answer", "too-many-in-flight"),
+    ),
+    body=Empty,
     body_is_required=False,
 )
-def stop(session_id: UUID, body: Nothing) -> Answer:  # noqa: ARG001
+def stop(session_id: UUID, body: Empty) -> Answer:  # noqa: ARG001
     """202: Telnyx took it. The state changes when Telnyx calls back. A 503 may be repeated."""
-    return Answer(_shape(parts().control.stop(str(session_id))), 202)
+    session = context.current().sessions.stop(str(session_id), actor=auth.key().name)
+    return Answer(responses.session(session), 202)
 
 
-def _status(session: Session, headers: dict[str, str]) -> int:
+def _page(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
+    """What is shown of one more than `limit`; and the last of it, where there is more to come."""
+    page = found[:limit]
+    return page, page[-1] if len(found) > limit else None
+
+
+def _timeline_cursor(session_id: UUID, sequence: int) -> str:
+    return context.current().cursors.after((str(sequence),), "timeline", {"session_id": str(session_id)})
+
+
+def _status(started: Started, headers: dict[str, str]) -> int:
     """What the app is answered, from the row as it stands."""
-    error = session.progress.error
+    session, error = started.session, started.session.progress.error
+    if session.deadline_at is not None:
+        return 202  # Telnyx's answer could not be written yet: what is known is of an earlier attempt
     if session.progress.state is State.REFUSED and error is not None:
-        problem = telnyx_problem(error, session.id)
+        problem = telnyx_problem(error, session.id, started.retry_after)
         problem.headers |= headers
         raise problem
     return 201 if session.answer and session.answer.kind is NoticeKind.ACCEPTED else 202
 
 
-def _shape(session: Session) -> SessionShape:
-    return SessionShape(**responses.session(session))
-
-
-def _callback(kept: StoredCallback) -> CallbackShape:
-    came = kept.evidence
-    return responses.callback(kept, Form.of(came.method, came.query, came.body).texts)
-
-
-def _claim(body: StartRequest) -> IdempotencyKey:
+def _idempotency_key(body: StartRequest) -> IdempotencyKey:
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return IdempotencyKey(auth.asking().id)
+        return IdempotencyKey(auth.key().id)
     if not IDEMPOTENCY_KEY.fullmatch(key):
         errors = [wrong_field("header", "/Idempotency-Key", "1 to 255 visible ASCII characters")]
-        raise Problem(422, "wrong-request", errors=errors)
+        raise Problem("invalid-request", errors=errors)
     # As parsed, without what is unset: a field that a later release adds changes no old request.
-    asked = canonical_json(body.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
-    return IdempotencyKey(auth.asking().id, key, hashlib.sha256(asked.encode()).digest())
+    plain = canonical_json(body.model_dump(mode="json", exclude_none=True, exclude_defaults=True))
+    return IdempotencyKey(auth.key().id, key, hashlib.sha256(plain.encode()).digest())

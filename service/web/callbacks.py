@@ -1,76 +1,120 @@
-"""The callback door's shell: bare WSGI in front of Flask, whose handling of a request is half of its time."""
+"""The callback endpoint: on the event loop, from what came to the status that is answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Final, Protocol
 
-from service.web.door import LARGEST_BODY, Door
-from service.web.errors import request_id_of
+from service.domain.callback import Callback, Delivery
+from service.domain.ids import new_id
+from service.ledger.intake import NotDurable
+from service.telnyx.callback import RejectedCallback, RejectionReason
+from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
+from service.web.pool import Pool, PoolFull
+from service.web.request_id import request_id_of
 
 PATH: Final = "/callbacks/siprec"
+JUDGED_HERE: Final = 64 * 1024  # bytes; a larger body is judged in a thread: its digest takes milliseconds
+JUDGES: Final = 2
+WAITING_FOR_JUDGES: Final = 64
 HEADERS: Final = {
-    "HTTP_TELNYX_TIMESTAMP": "telnyx-timestamp",
-    "HTTP_TELNYX_SIGNATURE_ED25519": "telnyx-signature-ed25519",
-    "HTTP_USER_AGENT": "user-agent",
-    "CONTENT_TYPE": "content-type",
+    b"telnyx-timestamp": "telnyx-timestamp",
+    b"telnyx-signature-ed25519": "telnyx-signature-ed25519",
+    b"user-agent": "user-agent",
+    b"content-type": "content-type",
+}
+STATUSES: Final = {
+    RejectionReason.FORGED: HTTPStatus.FORBIDDEN,
+    RejectionReason.UNSIGNED: HTTPStatus.FORBIDDEN,
+    RejectionReason.UNKNOWN_TOKEN: HTTPStatus.NOT_FOUND,
+    RejectionReason.UNREADABLE_TIMESTAMP: HTTPStatus.FORBIDDEN,
+    RejectionReason.GET_WITHOUT_TOKEN: HTTPStatus.NOT_FOUND,
+    RejectionReason.GET_NOT_ORDERED: HTTPStatus.FORBIDDEN,
+    RejectionReason.GET_WITH_BODY: HTTPStatus.FORBIDDEN,
 }
 
-Wsgi = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+log = logging.getLogger(__name__)
 
 
-class CallbackShell:
-    """Takes what Telnyx calls, with or without a slash at the end: it follows no redirect for sure."""
+class Intake(Protocol):
+    def keep(self, callback: Callback) -> asyncio.Future[None]:
+        """Done once it is durable; raises NotDurable, at once if too many wait."""
 
-    def __init__(self, door: Door, inner: Wsgi) -> None:
-        self._door = door
-        self._inner = inner
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        if path != PATH and not path.startswith(PATH + "/"):
-            return self._inner(environ, start_response)
-        token = path[len(PATH) + 1 :].removesuffix("/")
-        status = self._status(environ, token or None)
-        request_id = request_id_of(environ.get("HTTP_X_REQUEST_ID", ""))
-        headers = [("Content-Length", "0"), ("X-Request-Id", request_id), ("Cache-Sessions", "no-store")]
+class Rejected(Protocol):
+    def offer(self, delivery: Delivery, reason: str, status: int) -> None:
+        """Keep it in its own time, if there is room. Never waits."""
+
+
+class CallbackEndpoint:
+    """Made on the event loop that serves. `read` raises RejectedCallback."""
+
+    def __init__(
+        self,
+        read: Callable[[Delivery], Callback],
+        intake: Intake,
+        rejected: Rejected,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._read = read
+        self._intake = intake
+        self._rejected = rejected
+        self._clock = clock
+        self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
+        status = await self._status(scope, receive)
+        headers = [
+            (b"x-request-id", request_id_of(header(scope, b"x-request-id")).encode()),
+            (b"cache-control", b"no-store"),
+        ]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", "GET, HEAD, POST"))
-        start_response(f"{status} {HTTPStatus(status).phrase}", headers)
-        return []
+            headers.append((b"allow", b"GET, HEAD, POST"))
+        await answer(send, status, headers)
 
-    def _status(self, environ: WSGIEnvironment, token: str | None) -> int:
-        method = environ["REQUEST_METHOD"]
+    async def _status(self, scope: Scope, receive: Receive) -> int:
+        method = scope["method"]
         if method == "HEAD":
-            return 200  # records nothing
+            return HTTPStatus.OK  # records nothing
         if method not in {"GET", "POST"}:
-            return 405
-        body = _body(environ)
-        if body is None:
-            return 400  # it broke off; nobody waits for an answer
-        return self._door.receive(
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        if refused := scope["state"].get("refused"):
+            return int(refused)
+        delivery = Delivery(
+            id=new_id(),
+            received_at=self._clock(),
             method=method,
-            token=token,
-            query=environ.get("QUERY_STRING", "").encode("latin-1"),
-            headers={name: environ[key] for key, name in HEADERS.items() if key in environ},
-            body=body,
+            token=scope["path"][len(PATH) + 1 :].removesuffix("/") or None,
+            query=scope["query_string"],
+            headers={
+                HEADERS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS
+            },
+            body=await whole_body(receive),
         )
+        try:
+            await self._intake.keep(await self._judge(delivery))
+        except RejectedCallback as rejection:
+            return self._reject(delivery, rejection.reason)
+        except (NotDurable, PoolFull) as error:
+            log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        return HTTPStatus.OK
+
+    async def _judge(self, delivery: Delivery) -> Callback:
+        if len(delivery.body) > JUDGED_HERE:
+            return await self._judges.submit(self._read, delivery)
+        return self._read(delivery)
+
+    def _reject(self, delivery: Delivery, reason: RejectionReason) -> int:
+        status = STATUSES[reason]
+        self._rejected.offer(delivery, reason.value, status)
+        return status
 
 
-def _body(environ: WSGIEnvironment) -> bytes | None:
-    """As much as the door needs to see; None if it ended before its Content-Length."""
-    told = environ.get("CONTENT_LENGTH") or ""
-    length = int(told) if told.isdigit() else None
-    if length is not None and length > LARGEST_BODY:
-        return b"\0" * (LARGEST_BODY + 1)  # not worth reading
-    stream: Any = environ["wsgi.input"]
-    try:
-        if length is not None:
-            body: bytes = stream.read(length)
-        else:  # chunked, if the server ends the stream by itself
-            body = stream.read(LARGEST_BODY + 1) if environ.get("wsgi.input_terminated") else b""
-    except OSError:
-        return None
-    return None if length is not None and len(body) < length else body
+def is_callback(path: str) -> bool:
+    return path == PATH or path.startswith(PATH + "/")

@@ -3,48 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from flask import Flask, current_app
 
-from service.ledger.intake import Intake
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cursor import Cursors
-from service.web.door import Door
 from service.wiring import Services
 
-_NAME = "siprec-ledger"
+NAME: Final = "siprec-ledger"
 
 
 @dataclass(frozen=True)
 class Context:
-    works: Services
-    door: Door
+    services: Services
     cursors: Cursors
     account_sid: str | None  # of a start that names none
 
     @property
     def database(self) -> Database:
-        return self.works.database
+        return self.services.database
 
     @property
-    def control(self) -> Sessions:
-        return self.works.control
-
-    @property
-    def intake(self) -> Intake:
-        return self.works.intake
+    def sessions(self) -> Sessions:
+        return self.services.sessions
 
     def attach(self, app: Flask) -> None:
-        app.extensions[_NAME] = self
-
-    @classmethod
-    def of(cls, app: Flask) -> Context:
-        found = app.extensions[_NAME]
-        assert isinstance(found, cls)
-        return found
+        app.extensions[NAME] = self
 
 
-def parts() -> Context:
+def current() -> Context:
     """Of the app that serves this request."""
-    return Context.of(current_app)
+    context = current_app.extensions[NAME]
+    assert isinstance(context, Context)
+    return context

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from itsdangerous import BadData, URLSafeSerializer
+
+Filters = Mapping[str, object]  # as JSON can hold them
 
 
 class InvalidCursor(Exception):
@@ -22,20 +25,24 @@ class Cursors:
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 
-    def after(self, place: tuple[str, ...], wanted: object) -> str:
-        """For the page that follows `place` in the list of all that is `wanted`."""
-        return str(self._serializer.dumps([_list(wanted), *place]))
+    def after(self, place: Sequence[str], list_name: str, filters: Filters) -> str:
+        """For the page that follows `place` in that list.
 
-    def read(self, cursor: str, wanted: object) -> tuple[str, ...]:
+        `filters` are those that are set, by name: one that a later release adds changes no cursor in use.
+        """
+        return str(self._serializer.dumps([_list(list_name, filters), *place]))
+
+    def read(self, cursor: str, list_name: str, filters: Filters) -> tuple[str, ...]:
         """The place that `after` was given. Raises InvalidCursor."""
         try:
-            listed, *place = self._serializer.loads(cursor)
-        except (BadData, UnicodeError, ValueError, TypeError) as trouble:
-            raise InvalidCursor from trouble
-        if listed != _list(wanted):
+            of_list, *place = self._serializer.loads(cursor)
+        except (BadData, UnicodeError, ValueError, TypeError) as error:
+            raise InvalidCursor from error
+        if of_list != _list(list_name, filters):
             raise InvalidCursor
         return tuple(place)
 
 
-def _list(wanted: object) -> str:
-    return hashlib.sha256(repr(wanted).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def _list(name: str, filters: Filters) -> str:
+    written = json.dumps([name, filters], sort_keys=True)  # as ASCII, lone surrogates and all
+    return hashlib.sha256(written.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
@@ -21,17 +22,25 @@ from werkzeug.routing import Rule
 import service
 from service.web import auth
 from service.web.openapi import Operation, declared
-from service.web.problems import TITLES, ProblemDocument
+from service.web.problems import KINDS, ProblemDocument
 
 REF = "#/components/schemas/{model}"
-PROBLEM_EVERYWHERE = (401,)
+# What every route of /v1 may answer, besides what it declares.
+EVERYWHERE = (
+    "key-missing",
+    "key-unknown",
+    "invalid-request",
+    "database-unavailable",
+    "database-busy",
+    "busy",
+)
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE_FILES = {"swagger_bundle.js", "swagger_style.css"}
 
-blueprint = Blueprint("reference", __name__, template_folder="templates")
+blueprint = Blueprint("docs", __name__, template_folder="templates")
 blueprint.before_request(auth.anyone)
 
 
@@ -51,7 +60,7 @@ def page() -> Response:
 def page_file(name: str) -> Response:
     folder = _swagger_ui() if name in PAGE_FILES else Path(__file__).parent / "static"
     response = send_from_directory(folder, name)
-    response.headers["Cache-Sessions"] = "public, max-age=3600"
+    response.headers["Cache-Control"] = "public, max-age=3600"
     return response
 
 
@@ -64,7 +73,7 @@ def document(app: Flask) -> dict[str, Any]:
     ]
     for _, operation in routes:
         used += [(model, "serialization") for model in operation.answers.values()]
-        used += [(operation.query, "validation")]
+        used += [(operation.query, "validation")] if operation.query else []
         used += [(operation.body, "validation")] if operation.body else []
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
     for rule, operation in routes:
@@ -91,16 +100,16 @@ def _view(app: Flask, rule: Rule) -> Any:
 
 
 def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    is_shut = rule.rule.startswith("/v1")
+    needs_key = rule.rule.startswith("/v1")
     made: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "summary": operation.summary,
         "description": operation.description,
-        "tags": ["sessions" if is_shut else "health"],
+        "tags": ["sessions" if needs_key else "health"],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
-        "responses": _responses(operation, names, is_shut=is_shut),
+        "responses": _responses(operation, names, needs_key=needs_key),
     }
-    if is_shut:
+    if needs_key:
         made["security"] = [{"apiKey": []}]
     if operation.body:
         content = {"application/json": {"schema": names[operation.body, "validation"]}}
@@ -109,13 +118,17 @@ def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, 
 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
-    schema = {"type": "string", "format": "uuid"}
-    told = {"in": "path", "required": True, "description": "as Location and `id` tell it", "schema": schema}
-    return [{"name": name, **told} for name in sorted(rule.arguments)]
+    parameter = {
+        "in": "path",
+        "required": True,
+        "description": "as in `Location` and `id`",
+        "schema": {"type": "string", "format": "uuid"},
+    }
+    return [{"name": name, **parameter} for name in sorted(rule.arguments)]
 
 
 def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
-    model = schemas.get(operation.query.__name__, {})
+    model = schemas.get(operation.query.__name__, {}) if operation.query else {}
     return [
         {
             "name": name,
@@ -129,7 +142,7 @@ def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dic
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """In a query there is no null: what is not wanted is left out."""
+    """In a query there is no null: what is not set is left out."""
     kept = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
     choices = [choice for choice in kept.pop("anyOf", []) if choice != {"type": "null"}]
     return {**kept, **choices[0]} if len(choices) == 1 else kept
@@ -149,8 +162,8 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(operation: Operation, names: Any, *, is_shut: bool) -> dict[str, Any]:
-    told = {
+def _responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str, Any]:
+    made = {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "content": {"application/json": {"schema": names[model, "serialization"]}},
@@ -158,10 +171,17 @@ def _responses(operation: Operation, names: Any, *, is_shut: bool) -> dict[str, 
         for status, model in operation.answers.items()
     }
     problem = {"application/problem+json": {"schema": names[ProblemDocument, "serialization"]}}
-    statuses = {*operation.problems, *((401, 503) if is_shut else ()), 422}
-    for status in sorted(statuses - set(operation.answers)):
-        told[str(status)] = {"description": TITLES[status], "content": problem}
-    return told
+    for status, titles in _titles([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
+        made[str(status)] = {"description": "; ".join(titles), "content": problem}
+    return made
+
+
+def _titles(problems: Sequence[str]) -> dict[int, list[str]]:
+    """By status."""
+    found: dict[int, list[str]] = {}
+    for kind in sorted((KINDS[name] for name in problems), key=lambda kind: kind.status):
+        found.setdefault(kind.status, []).append(kind.title)
+    return found
 
 
 @cache

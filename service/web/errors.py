@@ -1,19 +1,19 @@
-"""Where HTTP meets exceptions: one table, and the two headers that every answer has."""
+"""Where HTTP meets exceptions: one table, and the headers that every answer has."""
 
 from __future__ import annotations
 
 import logging
-import re
-import uuid
+import math
 from collections.abc import Callable
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from flask import Flask, Response, g, request
 from flask.json import dumps
 from werkzeug.exceptions import HTTPException
 
 from service.domain.session import Error, ErrorKind
-from service.ledger.sessions import (
+from service.ledger.errors import (
     CannotStop,
     KeyReused,
     StillStarting,
@@ -21,109 +21,142 @@ from service.ledger.sessions import (
     TelnyxBusy,
     UnknownSession,
 )
-from service.store.engine import DatabaseUnavailable
+from service.store.engine import DatabaseConflict, DatabaseUnavailable
+from service.web.asgi import COMMON
 from service.web.cursor import InvalidCursor
-from service.web.problems import Problem, TelnyxError, wrong_field
+from service.web.problems import KINDS, OtherProblem, Problem, TelnyxError, wrong_field
+from service.web.request_id import request_id_of
 
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-HTTP_NAMES = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-RETRY_SOON = {"Retry-After": "5"}
+RETRY_SOON: Final = {"Retry-After": "5"}
+LONGEST_RETRY_SECONDS: Final = 3600
+TELNYX_PROBLEMS: Final = {
+    ErrorKind.REJECTED: "telnyx-refused",
+    ErrorKind.CREDENTIALS: "telnyx-credentials",
+    ErrorKind.RATE_LIMITED: "telnyx-rate-limit",
+    ErrorKind.UNREACHABLE: "telnyx-unreachable",
+    ErrorKind.NO_ANSWER: "telnyx-no-answer",
+}
 
 log = logging.getLogger(__name__)
 
 
-def telnyx_problem(error: Error, session_id: str) -> Problem:
-    """What an app hears when Telnyx, asked for something, did not do it."""
-    told = TelnyxError(status=error.status, code=error.code, detail=error.detail)
-    about: dict[str, Any] = {"session_id": session_id, "telnyx": told}
-    match error.kind:
-        case ErrorKind.CREDENTIALS:
-            return Problem(
-                502, "telnyx-refused-us", "The operators of this service have to mend this", **about
-            )
-        case ErrorKind.RATE_LIMITED:
-            return Problem(503, "telnyx-rate-limit", headers=dict(RETRY_SOON), **about)
-        case ErrorKind.UNREACHABLE:
-            return Problem(503, "telnyx-unreachable", headers=dict(RETRY_SOON), **about)
-        case ErrorKind.NO_ANSWER:
-            return Problem(503, "telnyx-silent", headers=dict(RETRY_SOON), **about)
-    return Problem(422, "telnyx-refused", error.detail, **about)
+def telnyx_problem(error: Error, session_id: str, retry_after: timedelta | None = None) -> Problem:
+    """What an app is told when Telnyx did not do what it was asked for.
+
+    `retry_after` is how long Telnyx wants us to wait.
+    """
+    name = TELNYX_PROBLEMS[error.kind]
+    detail = error.detail
+    if error.kind is ErrorKind.CREDENTIALS:
+        detail = "The operators of this service have to set another TELNYX_API_KEY"
+    return Problem(
+        name,
+        detail,
+        session_id=session_id,
+        telnyx=TelnyxError(status=error.status, code=error.code, detail=error.detail),
+        headers=_retry_after(retry_after) if KINDS[name].status == 503 else {},
+    )
 
 
-def _still_asking(trouble: StillStarting) -> Problem:
+def _retry_after(wait: timedelta | None) -> dict[str, str]:
+    """In whole seconds, rounded up."""
+    if wait is None:
+        return RETRY_SOON
+    seconds = math.ceil(wait.total_seconds())
+    return {"Retry-After": str(max(1, min(seconds, LONGEST_RETRY_SECONDS)))}
+
+
+def _still_starting(error: StillStarting) -> Problem:
     detail = "The first request with this Idempotency-Key still waits for Telnyx"
-    return Problem(409, "still-asking", detail, session_id=trouble.session.id, headers={"Retry-After": "1"})
+    return Problem("still-starting", detail, session_id=error.session.id, headers={"Retry-After": "1"})
 
 
-def _key_reused(trouble: KeyReused) -> Problem:
+def _key_reused(error: KeyReused) -> Problem:
     detail = "This Idempotency-Key came with another body before"
     errors = [wrong_field("header", "/Idempotency-Key", "a key of its own for every request")]
-    return Problem(422, "key-reused", detail, errors=errors, session_id=trouble.session.id)
+    return Problem("key-reused", detail, errors=errors, session_id=error.session.id)
 
 
-def _cannot_stop(trouble: CannotStop) -> Problem:
-    return Problem(409, "cannot-stop", f"It cannot be stopped: {trouble}", session_id=trouble.session.id)
+def _cannot_stop(error: CannotStop) -> Problem:
+    session = error.session
+    name = "session-over" if session.progress.state.is_over else "session-without-sid"
+    if session.merged_into:
+        name = "session-merged"
+    return Problem(name, f"It cannot be stopped: {error}", session_id=session.id)
+
+
+def _stop_failed(error: StopFailed) -> Problem:
+    return telnyx_problem(error.error, error.session.id, error.error.retry_after)
 
 
 def _unknown_session(_: UnknownSession) -> Problem:
-    return Problem(404, "unknown-session", "No session has this id")
+    return Problem("unknown-session", "No session has this id")
 
 
-def _busy(_: TelnyxBusy) -> Problem:
-    detail = "Too many requests wait for Telnyx; nothing was done, ask again"
-    return Problem(503, "too-many-in-flight", detail, headers=dict(RETRY_SOON))
+def _telnyx_busy(_: TelnyxBusy) -> Problem:
+    return Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)
 
 
-def _database_away(trouble: DatabaseUnavailable) -> Problem:
-    log.error("no database: %s", trouble)
-    return Problem(503, "database-away", "The database does not answer", headers=dict(RETRY_SOON))
+def _database_unavailable(error: DatabaseUnavailable) -> Problem:
+    log.error("database unavailable, answered 503: request_id=%s: %s", request_id(), error)
+    return Problem("database-unavailable", "Nothing was done; ask again", headers=RETRY_SOON)
 
 
-def _strange_cursor(_: InvalidCursor) -> Problem:
+def _database_busy(error: DatabaseConflict) -> Problem:
+    log.warning("database conflict, answered 503: request_id=%s: %s", request_id(), error)
+    return Problem("database-busy", "Nothing was done; ask again", headers={"Retry-After": "1"})
+
+
+def _invalid_cursor(_: InvalidCursor) -> Problem:
     errors = [wrong_field("query", "/cursor", "the next_cursor of a page of this same list")]
-    return Problem(422, "wrong-request", errors=errors)
+    return Problem("invalid-request", errors=errors)
 
 
-def _http(trouble: HTTPException) -> Problem:
-    status = trouble.code or 500
-    return Problem(status, HTTP_NAMES.get(status, "http"), trouble.description)
+def _http(error: HTTPException) -> Problem:
+    names = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json"}
+    status = error.code or 500
+    if status in names:
+        return Problem(names[status], error.description)
+    return OtherProblem(status, error.description)
 
 
-def _surprise(trouble: Exception) -> Problem:
-    log.error("unforeseen: request_id=%s", request_id(), exc_info=trouble)
-    return Problem(500, "unforeseen", "The log has more, under this request id")
+def _unforeseen(error: Exception) -> Problem:
+    log.error("internal error, answered 500: request_id=%s", request_id(), exc_info=error)
+    return Problem("internal-error", "The log has more, under this request id")
 
 
-TABLE: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
-    (StillStarting, _still_asking),
+# Flask takes the entry of the nearest class. What else a database raises, the record that it refuses
+# included, comes of no input that passes `requests`, so it is a fault of ours.
+TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
+    (StillStarting, _still_starting),
     (KeyReused, _key_reused),
     (CannotStop, _cannot_stop),
-    (StopFailed, lambda trouble: telnyx_problem(trouble.error, trouble.session.id)),
+    (StopFailed, _stop_failed),
     (UnknownSession, _unknown_session),
-    (TelnyxBusy, _busy),
-    (DatabaseUnavailable, _database_away),
-    (InvalidCursor, _strange_cursor),
+    (TelnyxBusy, _telnyx_busy),
+    (DatabaseUnavailable, _database_unavailable),
+    (DatabaseConflict, _database_busy),
+    (InvalidCursor, _invalid_cursor),
     (HTTPException, _http),
-    (Problem, lambda trouble: trouble),
-    (Exception, _surprise),
+    (Problem, lambda problem: problem),
+    (Exception, _unforeseen),
 ]
 
 
 def install(app: Flask) -> None:
-    for kind, told in TABLE:
-        app.register_error_handler(kind, _handler(told))
+    for kind, problem_of in TABLE:
+        app.register_error_handler(kind, _handler(problem_of))
     app.after_request(_finish)
 
 
-def _handler(told: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
-    def handle(trouble: Exception) -> Response:
-        problem = told(trouble)
-        response = Response(
-            dumps(problem.document(request_id())), problem.status, mimetype="application/problem+json"
-        )
+def _handler(problem_of: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
+    def handle(error: Exception) -> Response:
+        problem = problem_of(error)
+        document = dumps(problem.document(request_id()))
+        response = Response(document, problem.status, mimetype="application/problem+json")
         response.headers.update(problem.headers)
-        if isinstance(trouble, HTTPException):
-            response.headers.extend(h for h in trouble.get_headers() if h[0] == "Allow")
+        if isinstance(error, HTTPException):
+            response.headers.extend(header for header in error.get_headers() if header[0] == "Allow")
         return response
 
     return handle
@@ -136,14 +169,8 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def request_id_of(given: str) -> str:
-    """The caller's, if it is sane; else a new one."""
-    return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
-
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = request_id()
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault("Cache-Sessions", "no-store")
+    for name, value in COMMON.items():
+        response.headers.setdefault(name, value)
     return response

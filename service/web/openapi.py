@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.web.problems import Problem, WrongField, wrong_field
-from service.web.requests import Nothing
+from service.web.requests import Empty
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -45,15 +45,15 @@ class Header:
 class Operation:
     summary: str
     answers: Mapping[int, type[BaseModel]]
-    problems: tuple[int, ...]
+    problems: tuple[str, ...]
     body: type[BaseModel] | None
     body_is_required: bool
-    query: type[BaseModel]
+    query: type[BaseModel] | None
     headers: tuple[Header, ...]
     description: str
 
 
-# View function -> what it declares, for the reference.
+# View function -> what it declares, for the API documents.
 declared: dict[Callable[..., Response], Operation] = {}
 
 
@@ -61,24 +61,27 @@ def operation(
     summary: str,
     *,
     answers: Mapping[int, type[BaseModel]],
-    problems: tuple[int, ...] = (),
+    problems: tuple[str, ...] = (),
     body: type[BaseModel] | None = None,
     body_is_required: bool = True,
-    query: type[BaseModel] = Nothing,
+    query: type[BaseModel] | None = Empty,
     headers: tuple[Header, ...] = (),
 ) -> Callable[[View], Callable[..., Response]]:
-    """The view gets `body` and `query` as instances of their models, where it declares them."""
+    """The view gets `body` and `query` as instances of their models, where it declares them.
+
+    `problems` are the names of those that only some routes have. A query of None is not looked at.
+    """
 
     def declare(view: View) -> Callable[..., Response]:
         @wraps(view)
         def serve(**path: Any) -> Response:
-            given = dict(path)
-            asked = _read_query(query)
-            if query is not Nothing:
-                given["query"] = asked
+            arguments = dict(path)
+            read = _read_query(query) if query else None  # an unknown parameter is refused everywhere else
+            if query not in {None, Empty}:
+                arguments["query"] = read
             if body is not None:
-                given["body"] = _read_body(body, is_required=body_is_required)
-            return view(**given).response()
+                arguments["body"] = _read_body(body, is_required=body_is_required)
+            return view(**arguments).response()
 
         declared[serve] = Operation(
             summary, answers, problems, body, body_is_required, query, headers, getdoc(view) or ""
@@ -93,14 +96,14 @@ def _read_body(model: type[M], *, is_required: bool) -> M:
     if not raw and not is_required:
         return model()
     if not request.is_json:
-        raise Problem(415, "not-json", "Send Content-Type: application/json")
+        raise Problem("not-json", "Send Content-Type: application/json")
     try:
         return model.model_validate_json(raw)
-    except ValidationError as wrong:
-        errors = wrong.errors(include_url=False, include_input=False, include_context=False)
-    if errors[0]["type"] == "json_invalid":
-        raise Problem(400, "not-json", errors[0]["msg"])
-    raise Problem(422, "wrong-request", errors=[_wrong("body", error) for error in errors])
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        raise Problem("invalid-json", found[0]["msg"])
+    raise Problem("invalid-request", errors=[_wrong("body", one) for one in found])
 
 
 def _raw_body() -> bytes:
@@ -115,17 +118,17 @@ def _raw_body() -> bytes:
 
 
 def _read_query(model: type[M]) -> M:
-    asked = request.args.to_dict(flat=False)
+    values_of = request.args.to_dict(flat=False)
     many = {name for name, info in model.model_fields.items() if info.default == ()}
-    repeated = [name for name, values in asked.items() if len(values) > 1 and name not in many]
+    repeated = [name for name, values in values_of.items() if len(values) > 1 and name not in many]
     if repeated:
         errors = [wrong_field("query", f"/{_escaped(name)}", "to be given once") for name in repeated]
-        raise Problem(422, "wrong-request", errors=errors)
+        raise Problem("invalid-request", errors=errors)
     try:
-        return model.model_validate({n: tuple(v) if n in many else v[0] for n, v in asked.items()})
-    except ValidationError as wrong:
-        found = wrong.errors(include_url=False, include_input=False, include_context=False)
-        raise Problem(422, "wrong-request", errors=[_wrong("query", e) for e in found]) from None
+        return model.model_validate({n: tuple(v) if n in many else v[0] for n, v in values_of.items()})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise Problem("invalid-request", errors=[_wrong("query", one) for one in found]) from None
 
 
 def _wrong(place: str, error: Mapping[str, Any]) -> WrongField:

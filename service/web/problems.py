@@ -1,8 +1,11 @@
-"""What an app is told when something is wrong: RFC 9457 documents."""
+"""What an app is told when something is wrong: RFC 9457 documents, each name with its status and title."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,48 +41,68 @@ class ProblemDocument(BaseModel):
     request_id: str = Field(description="as in X-Request-Id; our log has it too")
 
 
-TITLES = {
-    400: "The request cannot be read",
-    401: "Who is asking is not known",
-    404: "There is no such thing",
-    405: "This cannot be done here",
-    409: "Not as things stand",
-    413: "The body is too large",
-    415: "The body must be JSON",
-    422: "The request is wrong",
-    500: "Something went wrong on our side",
-    502: "Telnyx does not accept our credentials",
-    503: "Not now; try again",
+@dataclass(frozen=True)
+class Kind:
+    status: int
+    title: str
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "invalid-json": Kind(400, "Body is not valid JSON"),
+    "key-missing": Kind(401, "API key missing"),
+    "key-unknown": Kind(401, "API key unknown or revoked"),
+    "not-found": Kind(404, "Not found"),
+    "unknown-session": Kind(404, "Session not found"),
+    "method-not-allowed": Kind(405, "Method not allowed"),
+    "still-starting": Kind(409, "First request not answered yet"),
+    "session-over": Kind(409, "Session already over"),
+    "session-merged": Kind(409, "Session merged into another"),
+    "session-without-sid": Kind(409, "Session has no sid from Telnyx yet"),
+    "too-large": Kind(413, "Body too large"),
+    "not-json": Kind(415, "Content-Type is not JSON"),
+    "invalid-request": Kind(422, "Invalid request"),
+    "key-reused": Kind(422, "Idempotency-Key used for another request"),
+    "telnyx-refused": Kind(422, "Telnyx refused the request"),
+    "internal-error": Kind(500, "Internal error"),
+    "telnyx-credentials": Kind(502, "Telnyx refused our credentials"),
+    "telnyx-rate-limit": Kind(503, "Telnyx rate limit reached"),
+    "telnyx-unreachable": Kind(503, "Telnyx unreachable"),
+    "telnyx-no-answer": Kind(503, "No answer from Telnyx"),
+    "too-many-in-flight": Kind(503, "Too many requests wait for Telnyx"),
+    "database-unavailable": Kind(503, "Database unavailable"),
+    "database-busy": Kind(503, "Database busy"),
+    "busy": Kind(503, "Service busy"),
+    "ending": Kind(503, "Process ending"),
 }
 
 
 class Problem(Exception):
-    """`name` becomes the document's type; `detail` tells what to do."""
+    """`name` is one of KINDS, and becomes the document's type; `detail` tells what to do."""
 
     def __init__(
         self,
-        status: int,
         name: str,
         detail: str | None = None,
         *,
         errors: list[WrongField] | None = None,
         session_id: str | None = None,
         telnyx: TelnyxError | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name)
-        self.status = status
         self.name = name
+        self.status = KINDS[name].status
+        self.title = KINDS[name].title
         self.detail = detail
         self.errors = errors
         self.session_id = session_id
         self.telnyx = telnyx
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
 
     def document(self, request_id: str) -> dict[str, Any]:
-        made = ProblemDocument(
+        document = ProblemDocument(
             type=f"urn:siprec-ledger:problem:{self.name}",
-            title=TITLES.get(self.status, "The request cannot be served"),
+            title=self.title,
             status=self.status,
             detail=self.detail,
             errors=self.errors,
@@ -87,7 +110,15 @@ class Problem(Exception):
             telnyx=self.telnyx,
             request_id=request_id,
         )
-        return made.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return document.model_dump(mode="json", exclude_none=True, by_alias=True)
+
+
+class OtherProblem(Problem):
+    """A status of HTTP's that none of our own names stands for."""
+
+    def __init__(self, status: int, detail: str | None) -> None:
+        super().__init__("internal-error", detail)
+        self.name, self.status, self.title = "http", status, HTTPStatus(status).phrase
 
 
 def wrong_field(place: str, pointer: str, detail: str) -> WrongField:

@@ -18,9 +18,9 @@ from pydantic import (
 
 from service.domain.session import CallbackMethod, Order, SipTransport, State, Track
 from service.store.sessions import Filter
-from service.web.responses import Shape
+from service.web.responses import Model
 
-# No NUL, no control characters, no lone surrogates: no database column and no log line wants them.
+# No NUL, no control characters, no lone surrogates: no database column and no log line takes them.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 LARGEST_INTEGER = 2**31 - 1
 MOST_LABELS = 32
@@ -81,13 +81,13 @@ Timeout = Annotated[
     BeforeValidator(_whole),
 ]
 # Written out, or pydantic takes a number for seconds since 1970.
-AskedTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
+QueryTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
-class Nothing(Shape):
+class Empty(Model):
     """No field at all."""
 
 
@@ -100,7 +100,7 @@ AN_ORDER: dict[str, JsonValue] = {
 }
 
 
-class StartRequest(Shape):
+class StartRequest(Model):
     """What to record. Every field of Telnyx's form but StatusCallback, which is always ours."""
 
     model_config = ConfigDict(
@@ -136,21 +136,28 @@ class StartRequest(Shape):
         return Order(**{**self.model_dump(), "account_sid": account_sid})
 
 
-class SessionQuery(Shape):
+class PageQuery(Model):
+    limit: int = Field(default=50, ge=1, le=250, description="entries per page; 50 unless set")
+    cursor: Cursor | None = Field(
+        default=None, description="next_cursor of the page before, with the same filters"
+    )
+
+    def filters(self) -> dict[str, JsonValue]:
+        """Those that are set, by name: what a cursor is bound to."""
+        return self.model_dump(mode="json", exclude={"limit", "cursor"}, exclude_defaults=True)
+
+
+class SessionQuery(PageQuery):
     state: State | None = Field(default=None, description="as it is now")
-    call_sid: Text | None = Field(default=None, description="as it was asked for, or as Telnyx called back")
+    call_sid: Text | None = Field(default=None, description="as ordered, or as Telnyx called back")
     account_sid: Text | None = Field(default=None, description="likewise")
-    connector_name: Text | None = Field(default=None, description="as it was asked for")
+    connector_name: Text | None = Field(default=None, description="as ordered")
     reference: Text | None = Field(default=None, description="the app's own; all of it must be equal")
     label: tuple[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}:[^\x00-\x1f\x7f-\x9f]{1,255}$")], ...
     ] = Field(default=(), max_length=MOST_LABELS, description="key:value; may be repeated, then all must fit")
-    requested_after: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
-    requested_before: AskedTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
-    limit: int = Field(default=50, ge=1, le=250, description="sessions per page; 50 unless asked otherwise")
-    cursor: Cursor | None = Field(
-        default=None, description="next_cursor of the page before, with the same filters"
-    )
+    requested_after: QueryTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
+    requested_before: QueryTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
 
     def filter(self) -> Filter:
         labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
@@ -158,9 +165,5 @@ class SessionQuery(Shape):
         return Filter(**wanted, labels=labels)
 
 
-class CallbackQuery(Shape):
+class CallbackQuery(PageQuery):
     problem: bool | None = Field(default=None, description="whether something is wrong with it")
-    limit: int = Field(default=50, ge=1, le=250, description="callbacks per page; 50 unless asked otherwise")
-    cursor: Cursor | None = Field(
-        default=None, description="next_cursor of the page before, with the same filter"
-    )

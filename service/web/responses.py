@@ -15,6 +15,7 @@ from pydantic import (
 
 from service.domain.session import (
     CallbackMethod,
+    Error,
     ErrorKind,
     Order,
     Origin,
@@ -24,8 +25,8 @@ from service.domain.session import (
     Track,
 )
 from service.store.callbacks import StoredCallback
-from service.store.events import Event
-from service.store.schema import Age
+from service.store.events import Event, EventKind
+from service.telnyx.form import Form
 
 Time = Annotated[
     datetime,
@@ -34,14 +35,16 @@ Time = Annotated[
 ]
 
 
-class Shape(BaseModel):
+class Model(BaseModel):
+    """Nothing but its fields, which nobody changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ErrorShape(Shape):
+class ErrorResponse(Model):
     kind: ErrorKind = Field(
-        description="rejected: Telnyx refused what was asked; credentials: it refused us; rate_limited; "
-        "unreachable: the request never left; no_answer: it left, and no usable answer came; "
+        description="rejected: Telnyx refused the request; credentials: it refused our API key; "
+        "rate_limited; unreachable: the request never left; no_answer: it left, and no usable answer came; "
         "siprec_failed: a callback said so"
     )
     status: int | None = Field(description="Telnyx's HTTP status")
@@ -49,33 +52,38 @@ class ErrorShape(Shape):
     detail: str | None = Field(description="Telnyx's words, or ours where it had none")
 
 
-class AnswerShape(Shape):
+class AnswerResponse(Model):
     outcome: str = Field(description="accepted, refused or unanswered")
     at: Time
     siprec_sid: str | None
-    error: ErrorShape | None
+    error: ErrorResponse | None
 
 
-class EventShape(Shape):
+class EventResponse(Model):
     sequence: int
+    kind: EventKind = Field(description="created, changed, or merged with another session")
+    actor: str = Field(description="who caused it: an API key's name, telnyx, or watch")
+    correction: bool = Field(description="true: by a callback that was received earlier and written later")
     state: State = Field(description="after the change")
     changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
     happened_at: Time
     written_at: Time
 
 
-class SessionShape(Shape):
+class SessionResponse(Model):
     id: str
     state: State = Field(
         description="requested: not answered yet; unanswered: it may or may not have started; refused: it "
         "did not start, see error; accepted: Telnyx gave it a sid; started, stopped, failed: as Telnyx "
         "called back"
     )
-    origin: Origin = Field(description="api: asked for here; adopted: a TeXML document started it")
+    origin: Origin = Field(description="api: started here; adopted: started by a TeXML document")
     account_sid: str
     call_sid: str
     siprec_sid: str | None
-    callback_siprec_sid: str | None = Field(description="what callbacks call it, where that differs")
+    callback_siprec_sid: str | None = Field(
+        description="the sid that callbacks use, where Telnyx's answer gave another"
+    )
     connector_name: str | None
     name: str | None
     track: Track | None
@@ -87,33 +95,45 @@ class SessionShape(Shape):
     reference: str | None
     labels: dict[str, str]
     requested_by: str | None = Field(description="the API key's name")
-    requested_at: Time = Field(description="adopted: when it was first heard of")
+    requested_at: Time = Field(description="adopted: when its first callback was received")
     accepted_at: Time | None = Field(description="our clock")
-    started_at: Time | None = Field(description="Telnyx's clock; the earliest heard")
-    ended_at: Time | None = Field(description="Telnyx's clock; the earliest heard")
+    started_at: Time | None = Field(description="Telnyx's clock; the earliest")
+    ended_at: Time | None = Field(description="Telnyx's clock; the earliest")
     stop_requested_at: Time | None
+    stop_requested_by: str | None = Field(description="the API key's name")
     updated_at: Time
     attempts: int = Field(description="how often Telnyx was asked to start it")
-    answer: AnswerShape | None = Field(description="what Telnyx answered to the latest attempt")
-    error: ErrorShape | None = Field(description="why it is refused, unanswered or failed")
-    merged_into: str | None = Field(description="it turned out to be this session")
+    answer: AnswerResponse | None = Field(description="what Telnyx answered to the latest attempt")
+    error: ErrorResponse | None = Field(description="why it is refused, unanswered or failed")
+    merged_into: str | None = Field(description="the session that it turned out to be")
 
 
-class SessionWithTimeline(SessionShape):
-    timeline: list[EventShape] = Field(description="every change, in the order in which it was written")
+class SessionWithTimeline(SessionResponse):
+    timeline: list[EventResponse] = Field(
+        description="the first changes, in the order in which they were written"
+    )
+    timeline_next_cursor: str | None = Field(
+        description="where /timeline goes on with further changes; null where there are none"
+    )
 
 
-class SessionPage(Shape):
-    sessions: list[SessionShape]
+class TimelinePage(Model):
+    timeline: list[EventResponse] = Field(description="in the order in which they were written")
     next_cursor: str | None = Field(description="for the next page; null on the last")
 
 
-class CallbackShape(Shape):
+class SessionPage(Model):
+    sessions: list[SessionResponse]
+    next_cursor: str | None = Field(description="for the next page; null on the last")
+
+
+class CallbackResponse(Model):
     id: str
     session_id: str | None = Field(description="null where it belongs to no session that we know")
     event: str | None = Field(description="SiprecEvent, as Telnyx wrote it")
     happened_at: Time | None = Field(description="its Timestamp")
     received_at: Time = Field(description="when it first came")
+    last_received_at: Time = Field(description="when it last came")
     deliveries: int = Field(description="how often it came")
     verified_by: str = Field(description="the fingerprint of the key that signed it, or token")
     problem: str | None = Field(description="what is wrong with it")
@@ -125,46 +145,47 @@ class CallbackShape(Shape):
     fields: list[tuple[str, str]] = Field(description="all that it says, as far as it is text")
 
 
-class CallbackList(Shape):
-    callbacks: list[CallbackShape] = Field(description="in the order in which they first came")
-
-
-class CallbackPage(Shape):
-    callbacks: list[CallbackShape]
+class CallbackPage(Model):
+    callbacks: list[CallbackResponse]
     next_cursor: str | None = Field(description="for the next page; null on the last")
 
 
-class Alive(Shape):
+class Alive(Model):
     status: str
 
 
-class DatabaseHealth(Shape):
-    reachable: bool
-    schema_age: Age | None = Field(default=None, description="against this release; newer is fine")
+class DatabaseHealth(Model):
+    answers: bool = Field(description="reads are served")
+    takes_writes: bool = Field(description="callbacks, starts and stops are written")
+    unavailable_since: Time | None = Field(description="null while it takes writes")
 
 
 class SpoolState(StrEnum):
     ON = "on"
     OFF = "off"
-    BROKEN = "broken"  # its folder cannot be written to
+    UNUSABLE = "unusable"
 
 
-class SpoolHealth(Shape):
-    state: SpoolState
+class SpoolHealth(Model):
+    state: SpoolState = Field(description="on: takes callbacks; off: SPOOL is off; unusable: full or broken")
     entries: int = Field(default=0, description="callbacks of this host that wait for the database")
     oldest_seconds: float | None = Field(default=None, description="how long the oldest has waited")
-    set_aside: int = Field(default=0, description="files that cannot be drained; a person has to look")
+    dead_letters: int = Field(default=0, description="entries that cannot be written: see spool list")
 
 
-class Ready(Shape):
+class Ready(Model):
     ready: bool = Field(description="the database or the spool takes callbacks")
     database: DatabaseHealth
     spool: SpoolHealth
-    refused: int | None = Field(description="callbacks in quarantine; null without a database")
+    rejected: int | None = Field(default=None, description="rejected callbacks in the database, if known")
 
 
-def session(shown: Session) -> dict[str, Any]:
-    """The members of SessionShape."""
+def session(shown: Session) -> SessionResponse:
+    return SessionResponse(**session_members(shown))
+
+
+def session_members(shown: Session) -> dict[str, Any]:
+    """Of SessionResponse."""
     progress, answer = shown.progress, shown.answer
     return {
         "id": shown.id,
@@ -172,13 +193,14 @@ def session(shown: Session) -> dict[str, Any]:
         **{name: getattr(shown.order, name) for name in Order.__dataclass_fields__},
         "state": progress.state,
         "siprec_sid": progress.siprec_sid,
-        "callback_siprec_sid": progress.differing_siprec_sid,
+        "callback_siprec_sid": progress.other_siprec_sid,
         "requested_by": shown.requested_by,
         "requested_at": shown.requested_at,
         "accepted_at": progress.accepted_at,
         "started_at": progress.started_at,
         "ended_at": progress.ended_at,
         "stop_requested_at": progress.stop_requested_at,
+        "stop_requested_by": progress.stop_requested_by,
         "updated_at": shown.updated_at,
         "attempts": shown.attempts,
         "answer": answer
@@ -193,9 +215,12 @@ def session(shown: Session) -> dict[str, Any]:
     }
 
 
-def event(shown: Event) -> EventShape:
-    return EventShape(
+def event(shown: Event) -> EventResponse:
+    return EventResponse(
         sequence=shown.sequence,
+        kind=shown.kind,
+        actor=shown.actor,
+        correction=shown.correction,
         state=shown.state,
         changes={fact: (before, after) for fact, (before, after) in shown.changes.items()},
         happened_at=shown.happened_at,
@@ -203,25 +228,26 @@ def event(shown: Event) -> EventShape:
     )
 
 
-def callback(shown: StoredCallback, fields: list[tuple[str, str]]) -> CallbackShape:
-    said = shown.notice
-    return CallbackShape(
-        id=shown.id,
-        session_id=shown.session_id,
-        event=shown.event,
-        happened_at=said.happened_at,
-        received_at=shown.evidence.received_at,
+def callback(shown: StoredCallback) -> CallbackResponse:
+    parsed, notice, came = shown.callback, shown.callback.notice, shown.callback.delivery
+    return CallbackResponse(
+        id=came.id,
+        session_id=parsed.session_id,
+        event=parsed.event,
+        happened_at=notice.happened_at,
+        received_at=notice.received_at,
+        last_received_at=shown.last_received_at,
         deliveries=shown.deliveries,
-        verified_by=shown.evidence.verified_by,
-        problem="; ".join(filter(None, [shown.problem, shown.contradiction])) or None,
-        method=shown.evidence.method,
-        account_sid=said.account_sid,
-        call_sid=said.call_sid,
-        siprec_sid=said.siprec_sid,
-        error=said.error.detail if said.error else None,
-        fields=fields,
+        verified_by=parsed.verified_by,
+        problem="; ".join(filter(None, [parsed.problem, shown.contradiction])) or None,
+        method=came.method,
+        account_sid=notice.account_sid,
+        call_sid=notice.call_sid,
+        siprec_sid=notice.siprec_sid,
+        error=notice.error.detail if notice.error else None,
+        fields=Form.of(came.method, came.query, came.body).texts,
     )
 
 
-def _error(error: Any) -> dict[str, Any] | None:
-    return error and {"kind": error.kind, "status": error.status, "code": error.code, "detail": error.detail}
+def _error(error: Error | None) -> dict[str, Any] | None:
+    return error.facts() if error else None

@@ -1,45 +1,24 @@
-"""Notices what did not happen, in a thread of every web process."""
+"""Notices that an answer of Telnyx did not come."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from datetime import timedelta
+from datetime import datetime
 
 from service.ledger.sessions import Sessions
-from service.store.engine import DatabaseUnavailable
+from service.store.breaker import Breaker
 
 log = logging.getLogger(__name__)
 
 
 class Deadlines:
-    """Looks every `interval`; start it after the fork."""
+    def __init__(self, sessions: Sessions, breaker: Breaker) -> None:
+        self._sessions = sessions
+        self._breaker = breaker
 
-    def __init__(self, control: Sessions, interval: timedelta) -> None:
-        self._control = control
-        self._interval = interval.total_seconds()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._interval):
-            try:
-                self.look()
-            except DatabaseUnavailable as trouble:
-                log.warning("the watch finds no database: %s", trouble)
-            except Exception:  # a watch that dies is noticed by nobody
-                log.exception("the watch stumbled, and goes on")
-
-    def look(self) -> None:
-        """Once. Raises DatabaseUnavailable."""
-        self._control.catch_up()
-        given_up = self._control.give_up_waiting()
-        if given_up:
-            log.warning("sessions became unanswered: count=%d", given_up)
+    def run_once(self, _now: datetime) -> None:
+        """Raises DatabaseError."""
+        if not self._breaker.takes_writes:
+            return
+        if expired := self._sessions.expire():
+            log.warning("sessions became unanswered: count=%d", expired)

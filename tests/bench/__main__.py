@@ -3,51 +3,81 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import machine, report
-from tests.bench.course import Course, Scale
-from tests.bench.figures import targets
+from tests.bench import machine, peers, reads, report, targets
+from tests.bench.course import RACES, Course, Scale
+from tests.bench.peers import Peer
+from tests.bench.report import Run
 
-FULL = Scale(rounds=5, seconds=2.5, stored=1_000_000)
-QUICK = Scale(rounds=2, seconds=0.7, stored=100_000)
+FULL = Scale(rounds=5, seconds=2.5, stored=1_000_000, sessions=(10_000, 1_000_000))
+QUICK = Scale(rounds=1, seconds=0.7, stored=20_000, sessions=(1_000, 20_000))
 MEMORY = Path("/dev/shm")
+READS = "reads"
 
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    options.add_argument("--quick", action="store_true", help="a trial of two minutes: writes nothing down")
-    is_quick = options.parse_args().quick
+    options.add_argument("--quick", action="store_true", help="a trial of a few minutes: writes nothing down")
+    options.add_argument(
+        "--only",
+        choices=[*RACES, READS],
+        action="append",
+        default=[],
+        help="this part, in full length unless --quick (may be repeated): writes nothing down",
+    )
+    asked = options.parse_args()
+    into = None if asked.quick or asked.only else machine.HERE
     try:
-        run(QUICK if is_quick else FULL, None if is_quick else machine.HERE)
+        run(QUICK if asked.quick else FULL, asked.only or [*RACES, READS], into)
     except machine.Missing as missing:
         print(f"The bench needs {missing}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(scale: Scale, into: Path | None) -> None:
+def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
+    # For a thousand slow clients beside the load: who runs it in earnest allows as many.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    peers.install()
+    installed, left_out = peers.installed()
     with _folder() as folder, _folder(MEMORY) as memory:
-        course = Course(scale, folder, memory, machine.compile_all(folder))
-        facts = machine.describe(folder)
-        ceiling = ", ".join(f"{rate:,.0f} with {how}" for how, rate in course.ceiling().items())
-        facts["load program"] = f"by itself {ceiling}, requests a second"
-        facts["run"] = f"{datetime.now(UTC):%Y-%m-%d}, {scale.rounds} rounds of {scale.seconds:g} s slices"
+        course = Course(scale, folder, memory, machine.compile_all(folder), installed)
+        facts = _facts(folder, course, scale, installed) | {
+            f"left out: {name}": why for name, why in left_out.items()
+        }
         print(report.machine(facts), report.METHOD, sep="\n", flush=True)
-        stages = []
-        for stage in course.stages():
+        stages, taken = [], []
+        for stage in course.stages(parts):
             stages.append(stage)
             print(report.stage(stage), flush=True)
-    reached = targets(stages)
-    print(report.naive_losses(stages), report.targets(reached), report.warning(stages), sep="\n")
+        if READS in parts:
+            taken = list(reads.run(folder, scale.sessions, scale.rounds))
+            print(report.reads(taken, scale.sessions), flush=True)
+    found = Run(facts, stages, taken, targets.targets(stages, taken))
+    print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
+    print(report.targets(found.targets), report.warning(stages), sep="\n")
     if into:
-        (into / "FIGURES.md").write_text(report.document(facts, stages, reached))
-        (into / "figures.json").write_text(report.data(facts, stages, reached))
+        (into / "FIGURES.md").write_text(report.document(found, scale.sessions))
+        (into / "figures.json").write_text(report.data(found))
+        print("FIGURES.md and figures.json are written; the README quotes the table *In short*.")
+
+
+def _facts(folder: Path, course: Course, scale: Scale, installed: Sequence[Peer]) -> dict[str, str]:
+    ceiling = ", ".join(f"{rate:,.0f} with {how}" for how, rate in course.ceiling().items())
+    versions = {package: version for peer in installed for package, version in peer.versions().items()}
+    return machine.describe(folder) | {
+        "peers": ", ".join(f"{package} {version}" for package, version in versions.items()) or "none",
+        "load program": f"by itself {ceiling}, requests a second",
+        "run": f"{datetime.now(UTC):%Y-%m-%d}, {scale.rounds} rounds of {scale.seconds:g} s slices",
+    }
 
 
 @contextmanager

@@ -109,24 +109,8 @@ def naive() -> Flask:
     return app
 
 
-def direct() -> Wsgi:
-    """The ledger without its intake: each request commits its own callback."""
-    from service import config, wiring
-    from service.domain.ids import new_id
-    from service.telnyx.callback import Delivery
-
-    works = wiring.wire(config.load())
-
-    def receive(token: str, headers: Mapping[str, str], body: bytes) -> int:
-        delivery = Delivery(new_id(), datetime.now(UTC), "POST", token, b"", headers, body)
-        works.control.hear([works.reader.read(delivery)], within=1, are_fresh=True)
-        return 200
-
-    return _wsgi(receive)
-
-
 def _as_durable_as_ours(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -1,35 +1,52 @@
-"""Who is measured: an app under gunicorn on the server's core, its database on the other."""
+"""Who is measured: a server on the server's core, its database on the other."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.bed.postgres import Postgres
 from tests.bed.web import Web
-from tests.bench import machine
+from tests.bench import machine, peers
+from tests.bench.background import Background
 from tests.bench.ledgers import Ledger
+from tests.bench.peers import Peer
 from tests.bench.post import SECRET_KEY, signer
 
 THREADS = 32
-LEDGER = "service.app:web()"
+LEDGER = "tests.bench.quiet:web()"
+LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`ledger` None: it stores nothing."""
+    """`ledger` None: it stores nothing. `background` is what goes on beside each of its slices."""
 
     name: str
     web: Web
     ledger: Ledger | None = None
+    background: Background | None = None
 
     @property
     def port(self) -> int:
         return self.web.address[1]
+
+    def cpu_seconds(self) -> float:
+        """Used so far by the server's processes; the database's are not among them."""
+        master = psutil.Process(self.web.master_pid)
+        used = 0.0
+        for process in [master, *master.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                used += times.user + times.system
+        return used
 
 
 @contextmanager
@@ -37,14 +54,33 @@ def running(
     name: str,
     app: str = LEDGER,
     ledger: Ledger | None = None,
+    *,
     threads: int = THREADS,
+    workers: int = 1,
     preload: Path | None = None,
+    background: Background | None = None,
 ) -> Iterator[Contestant]:
-    """With one thread gunicorn takes its `sync` worker, with several `gthread`."""
-    config = "python:tests.bench.gunicorn_conf" if app == LEDGER else None
-    with ExitStack() as stack:
-        web = Web({}, threads=threads, app=app, config=config)
-        stack.callback(web.close)
+    """An app under gunicorn: the ledger as it ships; others by `sync` (one thread) or `gthread`."""
+    config = LEDGER_CONFIG if app == LEDGER else None
+    web = Web({}, workers=workers, threads=threads, app=app, config=config)
+    web.env |= {"THREADS": str(threads), "WEB_CONCURRENCY": str(workers)}
+    if preload:
+        web.env["LD_PRELOAD"] = str(preload)
+    with _started(web, ledger):
+        yield Contestant(name, web, ledger, background)
+
+
+@contextmanager
+def running_peer(peer: Peer, ledger: Ledger) -> Iterator[Contestant]:
+    web = PeersWeb(peer)
+    web.env |= peers.environment(ledger.url)
+    with _started(web, ledger):
+        yield Contestant(peer.name, web, ledger)
+
+
+@contextmanager
+def _started(web: Web, ledger: Ledger | None) -> Iterator[None]:
+    with contextlib.closing(web):
         spool = web.folder / "spool"
         spool.mkdir()
         web.env |= {
@@ -55,13 +91,21 @@ def running(
             "TELNYX_API_KEY": "none",
             "TELNYX_PUBLIC_KEY": signer.public_key,
             "TELNYX_BASE_URL": "http://127.0.0.1:9/v2",  # where nobody is
-            "THREADS": str(threads),
         }
-        if preload:
-            web.env["LD_PRELOAD"] = str(preload)
         with machine.on_core(machine.SERVER_CORE):
             web.start()
-        yield Contestant(name, web, ledger)
+        yield
+
+
+class PeersWeb(Web):
+    """A server that is one process and binds its port itself."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__({}, workers=0)  # none but the process itself
+        self._peer = peer
+
+    def _command(self, descriptor: int) -> list[str]:
+        return self._peer.command(self.address[1])
 
 
 class PinnedPostgres(Postgres):

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import post
-from tests.bench.contestants import LEDGER, Contestant, PinnedPostgres, running
-from tests.bench.figures import FLOOR, FLOOR_WSGI, KINDS, SLOW, STORED, Stage
-from tests.bench.ledgers import Naive, Ours
+from tests.bench.contestants import Contestant, PinnedPostgres, running
+from tests.bench.field import APPS, Field
+from tests.bench.figures import (
+    FLOOR,
+    FLOOR_WSGI,
+    KINDS,
+    POSTGRESQL,
+    READERS,
+    SLOW_CLIENTS,
+    SLOW_FSYNC,
+    STORED,
+    TWO_WORKERS,
+    Stage,
+)
 from tests.bench.load import Load, send
 from tests.bench.machine import SERVER_CORE, Compiled, on_core
+from tests.bench.peers import Peer
 from tests.bench.race import Track
 
-APPS = "tests.bench.apps:"
 NAIVE_THREADS = (1, 4, 8)  # one: gunicorn's sync worker
+USUAL_THREADS = 4  # where it was not tried what suits it best
 PROBES = 3
 PROBE_SECONDS = 0.5
 PROBE_BLOCKS = 50
@@ -28,20 +40,26 @@ PROBE_BLOCKS = 50
 class Scale:
     rounds: int
     seconds: float  # of a slice
-    stored: int  # callbacks that many are, in the last race
+    stored: int  # callbacks that many are
+    sessions: tuple[int, int]  # that few are, and many, for the reads
 
 
 class Course:
     """`folder` and `memory` are where databases are kept, on disk and in memory."""
 
-    def __init__(self, scale: Scale, folder: Path, memory: Path, compiled: Compiled) -> None:
+    def __init__(
+        self, scale: Scale, folder: Path, memory: Path, compiled: Compiled, peers: Sequence[Peer]
+    ) -> None:
         self._scale = scale
         self._folder = folder
         self._memory = memory
         self._compiled = compiled
+        self._peers = peers
         self._loads = {n: Load(n, scale.seconds) for n in (1, 16, 64)}
         self._fresh = Load(64, scale.seconds, is_fresh=True)
-        self._files = 0
+        self._fastest: Mapping[Load, float] = {}
+        self._naive_threads = dict.fromkeys(KINDS, USUAL_THREADS)
+        self._floor_rate: float | None = None
 
     def ceiling(self) -> dict[str, float]:
         """Requests a second that the load program gets out of a server that does nothing."""
@@ -59,21 +77,16 @@ class Course:
             responder.communicate("")
         return {"keep-alive": rates[self._loads[64]], "fresh connections": rates[self._fresh]}
 
-    def stages(self) -> Iterator[Stage]:
-        """Each as soon as it is over."""
+    def stages(self, races: Collection[str]) -> Iterator[Stage]:
+        """Of these of RACES, each as soon as it is over."""
+        if not set(RACES) & set(races):
+            return
         with running(FLOOR_WSGI, f"{APPS}floor_wsgi()") as one:
-            fastest = self._probe(one.port, [*self._loads.values(), self._fresh])
+            self._fastest = self._probe(one.port, [*self._loads.values(), self._fresh])
         with PinnedPostgres() as server:
-            naive = self._naive_threads(server, fastest[self._loads[16]])
-            yield naive
-            floor_rate = 0.0
-            for stage in self._doors(server, _best_threads(naive), fastest):
-                if stage.key == "64":
-                    floor_rate = stage.median(FLOOR, "rate")
-                yield stage
-            yield self._half_load(floor_rate / 2)
-            yield self._slow_fsync(server, fastest[self._loads[64]])
-            yield self._many_stored(server, fastest[self._loads[64]])
+            for name, race in RACES.items():
+                if name in races:
+                    yield from race(self, server)
 
     def _probe(self, port: int, loads: Iterable[Load]) -> dict[Load, float]:
         """The best rate of a server that stores nothing, under each load."""
@@ -85,134 +98,123 @@ class Course:
 
         return {load: rate(load) for load in loads}
 
-    def _naive_threads(self, server: PinnedPostgres, fastest: float) -> Stage:
+    def _naive(self, server: PinnedPostgres) -> Iterator[Stage]:
+        """Which number of threads suits it best, for the races to come."""
         load = self._loads[16]
-        track = self._track({load: fastest})
-        with ExitStack() as stack:
-            field = [
-                self._naive(stack, _naive_name(kind, threads), self._url(kind, server), track, threads)
-                for kind in KINDS
-                for threads in NAIVE_THREADS
-            ]
-            return Stage("naive", "The naive handler, concurrency 16", track.race(field, load), {})
+        names = {(kind, n): _naive_name(kind, n) for kind in KINDS for n in NAIVE_THREADS}
+        with self._field(server, [load]) as field:
+            contestants = [field.naive(kind, n, name) for (kind, n), name in names.items()]
+            result = field.track.race(contestants, load)
+        stage = Stage("naive", "The naive handler, concurrency 16", result, {})
+        for kind in KINDS:
+            best = stage.fastest(names[kind, n] for n in NAIVE_THREADS)
+            self._naive_threads[kind] = next(n for n in NAIVE_THREADS if names[kind, n] == best)
+        yield stage
 
-    def _doors(
-        self, server: PinnedPostgres, threads: Mapping[str, int], fastest: Mapping[Load, float]
-    ) -> Iterator[Stage]:
-        track = self._track({load: fastest[load] for load in (*self._loads.values(), self._fresh)})
-        with ExitStack() as stack:
-            floors = self._floors(stack)
-            naive = [
-                self._naive(stack, f"naive, {kind}", self._url(kind, server), track, threads[kind])
-                for kind in KINDS
-            ]
-            url = server.create_database()
-            direct = self._ours(stack, "direct, PostgreSQL", url, track, app=f"{APPS}direct()")
-            ours = [self._ours(stack, f"ours, {kind}", self._url(kind, server), track) for kind in KINDS]
-            track.begin([*floors, *naive, direct, *ours])
+    def _endpoints(self, server: PinnedPostgres) -> Iterator[Stage]:
+        loads = [*self._loads.values(), self._fresh]
+        with self._field(server, loads) as field:
+            floors = field.floors()
+            others = [field.naive(kind, self._naive_threads[kind]) for kind in KINDS]
+            others += field.peers(self._peers)
+            ours = [field.ours(kind) for kind in KINDS]
+            field.track.begin([*floors, *others, *ours])
             for connections, load in self._loads.items():
-                field = [*floors, *naive, *([direct] if connections == 1 else []), *ours]
-                yield _beside_the_floor(str(connections), f"Concurrency {connections}", field, load, track)
+                all_of_them = [*floors, *others, *ours]
+                title = f"Concurrency {connections}"
+                stage = _beside_the_floor(str(connections), title, all_of_them, load, field.track)
+                yield stage
+            self._floor_rate = stage.median(FLOOR, "rate")  # at 64, the last one
             title = "Concurrency 64, a connection for each callback"
-            yield _beside_the_floor("fresh", title, [*floors, *ours], self._fresh, track)
+            yield _beside_the_floor("fresh", title, [*floors, *ours], self._fresh, field.track)
 
-    def _half_load(self, rate: float) -> Stage:
+    def _half_load(self, _server: PinnedPostgres) -> Iterator[Stage]:
+        """Undisturbed, and beside slow clients."""
+        rate = (self._floor_rate or self._probe_floor()) / 2
         load = Load(64, self._scale.seconds * 5 / 3, rate)  # longer, since a p99 wants many
-        track = self._track({load: rate})
-        with ExitStack() as stack:
-            server = stack.enter_context(PinnedPostgres(memory=self._memory))
-            floors = self._floors(stack)
-            ours = [
-                self._ours(stack, f"ours, {kind}", self._url(kind, server, self._memory), track)
-                for kind in KINDS
-            ]
-            track.begin([*floors, *ours])
-            title = f"Half load: {rate:.0f} a second, open loop, databases in memory"
-            return _beside_the_floor("half", title, [*floors, *ours], load, track)
+        title = f"Half load: {rate:.0f} a second, open loop, databases in memory"
+        with PinnedPostgres(memory=self._memory) as server:
+            with self._field(server, [load], self._memory) as field:
+                contestants = [*field.floors(), *(field.ours(kind) for kind in KINDS)]
+                field.track.begin(contestants)
+                yield _beside_the_floor("half", title, contestants, load, field.track)
+            with self._field(server, [load], self._memory) as field:
+                pairs = [(field.floor(), field.floor(SLOW_CLIENTS)), *field.pairs(SLOW_CLIENTS)]
+                title = f"{title}, beside 1,000 silent or half-sent connections"
+                yield _beside_each_other("clients", title, pairs, load, field.track)
 
-    def _slow_fsync(self, server: PinnedPostgres, fastest: float) -> Stage:
-        load, library = self._loads[64], self._compiled.slow_sync
-        track = self._track({load: fastest})
-        with ExitStack() as stack:
-            slow_server = stack.enter_context(PinnedPostgres(preload=library))
-            pairs = {}
-            for kind in KINDS:
-                name, url, slow_url = f"ours, {kind}", self._url(kind, server), self._url(kind, slow_server)
-                without = self._ours(stack, name, url, track)
-                pairs[self._ours(stack, name + SLOW, slow_url, track, preload=library)] = without
-            return _beside_each_other("slow", "Every fsync 2 ms slower, concurrency 64", pairs, load, track)
+    def _probe_floor(self) -> float:
+        with running(FLOOR, f"{APPS}floor()") as floor:
+            return self._probe(floor.port, [self._loads[64]])[self._loads[64]]
 
-    def _many_stored(self, server: PinnedPostgres, fastest: float) -> Stage:
+    def _slow_fsync(self, server: PinnedPostgres) -> Iterator[Stage]:
         load = self._loads[64]
-        track = self._track({load: fastest})
+        with (
+            PinnedPostgres(preload=self._compiled.slow_sync) as slow_server,
+            self._field(server, [load]) as field,
+        ):
+            slow = replace(field, server=slow_server)
+            pairs = [(field.ours(kind), slow.put_through(kind, SLOW_FSYNC)) for kind in KINDS]
+            title = "Every fsync 2 ms slower, concurrency 64"
+            yield _beside_each_other("fsync", title, pairs, load, field.track)
+
+    def _many_stored(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load, stored = self._loads[64], self._scale.stored
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(STORED, stored=stored)
+            title = f"{stored:,} callbacks stored before, concurrency 64"
+            yield _beside_each_other("stored", title, pairs, load, field.track)
+
+    def _two_workers(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load = self._loads[64]
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(TWO_WORKERS, kinds=[POSTGRESQL])
+            title = "Two workers, both on the server's core, concurrency 64"
+            yield _beside_each_other("workers", title, pairs, load, field.track)
+
+    def _readers(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load = self._loads[64]
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(READERS)
+            title = "Beside 8 readers that list sessions as fast as they can, concurrency 64"
+            yield _beside_each_other("readers", title, pairs, load, field.track)
+
+    @contextmanager
+    def _field(
+        self, server: PinnedPostgres, loads: Iterable[Load], folder: Path | None = None
+    ) -> Iterator[Field]:
+        """For races under each of these loads."""
+        plan = {load: load.rate or self._fastest[load] for load in loads}
+        track = Track(self._folder, self._compiled.load, self._scale.rounds, plan)
         with ExitStack() as stack:
-            pairs = {}
-            for kind in KINDS:
-                name = f"ours, {kind}"
-                empty = self._ours(stack, name, self._url(kind, server), track)
-                pairs[self._ours(stack, name + STORED, self._url(kind, server), track)] = empty
-            track.begin([*pairs, *pairs.values()])
-            for one in pairs:
-                assert isinstance(one.ledger, Ours)
-                one.ledger.store(self._scale.stored)
-            title = f"{self._scale.stored:,} callbacks stored before, concurrency 64"
-            return _beside_each_other("stored", title, pairs, load, track)
+            yield Field(stack, track, self._compiled, folder or self._folder, server)
 
-    def _floors(self, stack: ExitStack) -> list[Contestant]:
-        return [
-            stack.enter_context(running(FLOOR, f"{APPS}floor()")),
-            stack.enter_context(running(FLOOR_WSGI, f"{APPS}floor_wsgi()")),
-        ]
 
-    def _naive(self, stack: ExitStack, name: str, url: str, track: Track, threads: int) -> Contestant:
-        ledger = Naive(url, track.sessions)
-        stack.callback(ledger.close)
-        return stack.enter_context(running(name, f"{APPS}naive()", ledger, threads))
-
-    def _ours(
-        self,
-        stack: ExitStack,
-        name: str,
-        url: str,
-        track: Track,
-        app: str = LEDGER,
-        preload: Path | None = None,
-    ) -> Contestant:
-        ledger = Ours(url, track.sessions)
-        stack.callback(ledger.close)
-        return stack.enter_context(running(name, app, ledger, preload=preload))
-
-    def _url(self, kind: str, server: PinnedPostgres, folder: Path | None = None) -> str:
-        """A new database: on `server`, or an SQLite file in `folder`."""
-        if kind == "PostgreSQL":
-            return server.create_database()
-        self._files += 1
-        return f"sqlite:///{folder or self._folder}/{self._files}.sqlite3"
-
-    def _track(self, plan: Mapping[Load, float]) -> Track:
-        return Track(self._folder, self._compiled.load, self._scale.rounds, plan)
+RACES: Mapping[str, Callable[[Course, PinnedPostgres], Iterator[Stage]]] = {
+    "naive": Course._naive,
+    "endpoints": Course._endpoints,
+    "half": Course._half_load,
+    "fsync": Course._slow_fsync,
+    "stored": Course._many_stored,
+    "workers": Course._two_workers,
+    "readers": Course._readers,
+}
 
 
 def _naive_name(kind: str, threads: int) -> str:
     return f"naive, {kind}, {threads} threads" if threads > 1 else f"naive, {kind}, sync worker"
 
 
-def _best_threads(naive: Stage) -> dict[str, int]:
-    """For each database."""
-    return {
-        kind: max(NAIVE_THREADS, key=lambda threads: naive.median(_naive_name(kind, threads), "rate"))
-        for kind in KINDS
-    }
-
-
-def _beside_the_floor(key: str, title: str, field: list[Contestant], load: Load, track: Track) -> Stage:
-    versus = {one.name: FLOOR for one in field if one.name != FLOOR}
-    return Stage(key, title, track.race(field, load), versus)
+def _beside_the_floor(
+    key: str, title: str, contestants: Sequence[Contestant], load: Load, track: Track
+) -> Stage:
+    versus = {one.name: FLOOR for one in contestants if one.name != FLOOR}
+    return Stage(key, title, track.race(contestants, load), versus)
 
 
 def _beside_each_other(
-    key: str, title: str, pairs: Mapping[Contestant, Contestant], load: Load, track: Track
+    key: str, title: str, pairs: Sequence[tuple[Contestant, Contestant]], load: Load, track: Track
 ) -> Stage:
-    field = [one for pair in pairs.items() for one in reversed(pair)]
-    versus = {one.name: other.name for one, other in pairs.items()}
-    return Stage(key, title, track.race(field, load), versus)
+    """`pairs` are without and with what the race is about."""
+    versus = {one.name: other.name for other, one in pairs}
+    return Stage(key, title, track.race([one for pair in pairs for one in pair], load), versus)

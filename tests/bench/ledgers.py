@@ -5,27 +5,32 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy import Connection, func, insert, select
 
 from service.domain.ids import new_id
-from service.domain.progress import fold
-from service.domain.session import Notice, NoticeKind, Order, Origin, Session
-from service.store import keys, schema, sessions
+from service.store import keys, schema
+from service.store.columns import written_out
 from service.store.engine import Database
-from service.store.sessions import IdempotencyKey
-from service.store.tables import callback, event, session
+from service.store.tables import callback, session, session_attempt
+from tests.bench import bulk
 from tests.bench.apps import Base, NaiveCallback, NaiveSession
+from tests.bench.data import Made
 from tests.bench.load import Slice
 from tests.bench.post import ACCOUNT, Post, call_sid, session_id, siprec_sid
 
 PATIENCE_SECONDS = 10  # for what was answered from the spool and has yet to reach the database
-STORED = 10**9  # the sessions of callbacks that were stored before are numbered from here
+
+# Of a session that Telnyx accepted, and whose callbacks are expected.
+SESSION = (
+    *("id", "origin", "account_sid", "call_sid", "status_callback_method", "labels"),
+    *("requested_at", "attempts", "answer", "answered_at", "answer_siprec_sid"),
+    *("state", "accepted_at", "callbacks", "updated_at"),
+)
+ATTEMPT = ("session_id", "number", "actor", "asked_at", "answer", "answered_at", "siprec_sid")
 
 
 @dataclass(frozen=True)
@@ -69,45 +74,22 @@ class Ledger(ABC):
     def close(self) -> None:
         self._database.close()
 
-    @contextmanager
-    def _filling(self) -> Iterator[Connection]:
-        """One transaction that may take minutes; nothing is left to do in the middle of a slice."""
-        with self._database.unhurried() as db:
-            driver: Any = db.connection.driver_connection
-            if self._database.is_sqlite:
-                driver.execute("PRAGMA foreign_keys=OFF")  # the keys are known to fit
-                with db.begin():
-                    yield db
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            else:
-                with db.begin():
-                    db.execute(text("SET statement_timeout = 0"))
-                    db.execute(text("SET session_replication_role = replica"))  # as above
-                    yield db
-                driver.autocommit = True
-                driver.execute("VACUUM ANALYZE")
-                driver.execute("CHECKPOINT")
-
 
 class Ours(Ledger):
+    """`stored` sessions more are over and have their callbacks; `api_key` reads."""
+
+    def __init__(self, url: str, count: int, stored: int = 0) -> None:
+        self._stored = stored
+        super().__init__(url, count)
+
     def _fill(self, count: int) -> None:
         schema.upgrade(self._database)
-        with self._filling() as db:
-            key = keys.recognise(db, keys.create(db, "bench", datetime.now(UTC)))
-            assert key is not None
-            sessions.insert(db, _accepted(0), IdempotencyKey(key.id))
-            _copy_session(db, 0, 1, count)
-
-    def store(self, count: int) -> None:
-        """So many callbacks more, with their sessions and timelines, all made after those of session 1."""
-        model = session_id(1)
-        with self._filling() as db:
-            query = select(func.count()).select_from(callback).where(callback.c.session_id == model)
-            copies = count // db.execute(query).scalar_one()
-            _copy_session(db, 1, STORED, copies)
-            whose, ids = _numbered(session_id), f"substr(model.id, 1, 24) || {_DIGITS}"
-            _copy(db, callback, "session_id", model, STORED, copies, session_id=whose, id=ids)
-            _copy(db, event, "session_id", model, STORED, copies, session_id=whose)
+        with bulk.filling(self._database) as filled:
+            Made(self._stored).fill(filled)
+            self.api_key = keys.create(filled.db, "bench", datetime.now(UTC))
+            numbers, now = range(1, count + 1), written_out(datetime.now(UTC))
+            filled.add(session, SESSION, [_session(number, now) for number in numbers])
+            filled.add(session_attempt, ATTEMPT, [_attempt(number, now) for number in numbers])
 
     def mark(self) -> object:
         time.sleep(0.002)  # ids of the same millisecond have no order
@@ -134,8 +116,8 @@ class Naive(Ledger):
     def _fill(self, count: int) -> None:
         Base.metadata.create_all(self._database.engine)
         rows = [{"id": session_id(n), "state": "accepted", "callbacks": 0} for n in range(1, count + 1)]
-        with self._filling() as db:
-            db.execute(insert(NaiveSession), rows)
+        with bulk.filling(self._database) as filled:
+            filled.db.execute(insert(NaiveSession), rows)
 
     def mark(self) -> object:
         with self._database.read() as db:
@@ -164,38 +146,10 @@ def _uncounted(db: Connection) -> int:
     return int(db.scalar(select(func.count(NaiveCallback.id) - counted)) or 0)
 
 
-def _accepted(number: int) -> Session:
-    now = datetime.now(UTC)
-    order = Order(ACCOUNT, call_sid(number))
-    answer = Notice(NoticeKind.ACCEPTED, received_at=now, siprec_sid=siprec_sid(number))
-    progress = fold(order, [answer])
-    return Session(session_id(number), Origin.API, order, now, now, progress, answer=answer)
+def _session(number: int, now: str) -> tuple[Any, ...]:
+    asked = (session_id(number), "api", ACCOUNT, call_sid(number), "POST", "{}", now, 1)
+    return (*asked, "accepted", now, siprec_sid(number), "accepted", now, 0, now)
 
 
-# In SQL that both databases speak: twelve digits of n.
-_DIGITS = "substr(CAST(1000000000000 + n AS text), 2)"
-
-
-def _numbered(name: Callable[[int], str]) -> str:
-    """`name` of n, in SQL."""
-    return f"'{name(0)[:-12]}' || {_DIGITS}"
-
-
-def _copy_session(db: Connection, model: int, first: int, count: int) -> None:
-    new = {"id": session_id, "call_sid": call_sid, "answer_siprec_sid": siprec_sid}
-    values = {column: _numbered(name) for column, name in new.items()}
-    heard = f"CASE WHEN model.callback_siprec_sid IS NOT NULL THEN {_numbered(siprec_sid)} END"
-    _copy(db, session, "id", session_id(model), first, count, **values, callback_siprec_sid=heard)
-
-
-def _copy(db: Connection, table: Table, of: str, model: str, first: int, count: int, **new: str) -> None:
-    """Copy the rows whose `of` is `model`, for every n from `first`; `new` is SQL for what differs."""
-    columns = [column.name for column in table.columns if column.name != "sequence"]
-    values = [new.get(name, f"model.{name}") for name in columns]
-    statement = f"""
-        WITH RECURSIVE numbers(n) AS (
-            SELECT CAST(:first AS bigint) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :stop
-        )
-        INSERT INTO {table.name} ({", ".join(columns)})
-        SELECT {", ".join(values)} FROM numbers CROSS JOIN {table.name} AS model WHERE model.{of} = :model"""
-    db.execute(text(statement), {"first": first, "stop": first + count, "model": model})
+def _attempt(number: int, now: str) -> tuple[Any, ...]:
+    return (session_id(number), 1, "bench", now, "accepted", now, siprec_sid(number))

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NO_ANSWER = 1, LONGEST_ANSWER = 65536, DRAIN_SECONDS = 10 };
+enum { NO_ANSWER = 1, LONGEST_ANSWER = 1 << 20, DRAIN_SECONDS = 10 };
 
 struct request { const char *text; uint32_t length; };
 struct result { uint32_t status, microseconds; };

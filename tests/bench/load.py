@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from tests.bench import machine
 from tests.bench.post import CALLBACKS, Post
 
 PATIENCE_SECONDS = 30
+
+
+class DidNotSend(Exception):
+    """The load program failed, in its words."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,37 @@ class Slice:
 
 
 def send(program: Path, port: int, post: Post, first: int, load: Load) -> Slice:
-    with tempfile.NamedTemporaryFile() as results, machine.on_core(machine.LOAD_CORE):
+    with sending(program, port, post, first, load) as finish:
+        return finish()
+
+
+@contextmanager
+def sending(program: Path, port: int, post: Post, first: int, load: Load) -> Iterator[Callable[[], Slice]]:
+    """It has begun; what is yielded waits for its end."""
+    with tempfile.NamedTemporaryFile() as results:
         arguments = [port, post.path, results.name, first, load.connections, load.seconds]
         arguments += [load.rate or 0, int(load.is_fresh)]
-        done = subprocess.run(
-            [program, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=load.seconds + PATIENCE_SECONDS,
-        )
-        numbers = array("I", Path(results.name).read_bytes())
+        with machine.on_core(machine.LOAD_CORE):
+            running = subprocess.Popen(
+                [program, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+
+        def finish() -> Slice:
+            output, errors = running.communicate(timeout=load.seconds + PATIENCE_SECONDS)
+            if running.returncode:
+                raise DidNotSend(errors)
+            return _slice(first, Path(results.name).read_bytes(), output)
+
+        with running:
+            try:
+                yield finish
+            finally:
+                running.kill()  # over long ago, if all went well
+
+
+def _slice(first: int, results: bytes, output: str) -> Slice:
+    numbers = array("I", results)
     statuses, taken = list(numbers[0::2]), numbers[1::2]
     answered = sorted(us / 1000 for status, us in zip(statuses, taken, strict=True) if status == 200)
-    seconds, cpu_seconds = map(float, done.stdout.split())
+    seconds, cpu_seconds = map(float, output.split())
     return Slice(first, statuses, answered, seconds, cpu_seconds)

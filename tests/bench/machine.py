@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,16 +65,19 @@ def on_core(core: int) -> Iterator[None]:
 
 @dataclass
 class Meter:
-    """How busy the two cores were, each between 0 and 1, while something ran; whoever kept them so."""
+    """How busy the two cores were while something ran, each between 0 and 1, whoever kept them so."""
 
     server: float = 0
     load: float = 0
+    used: float = 0  # CPU seconds, as `cpu_seconds` counts them
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, cpu_seconds: Callable[[], float]) -> Iterator[None]:
+        used = cpu_seconds()
         began, before = time.monotonic(), psutil.cpu_times(percpu=True)
         yield
         seconds, after = time.monotonic() - began, psutil.cpu_times(percpu=True)
+        self.used = cpu_seconds() - used
         idle = [(a.idle + a.iowait) - (b.idle + b.iowait) for a, b in zip(after, before, strict=True)]
         self.server, self.load = (max(0, 1 - idle[core] / seconds) for core in (SERVER_CORE, LOAD_CORE))
 
@@ -83,6 +86,8 @@ def describe(folder: Path) -> dict[str, str]:
     """In words; `folder` is where the databases are."""
     return {
         "CPU": f"{_cpu()}, {len(CORES)} cores",
+        "cores": f"servers on core {SERVER_CORE}; load program, readers, slow clients and PostgreSQL on core "
+        f"{LOAD_CORE}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),

@@ -56,8 +56,21 @@ def prepare(path: Path, first_session: int, blocks: int) -> Post:
                     body, request = _request(number, event, now)
                     repeats = 2 if event == STOPPED and number - numbers[0] < REPEATED else 1
                     bodies += [body] * repeats
-                    file.write((struct.pack("=I", len(request)) + request) * repeats)
+                    file.write(_framed(request) * repeats)
     return Post(path, bodies)
+
+
+def prepare_lists(path: Path, api_key: str, count: int) -> Post:
+    """Requests that all ask for the newest sessions."""
+    lines = ["GET /v1/sessions HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {api_key}", "", ""]
+    request = "\r\n".join(lines).encode()
+    path.write_bytes(_framed(request) * count)
+    return Post(path, [b""] * count)
+
+
+def _framed(request: bytes) -> bytes:
+    """As the load program reads it."""
+    return struct.pack("=I", len(request)) + request
 
 
 def _request(number: int, event: str, now: datetime) -> tuple[bytes, bytes]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import post
+from tests.bench.background import Seen
 from tests.bench.contestants import Contestant
 from tests.bench.ledgers import Audit
 from tests.bench.load import Load, Slice, send
@@ -24,12 +26,17 @@ class OutOfPost(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """One slice: callbacks answered 200 a second, and milliseconds; how busy the cores were is up to 1."""
+    """One slice: callbacks answered 200 a second, and milliseconds; how busy the cores were is up to 1.
+
+    `cpu` is the server's microseconds for each callback; `background` what its background came to.
+    """
 
     rate: float
     p50: float
     p99: float
     slowest: float
+    cpu: float
+    background: float
     server_core: float
     load_core: float
     load_program: float
@@ -42,6 +49,7 @@ class Result:
         self.readings: defaultdict[str, list[Reading]] = defaultdict(list)
         self.audits: defaultdict[str, Audit] = defaultdict(Audit)
         self.statuses: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        self.background = ""  # what some of them had beside them
 
 
 class Track:
@@ -72,19 +80,18 @@ class Track:
         callbacks = self._prepare(self._blocks[load])
         at = {one.name: 0 for one in contestants}
         result = Result()
+        result.background = next((one.background.unit for one in contestants if one.background), "")
 
         def take_turn(one: Contestant, load: Load) -> Reading:
-            meter = Meter()
             mark = one.ledger.mark() if one.ledger else None
             if at[one.name] >= len(callbacks.bodies):
                 raise OutOfPost(one.name)
-            with meter.running():
-                sent = send(self._program, one.port, callbacks, at[one.name], load)
+            sent, reading = self._slice(one, callbacks, at[one.name], load)
             at[one.name] = sent.next if one.ledger else sent.next % len(callbacks.bodies)
             result.statuses[one.name].update(sent.statuses)
             if one.ledger:
                 result.audits[one.name] += one.ledger.audit(mark, callbacks, sent)
-            return _reading(sent, meter)
+            return reading
 
         for one in contestants:
             take_turn(one, replace(load, seconds=WARM_UP_SECONDS))
@@ -95,18 +102,27 @@ class Track:
         callbacks.path.unlink()
         return result
 
+    def _slice(self, one: Contestant, callbacks: Post, first: int, load: Load) -> tuple[Slice, Reading]:
+        beside = one.background.going_on(one.port, load.seconds) if one.background else nullcontext(Seen())
+        meter = Meter()
+        with beside as seen, meter.running(one.cpu_seconds):
+            sent = send(self._program, one.port, callbacks, first, load)
+        return sent, _reading(sent, meter, seen)
+
     def _prepare(self, blocks: int) -> Post:
         first = self._next_session
         self._next_session += blocks * BLOCK
         return post.prepare(self._folder / f"post-{first}", first, blocks)
 
 
-def _reading(sent: Slice, meter: Meter) -> Reading:
+def _reading(sent: Slice, meter: Meter, seen: Seen) -> Reading:
     return Reading(
         rate=sent.rate,
         p50=sent.percentile(0.5),
         p99=sent.percentile(0.99),
         slowest=sent.percentile(1),
+        cpu=meter.used / sent.kept * 1e6 if sent.kept else float("inf"),
+        background=seen.amount,
         server_core=meter.server,
         load_core=meter.load,
         load_program=sent.cpu_seconds / sent.seconds if sent.seconds else 0,

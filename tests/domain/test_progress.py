@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ids import new_id
-from service.domain.progress import changes, contradiction, fold
+from service.domain.progress import MOST_FOLDED, changes, contradiction, fold
 from service.domain.session import (
     Error,
     ErrorKind,
@@ -25,6 +26,7 @@ from service.domain.session import (
     Progress,
     Session,
     State,
+    is_plausible,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,10 +51,12 @@ def callback(
     error: str = "no-answer",
 ) -> Notice:
     """`heard` is seconds after noon; unless told otherwise, it happened one second before."""
+    happened_at, received_at = happened or NOON + (heard - 1) * SECOND, NOON + heard * SECOND
     return Notice(
         kind,
-        received_at=NOON + heard * SECOND,
-        happened_at=happened or NOON + (heard - 1) * SECOND,
+        received_at=received_at,
+        happened_at=happened_at,
+        time_is_plausible=is_plausible(happened_at, received_at),
         digest=digest or f"{kind.label} {heard} {happened} {call_sid} {siprec_sid} {error}".encode(),
         account_sid=account_sid,
         call_sid=call_sid,
@@ -82,13 +86,20 @@ def callbacks(draw: st.DrawFn) -> Notice:
         kind,
         account_sid=draw(st.sampled_from([None, "account-1", "account-2"])),
         call_sid=draw(st.sampled_from([None, "call-1", "call-2"])),
-        siprec_sid=draw(st.sampled_from([None, "sid-1", "sid-2"])),
+        siprec_sid=draw(st.sampled_from([None, "sid-1", "sid-2", "sid-3"])),
         error=draw(st.sampled_from(["no-answer", "busy"])),
     )
     happened_at = draw(st.none() | MOMENTS)
     # As Telnyx's, a digest tells any two apart that say something different.
     digest = repr((kind, happened_at, said.account_sid, said.call_sid, said.siprec_sid, said.error))
-    return replace(said, received_at=draw(SECONDS), happened_at=happened_at, digest=digest.encode())
+    received_at = draw(SECONDS)
+    return replace(
+        said,
+        received_at=received_at,
+        happened_at=happened_at,
+        time_is_plausible=is_plausible(happened_at, received_at),
+        digest=digest.encode(),
+    )
 
 
 @st.composite
@@ -106,16 +117,45 @@ def test_neither_order_nor_repetition_matters(story: list[Notice], data: st.Data
     assert folded(*shuffled) == folded(*story)
 
 
+def received(notices: list[Notice]) -> list[Notice]:
+    """In the order of receipt."""
+    return sorted(notices, key=lambda notice: notice.receipt)
+
+
 @settings(deadline=None)
-@given(stories(), callbacks())
-def test_one_more_callback_never_moves_a_session_down(story: list[Notice], more: Notice) -> None:
-    before, after = folded(*story), folded(*story, more)
-    if before.callback_siprec_sid in {
-        None,
-        after.callback_siprec_sid,
-    }:  # else it was the first to name a sid, and unseats another
-        assert after.state.rank >= before.state.rank
-    assert (after.answer_siprec_sid, after.accepted_at) == (before.answer_siprec_sid, before.accepted_at)
+@given(stories())
+def test_in_order_of_receipt_no_state_ever_sinks(story: list[Notice]) -> None:
+    story = received(story)
+    states = [folded(*story[:count]).state for count in range(len(story) + 1)]
+    assert states == sorted(states, key=lambda state: state.rank)
+
+
+@settings(deadline=None)
+@given(stories())
+def test_no_failure_is_lost_on_the_way(story: list[Notice]) -> None:
+    story = received(story)
+    failures = [folded(*story[:count]).failure for count in range(len(story) + 1)]
+    first = next((at for at, failure in enumerate(failures) if failure), len(failures))
+    assert all(failures[first:])
+
+
+def test_no_history_of_up_to_four_callbacks_and_three_sids_ever_lowers_a_state() -> None:
+    """All of them: the answer may come before, between or after."""
+    kinds = (NoticeKind.STARTED, NoticeKind.STOPPED, NoticeKind.FAILED)
+    said = [(kind, sid) for kind in kinds for sid in ("sid-1", "sid-2", "sid-3")]
+    histories = 0
+    for length in range(5):
+        for history in itertools.product(said, repeat=length):
+            if any(sid == "sid-3" for _, sid in history) and not any(sid == "sid-2" for _, sid in history):
+                continue  # the same with other names
+            notices = [callback(kind, 10 * at + 10, siprec_sid=sid) for at, (kind, sid) in enumerate(history)]
+            for answered_after in range(length + 1):
+                answer = replace(ACCEPTED, received_at=NOON + (10 * answered_after + 5) * SECOND)
+                whole = [*notices[:answered_after], answer, *notices[answered_after:]]
+                ranks = [folded(*whole[:count]).state.rank for count in range(len(whole) + 1)]
+                assert ranks == sorted(ranks), history
+                histories += 1
+    assert histories > 10_000
 
 
 @settings(deadline=None)
@@ -132,17 +172,19 @@ def test_what_is_shown_hangs_together(story: list[Notice]) -> None:
 @given(stories())
 def test_times_are_the_earliest_that_can_be_believed(story: list[Notice]) -> None:
     progress = folded(*story)
-    if progress.callback_siprec_sid is None:
-        return
-    ours = [
-        n
-        for n in story
-        if n.call_sid in {None, "call-1"} and n.siprec_sid in {None, progress.callback_siprec_sid}
-    ]
-    started = [n.time for n in ours if n.kind is NoticeKind.STARTED and n.time]
-    ended = [n.time for n in ours if n.kind in {NoticeKind.STOPPED, NoticeKind.FAILED} and n.time]
-    assert progress.started_at == min(started, default=None)
-    assert progress.ended_at == min(ended, default=None)
+    own_sids, all_sids = {None, progress.answer_siprec_sid}, {None, *progress.sids}
+    if progress.answer_siprec_sid is None:
+        own_sids = all_sids
+    ours = [notice for notice in story if notice.call_sid in {None, "call-1"}]
+    for shown, kinds in (
+        (progress.started_at, {NoticeKind.STARTED}),
+        (progress.ended_at, {NoticeKind.STOPPED, NoticeKind.FAILED}),
+    ):
+        own, every = (
+            [n.time for n in ours if n.kind in kinds and n.time and n.siprec_sid in sids]
+            for sids in (own_sids, all_sids)
+        )
+        assert shown == min(own or every, default=None)
 
 
 # States
@@ -250,7 +292,7 @@ def test_both_sids_are_kept_where_answer_and_callback_differ() -> None:
 def test_one_sid_that_both_name_is_shown_once() -> None:
     for notices in ([ACCEPTED], [callback(NoticeKind.STARTED)], [ACCEPTED, callback(NoticeKind.STARTED)]):
         progress = folded(*notices)
-        assert (progress.siprec_sid, progress.differing_siprec_sid) == ("sid-1", None)
+        assert (progress.siprec_sid, progress.other_siprec_sid) == ("sid-1", None)
 
 
 @pytest.mark.parametrize(
@@ -258,19 +300,48 @@ def test_one_sid_that_both_name_is_shown_once() -> None:
     [
         callback(NoticeKind.FAILED, call_sid="call-2"),
         callback(NoticeKind.FAILED, call_sid="call-2", siprec_sid="sid-9"),
-        callback(NoticeKind.FAILED, heard=20, siprec_sid="sid-2"),
+        callback(NoticeKind.FAILED, heard=20, siprec_sid="sid-3"),
     ],
-    ids=["another call", "another call's sid", "a second sid"],
+    ids=["another call", "another call's sid", "a third sid"],
 )
 def test_what_belongs_to_something_else_moves_nothing(stranger: Notice) -> None:
-    own = [ACCEPTED, callback(NoticeKind.STARTED)]
+    own = [ACCEPTED, callback(NoticeKind.STARTED), callback(NoticeKind.OTHER, siprec_sid="sid-2")]
     assert folded(*own, stranger) == folded(stranger, *own) == folded(*own)
 
 
-def test_the_first_sid_by_time_counts_not_the_first_to_arrive() -> None:
-    late = callback(NoticeKind.STARTED, heard=30, happened=NOON + 1 * SECOND, siprec_sid="sid-early")
-    progress = folded(callback(NoticeKind.STOPPED, heard=10, siprec_sid="sid-late"), late)
-    assert (progress.callback_siprec_sid, progress.state, progress.ended_at) == ("sid-early", "started", None)
+def test_besides_the_answer_s_sid_the_one_other_that_was_received_first_counts() -> None:
+    other = callback(NoticeKind.STOPPED, 20, siprec_sid="sid-2")
+    third = callback(NoticeKind.FAILED, 30, happened=NOON, siprec_sid="sid-3")
+    own = [ACCEPTED, callback(NoticeKind.STARTED)]
+    assert folded(*own, other).state == "stopped"
+    assert folded(third, *own, other) == folded(*own, other)
+
+
+def test_a_later_callback_with_an_earlier_timestamp_takes_nothing_over() -> None:
+    failed = callback(NoticeKind.FAILED, 10)
+    late = callback(NoticeKind.STARTED, 30, happened=NOON, siprec_sid="sid-2")
+    for own in ([ACCEPTED, failed], [failed]):
+        progress = folded(*own, late)
+        assert (progress.state, progress.error) == ("failed", failed.error)
+        assert progress.ended_at == failed.time
+
+
+def test_times_and_errors_come_from_the_answer_s_sid_where_it_has_them() -> None:
+    own, other = (
+        callback(NoticeKind.FAILED, 20, error="own"),
+        callback(NoticeKind.FAILED, 10, siprec_sid="sid-2"),
+    )
+    started = callback(NoticeKind.STARTED, 5, siprec_sid="sid-2")
+    progress = folded(ACCEPTED, own, other, started)
+    assert (progress.ended_at, progress.failure) == (own.time, own.error)
+    assert progress.started_at == started.time
+
+
+def test_a_session_is_folded_from_the_callbacks_received_first_and_no_others() -> None:
+    many = [callback(NoticeKind.OTHER, at) for at in range(MOST_FOLDED)]
+    late = callback(NoticeKind.FAILED, MOST_FOLDED)
+    assert folded(*many, late).state == "accepted"
+    assert folded(*many[:-1], late).state == "failed"
 
 
 def test_another_account_still_moves_it() -> None:
@@ -309,23 +380,26 @@ def test_only_what_did_nothing_may_be_asked_again(kind: ErrorKind) -> None:
         assert session.can_be_asked_again is expected
 
 
-@pytest.mark.parametrize(
-    ("answer", "deadline", "is_asking"),
-    [(None, 1, True), (None, 0, False), (None, None, False), (ACCEPTED, 1, False)],
-)
+@pytest.mark.parametrize(("deadline", "is_starting"), [(1, True), (0, False), (None, False)])
 def test_telnyx_is_waited_for_until_it_answers_or_the_deadline(
-    answer: Notice | None, deadline: int | None, is_asking: bool
+    deadline: int | None, is_starting: bool
 ) -> None:
     deadline_at = None if deadline is None else NOON + deadline * SECOND
-    session = Session("id", Origin.API, ORDER, NOON, NOON, answer=answer, deadline_at=deadline_at)
-    assert session.is_asking(NOON) is is_asking
+    session = Session("id", Origin.API, ORDER, NOON, NOON, deadline_at=deadline_at)
+    assert session.is_starting(NOON) is is_starting
+
+
+def test_while_a_further_attempt_is_open_a_refused_session_is_not_over() -> None:
+    refused = Session("id", Origin.API, ORDER, NOON, NOON, folded(REFUSED), answer=REFUSED)
+    assert refused.is_over
+    assert not replace(refused, attempts=2, deadline_at=NOON).is_over
 
 
 # What a callback contradicts
 
 OTHER_CALL = "CallSid is another call's: it moved nothing"
 OTHER_ACCOUNT = "AccountSid is not the one that was asked for"
-SECOND_SID = "SiprecSid is not the one that came first: it moved nothing"
+THIRD_SID = "SiprecSid is neither the answer's nor the first other one: it moved nothing"
 UNLIKE_ANSWER = "SiprecSid is not the one that Telnyx answered"
 
 
@@ -338,12 +412,13 @@ UNLIKE_ANSWER = "SiprecSid is not the one that Telnyx answered"
         (Progress(), {"account_sid": "account-2"}, OTHER_ACCOUNT),
         (Progress(), {"call_sid": "call-2"}, OTHER_CALL),
         (Progress(answer_siprec_sid="sid-0", callback_siprec_sid="sid-1"), {}, UNLIKE_ANSWER),
-        (Progress(callback_siprec_sid="sid-0"), {}, SECOND_SID),
-        (Progress(answer_siprec_sid="sid-1", callback_siprec_sid="sid-0"), {}, SECOND_SID),
+        (Progress(answer_siprec_sid="sid-9", callback_siprec_sid="sid-0"), {}, THIRD_SID),
+        (Progress(callback_siprec_sid="sid-0"), {}, THIRD_SID),
+        (Progress(answer_siprec_sid="sid-1", callback_siprec_sid="sid-0"), {}, None),
         (
             Progress(callback_siprec_sid="sid-0"),
             {"account_sid": "account-2", "call_sid": "call-2"},
-            f"{OTHER_CALL}; {OTHER_ACCOUNT}; {SECOND_SID}",
+            f"{OTHER_CALL}; {OTHER_ACCOUNT}; {THIRD_SID}",
         ),
     ],
 )

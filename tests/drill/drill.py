@@ -120,7 +120,7 @@ class Drill:
             "TELNYX_BASE_URL": self._telnyx.url,
             "TELNYX_ACCOUNT_SID": ACCOUNT_SID,
             "TELNYX_TIMEOUT_SECONDS": str(TELNYX_TIMEOUT_SECONDS),
-            "START_DEADLINE_SECONDS": "15",
+            "START_DEADLINE_SECONDS": "22",
             "WATCH_SECONDS": "0.5",
             "THREADS": "32",
             "WEB_CONCURRENCY": str(self.ledger.workers),

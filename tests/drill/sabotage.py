@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import io
 import os
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
 
-from flask import Flask
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
-from werkzeug.test import run_wsgi_app
 
 import service.app
+from service.web.asgi import App, Message, Receive, Scope, Send, answer, header, whole_body
 
 LATE_SECONDS = 0.3
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
 
 
 def web() -> Hasty:
@@ -29,36 +20,43 @@ def web() -> Hasty:
 
 
 class Hasty:
-    """Answers a genuine POST to the callback door at once, and hands it to the service a moment later."""
+    """Answers a genuine POST to the callback endpoint at once, and hands it to the service a moment later."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
         self._key = VerifyKey(base64.b64decode(os.environ["TELNYX_PUBLIC_KEY"]))
-        self._owed: queue.SimpleQueue[tuple[float, Environ]] = queue.SimpleQueue()
-        threading.Thread(target=self._keep, daemon=True).start()
+        self._late: set[asyncio.Task[None]] = set()
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "POST" or not environ["PATH_INFO"].startswith("/callbacks/"):
-            return self._app(environ, start_response)
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        environ["wsgi.input"] = io.BytesIO(body)
-        if not self._is_genuine(environ, body):
-            return self._app(environ, start_response)
-        self._owed.put((time.monotonic() + LATE_SECONDS, environ))
-        start_response("200 OK", [("Content-Length", "0")])
-        return [b""]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or "/callbacks/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        body = await whole_body(receive)
+        if not self._is_genuine(scope, body):
+            await self._app(scope, _once(body), send)
+            return
+        self._late.add(asyncio.create_task(self._keep(scope, body)))
+        await answer(send, 200, [])
 
-    def _is_genuine(self, environ: Environ, body: bytes) -> bool:
-        signature = environ.get("HTTP_TELNYX_SIGNATURE_ED25519", "")
-        signed = environ.get("HTTP_TELNYX_TIMESTAMP", "").encode() + b"|" + body
+    def _is_genuine(self, scope: Scope, body: bytes) -> bool:
+        signed = header(scope, b"telnyx-timestamp").encode() + b"|" + body
         try:
-            self._key.verify(signed, base64.b64decode(signature))
+            self._key.verify(signed, base64.b64decode(header(scope, b"telnyx-signature-ed25519")))
         except (BadSignatureError, ValueError):
             return False
         return True
 
-    def _keep(self) -> None:
-        while True:
-            due_at, environ = self._owed.get()
-            time.sleep(max(0.0, due_at - time.monotonic()))
-            run_wsgi_app(self._app, environ)
+    async def _keep(self, scope: Scope, body: bytes) -> None:
+        await asyncio.sleep(LATE_SECONDS)
+        await self._app(scope, _once(body), _nobody)
+
+
+def _once(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body}
+
+    return receive
+
+
+async def _nobody(_message: Message) -> None:
+    """Was answered before."""

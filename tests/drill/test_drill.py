@@ -60,7 +60,7 @@ def test_an_answer_before_the_commit_is_found_out(drill: Drill) -> None:
     done = drill("--callbacks", "400", "--faults", "worker-killed", "--app", "tests.drill.sabotage:web()")
     assert done.returncode == 1
     assert totals(done.stdout)["lost"] > 0
-    assert "answered 200 and lost, 0 of 1 shown" in done.stdout
+    assert "answered 200 and lost, " in done.stdout
     assert "are left in" in done.stdout
 
 

@@ -2,190 +2,364 @@
 
 from __future__ import annotations
 
+import asyncio
+import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from sqlalchemy import text
 
-from service.domain import session as ledger_session
-from service.domain.ids import new_id
-from service.domain.session import Notice, NoticeKind, Order, Origin, State
-from service.ledger import spool_entry
-from service.ledger.intake import ANSWER_SECONDS, Intake, NotDurable
-from service.ledger.sessions import Sessions
-from service.ledger.spool_entry import UnsavedAnswer
+from service.domain.callback import Callback
+from service.ledger import intake
+from service.ledger.intake import NotDurable
 from service.sandbox import Behaviour, Sandbox, Session
-from service.spool import Spool
-from service.store import keys, sessions
-from service.store.engine import Database, DatabaseError, DatabaseUnavailable
-from service.store.sessions import IdempotencyKey
-from service.telnyx.callback import Callback, Delivery, Reader
-from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.spool import SpoolUnusable
+from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
+from tests.ledger.desk import Desk, again, now, running
 
-LIMIT = 64 * 1024 * 1024
-
-
-class Desk:
-    """An intake on a database, and callbacks to give it."""
-
-    def __init__(self, database: Database, spool: Path | None) -> None:
-        self.database = database
-        callback_urls = CallbackUrls("https://ledger.example", ["a secret that is long enough for a test"])
-        client = Client("http://127.0.0.1:9", "key", 1, _now)
-        self.control = Sessions(database, client, callback_urls, _now, timedelta(seconds=60), in_flight=1)
-        self.spool = Spool(spool, LIMIT) if spool else None
-        self.intake = Intake(self.control, self.spool)
-        self._sandbox = Sandbox()
-        self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
-
-    def callback(self, sid: str = "sid-1", event: str = "siprec-started", **fields: str | None) -> Callback:
-        """Of a session that is adopted when the first of its callbacks comes."""
-        body = self._sandbox.compose(Session("account-1", "v3:call-1", sid), event, None, None, **fields)
-        headers = self._sandbox.sign(body)
-        return self._reader.read(Delivery(new_id(), _now(), "POST", None, b"", headers, body))
-
-    def deliveries(self) -> dict[str, int]:
-        """event -> deliveries, over the whole ledger."""
-        with self.database.read() as db:
-            query = "SELECT event, SUM(deliveries), COUNT(*) FROM report_callbacks_v1 GROUP BY event"
-            return {str(row[0]): int(row[1]) for row in db.execute(text(query))}
+ANSWER_SECONDS = 1.5
+SECONDS = 20
 
 
 @pytest.fixture
 def desk(database: Database, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(database, tmp_path / "spool")
-    made.intake.start()
-    yield made
-    made.intake.stop()
+    with running(Desk(database, tmp_path / "spool")) as desk:
+        yield desk
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+@pytest.fixture
+def undrained(database: Database, tmp_path: Path) -> Iterator[Desk]:
+    """Nothing is drained but by hand."""
+    with running(Desk(database, tmp_path / "spool"), drains=False) as desk:
+        yield desk
 
 
-def timed(keep: Callable[[], None]) -> float:
-    began = time.monotonic()
-    keep()
-    return time.monotonic() - began
+def wait_for(event: threading.Event) -> None:
+    event.wait(SECONDS)
+
+
+class Writes:
+    """Stands before `ingest.write`: `before` and `after` are called with each batch."""
+
+    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[list[Callback]] = []
+        self.before: Callable[[list[Callback]], None] = lambda _: None
+        self.after: Callable[[list[Callback]], None] = lambda _: None
+        write = desk.ingest.write
+
+        def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
+            self.batches.append(list(batch))
+            self.before(batch)
+            server = write(batch, *args, **options)
+            self.after(batch)
+            return server
+
+        monkeypatch.setattr(desk.ingest, "write", stand_before)
 
 
 def test_callbacks_that_come_at_once_are_all_kept_once(desk: Desk) -> None:
     same = desk.callback(event="siprec-stopped")
-    told = [desk.callback(sid=f"sid-{n % 3}", Number=str(n)) for n in range(60)]
-    told += [replace(same, delivery=replace(same.delivery, id=new_id())) for _ in range(20)]
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(desk.intake.keep, told))
+    callbacks = [desk.callback(sid=f"sid-{n % 3}", Number=str(n)) for n in range(60)]
+    desk.keep(*callbacks, *again(same, 20))
     assert desk.deliveries() == {"siprec-started": 60, "siprec-stopped": 20}
 
 
-def test_one_bad_callback_in_a_batch_harms_no_other_and_is_kept_raw(desk: Desk) -> None:
-    good, bad = desk.callback(Number="1"), desk.callback(Number="2")
-    unstorable = object() if desk.database.is_sqlite else "\0"
-    bad = replace(bad, notice=replace(bad.notice, siprec_sid=unstorable))  # type: ignore[arg-type]
-    batch = [good, bad, desk.callback(Number="3")]
-    desk.intake._hear(batch, time.monotonic() + 5)
-    with desk.database.read() as db:
-        rows = db.execute(text("SELECT event, problem FROM report_callbacks_v1 ORDER BY callback_id")).all()
-    assert len(rows) == 3
-    assert [row.event for row in rows] == ["siprec-started", None, "siprec-started"]
-    assert "could not be stored" in rows[1].problem
+def test_who_comes_while_a_batch_is_committed_is_in_the_next_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Writes(desk, monkeypatch)
+    writes.before = lambda _: time.sleep(0.05)
+
+    async def come_one_by_one() -> None:
+        kept = []
+        for callback in desk.callbacks(40):
+            kept.append(desk.intake.keep(callback))
+            await asyncio.sleep(0.002)
+        await asyncio.gather(*kept)
+
+    desk.run(come_one_by_one())
+    assert len(writes.batches) < 10
+    assert sum(map(len, writes.batches)) == 40
+
+
+def test_a_lone_callback_waits_for_no_clock(undrained: Desk) -> None:
+    undrained.keep(undrained.callback())
+    taken = [undrained.keep(undrained.callback(Number=str(n)))[0] for n in range(20)]
+    assert statistics.median(taken) < 0.04
+
+
+def test_one_bad_callback_in_a_batch_harms_no_other_and_is_kept_raw(undrained: Desk) -> None:
+    batch = undrained.callbacks(9)
+    bad = batch[4]
+    batch[4] = replace(bad, notice=replace(bad.notice, time_is_plausible=None))  # type: ignore[arg-type]
+    undrained.keep(*batch)
+    with undrained.database.read() as db:
+        rows = db.execute(text("SELECT callback_id, event, problem FROM report_callbacks_v1")).all()
+    assert len(rows) == 9
+    raw = [row for row in rows if row.event is None]
+    assert [row.callback_id for row in raw] == [bad.delivery.id]
+    assert "could not be stored" in raw[0].problem
+
+
+def test_what_is_refused_even_raw_goes_to_the_spool_and_becomes_a_dead_letter(undrained: Desk) -> None:
+    good, bad = undrained.callbacks(2)
+    undrained.keep(good, replace(bad, verified_by=None))  # type: ignore[arg-type]
+    assert undrained.depth.entries == 1
+    assert undrained.deliveries() == {"siprec-started": 1}
+
+
+def test_a_refused_record_is_never_stored_raw_while_the_database_is_unavailable(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal of writes ends, or begins, in mid-batch."""
+    writes = Writes(undrained, monkeypatch)
+
+    def refuse_then_be_gone(batch: list[Callback]) -> None:
+        if len(batch) == 2:
+            raise RecordRefused("one of them")
+        raise DatabaseUnavailable("cannot execute INSERT in a read-only transaction")
+
+    writes.before = refuse_then_be_gone
+    undrained.keep(*undrained.callbacks(2))
+    assert all(callback.event for batch in writes.batches for callback in batch)
+    assert undrained.depth.entries == 2
+
+
+def test_a_conflict_is_tried_again_and_opens_no_breaker(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = Writes(undrained, monkeypatch)
+
+    def come_in_the_way(_: list[Callback]) -> None:
+        if len(writes.batches) <= 4:
+            raise DatabaseConflict("deadlock detected")
+
+    writes.before = come_in_the_way
+    undrained.keep(undrained.callback())
+    assert undrained.deliveries() == {"siprec-started": 1}
+    assert undrained.database.breaker.takes_writes
+    assert undrained.depth.entries == 0
+
+
+def test_a_conflict_without_end_goes_to_the_spool_in_time(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def come_in_the_way(_: list[Callback]) -> None:
+        raise DatabaseConflict("deadlock detected")
+
+    Writes(undrained, monkeypatch).before = come_in_the_way
+    (taken,) = undrained.keep(undrained.callback())
+    assert taken < ANSWER_SECONDS
+    assert undrained.depth.entries == 1
 
 
 def test_a_commit_whose_outcome_is_unknown_is_counted_once(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear = desk.control.hear
-
-    def hear_and_lose_the_answer(batch: list[Callback], *args: object, **options: object) -> None:
-        hear(batch, *args, **options)  # type: ignore[arg-type]
+    def lose_the_answer(_: list[Callback]) -> None:
         raise DatabaseUnavailable("the connection broke during COMMIT")
 
-    monkeypatch.setattr(desk.control, "hear", hear_and_lose_the_answer)
-    desk.intake.keep(desk.callback())
-    monkeypatch.undo()
-    wait_until(lambda: desk.intake.spool_age() is None)
-    assert desk.deliveries() == {"siprec-started": 1}
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).after = lose_the_answer
+        undrained.keep(undrained.callback())
+    assert undrained.depth.entries == 1
+    undrained.drain.run()
+    assert undrained.depth.entries == 0
+    assert undrained.deliveries() == {"siprec-started": 1}
 
 
-def test_a_surprise_is_told_to_all_who_wait_and_the_next_is_kept(
+def test_what_the_writer_is_stuck_with_is_spooled_in_time_and_counted_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stumble(*_: object, **__: object) -> None:
-        time.sleep(0.1)
-        raise ZeroDivisionError
+    """A stalled COMMIT that comes through late, after the drain could have been there before it."""
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        Writes(desk, patched).before = lambda _: wait_for(go_on)
+        taken = desk.keep(*desk.callbacks(5))
+        assert 0.7 < max(taken) < ANSWER_SECONDS
+        wait_until(lambda: not desk.database.breaker.takes_writes)
+        assert desk.keep(desk.callback(Number="5"))[0] < 0.3  # to the spool at once
+        assert desk.intake.is_late
+    go_on.set()
+    wait_until(desk.is_drained)
+    assert desk.deliveries() == {"siprec-started": 6}
+    assert desk.database.breaker.takes_writes
 
-    monkeypatch.setattr(desk.control, "hear", stumble)
-    with ThreadPoolExecutor(8) as pool:
-        kept = [pool.submit(desk.intake.keep, desk.callback(Number=str(n))) for n in range(8)]
-        assert all(isinstance(one.exception(), NotDurable) for one in kept)
-    monkeypatch.undo()
-    desk.intake.keep(desk.callback())
-    assert desk.deliveries() == {"siprec-started": 1}
 
-
-def test_a_record_that_cannot_be_kept_is_set_aside_and_holds_nobody_up(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+def test_what_the_writer_holds_late_is_drained_after_it_only(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hear = desk.control.hear
-
-    def refuse_some(batch: list[Callback], *args: object, **options: object) -> None:
-        if any(told.event == "siprec-failed" for told in batch):
-            raise DatabaseError("not this one")
-        hear(batch, *args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(desk.control, "hear", refuse_some)
-    lost = UnsavedAnswer(
-        new_id(), 1, "v3:call-1", Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
-    )
-    desk.intake._append([b"what is this", spool_entry.pack(lost)])
-    for event in ("siprec-started", "siprec-failed", "siprec-stopped"):
-        desk.intake._append([spool_entry.pack(desk.callback(event=event))])
-    wait_until(lambda: desk.intake.spool_age() is None)
-    assert desk.deliveries() == {"siprec-started": 1, "siprec-stopped": 1}
-    depth = desk.intake.depth()
-    assert depth is not None
-    assert depth.set_aside == 3
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+        undrained.keep(undrained.callback())
+    undrained.database.breaker.closed()
+    undrained.worker.run_once(now())
+    assert undrained.depth.entries == 1
+    go_on.set()
+    wait_until(lambda: not undrained.intake.is_late)
+    wait_until(lambda: _is_drained_by_hand(undrained))
+    assert undrained.deliveries() == {"siprec-started": 1}
 
 
-def test_without_a_spool_a_database_away_is_said_at_once(tmp_path: Path) -> None:
-    desk = Desk(Database(f"sqlite:///{tmp_path}/no/such/folder.sqlite3"), spool=None)
-    desk.intake.start()
-    assert timed(lambda: _refused(desk)) < 0.2
+def _is_drained_by_hand(desk: Desk) -> bool:
+    with suppress(DatabaseUnavailable):
+        desk.worker.run_once(now())
+    return desk.depth.entries == 0
+
+
+def test_neither_database_nor_spool_in_time_is_not_durable(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+        patched.setattr(undrained.backlog, "save", lambda _: go_on.wait(SECONDS))
+        began = time.monotonic()
+        kept = undrained.try_to_keep(*undrained.callbacks(3))
+        assert 1.3 < time.monotonic() - began < 1.6
+        assert all(isinstance(one, NotDurable) for one in kept)
+        go_on.set()
+
+
+def test_a_commit_may_still_come_when_the_spool_is_full(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_full(_: object) -> None:
+        raise SpoolUnusable("the spool is full")
+
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).after = lambda _: time.sleep(1.0)
+        patched.setattr(undrained.backlog, "save", be_full)
+        assert undrained.keep(undrained.callback())[0] < ANSWER_SECONDS
+    assert undrained.deliveries() == {"siprec-started": 1}
+
+
+@pytest.mark.parametrize("surprise", [ZeroDivisionError, MemoryError, SystemExit])
+def test_a_surprise_in_the_writer_spools_its_batch_and_the_next_is_committed(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, surprise: type[BaseException]
+) -> None:
+    def fail(_: list[Callback]) -> None:
+        raise surprise
+
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = fail
+        assert max(undrained.keep(*undrained.callbacks(8))) < 0.5
+    assert undrained.depth.entries == 8
+    undrained.keep(undrained.callback(event="siprec-stopped"))
+    assert undrained.deliveries() == {"siprec-stopped": 1}
+
+
+@pytest.mark.parametrize("surprise", [ZeroDivisionError, SystemExit])
+def test_a_surprise_in_both_threads_is_told_to_all_who_wait_and_the_next_is_kept(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, surprise: type[BaseException]
+) -> None:
+    def fail(_: object) -> None:
+        raise surprise
+
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = fail
+        patched.setattr(undrained.backlog, "save", fail)
+        kept = undrained.try_to_keep(*undrained.callbacks(8))
+        assert all(isinstance(one, NotDurable) for one in kept)
+    undrained.keep(undrained.callback())
+    assert undrained.deliveries() == {"siprec-started": 1}
+
+
+def test_when_too_many_wait_the_next_is_told_at_once(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(intake, "MOST_WAITING", 10)
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+
+        async def come() -> int:
+            kept = [undrained.intake.keep(one) for one in undrained.callbacks(10)]
+            with pytest.raises(NotDurable, match="too many"):
+                _ = undrained.intake.keep(undrained.callback())
+            go_on.set()
+            return len(await asyncio.gather(*kept))
+
+        assert undrained.run(come()) == 10
+    undrained.keep(*undrained.callbacks(10))  # there is room again
+
+
+def test_a_client_that_leaves_changes_nothing(undrained: Desk) -> None:
+    async def leave() -> None:
+        undrained.intake.keep(undrained.callback()).cancel()
+
+    undrained.run(leave())
+    wait_until(lambda: undrained.deliveries() == {"siprec-started": 1})
+    undrained.keep(undrained.callback())
+
+
+def test_keep_never_waits(undrained: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the writer nor for the spool."""
+    go_on = threading.Event()
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+        patched.setattr(undrained.backlog, "save", lambda _: go_on.wait(SECONDS))
+
+        async def lag() -> float:
+            kept, slowest = [], 0.0
+            for number in range(100):
+                began = time.monotonic()
+                kept.append(undrained.intake.keep(undrained.callback(Number=str(number))))
+                await asyncio.sleep(0)
+                slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.01)
+            go_on.set()
+            await asyncio.gather(*kept, return_exceptions=True)
+            return slowest
+
+        assert undrained.run(lag()) < 0.1
+
+
+def test_without_a_spool_a_database_that_is_unavailable_is_said_at_once(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/no/such/folder.sqlite3")
+    with running(Desk(database, spool=None)) as desk:
+        desk.try_to_keep(desk.callback())
+        (kept,) = desk.try_to_keep(desk.callback())
+        assert isinstance(kept, NotDurable)
+        began = time.monotonic()
+        desk.try_to_keep(desk.callback())
+        assert time.monotonic() - began < 0.2
+
+
+def test_without_a_spool_a_slow_commit_has_longer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(Desk(database, spool=None)) as desk:
+        Writes(desk, monkeypatch).after = lambda _: time.sleep(1.0)
+        assert desk.keep(desk.callback())[0] < ANSWER_SECONDS
+
+
+def test_what_waits_at_the_end_is_still_kept(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(database, tmp_path / "spool").start(drains=False)
+    Writes(desk, monkeypatch).before = lambda _: time.sleep(0.2)
+
+    async def come() -> list[asyncio.Future[None]]:
+        return [desk.intake.keep(one) for one in desk.callbacks(5)]
+
+    kept = desk.run(come())
     desk.intake.stop()
-
-
-def test_an_answer_owed_in_memory_is_written_down_even_behind_one_that_cannot_be(database: Database) -> None:
-    desk = Desk(database, spool=None)
-    now, order = _now(), Order("account-1", "v3:call-1")
-    asked = ledger_session.Session(
-        new_id(), Origin.API, order, now, now, deadline_at=now + timedelta(minutes=1)
-    )
-    with database.begin() as db:
-        keys.create(db, "an app", now)
-        sessions.insert(db, asked, IdempotencyKey(keys.listed(db)[0].id))
-    for session_id in (new_id(), asked.id):  # of the first, the ledger knows nothing
-        answer = Notice(NoticeKind.ACCEPTED, received_at=_now(), siprec_sid="sid-1")
-        desk.control._owe(UnsavedAnswer(session_id, asked.attempts, order.call_sid, answer))
-    desk.control.catch_up()
-    with database.read() as db:
-        settled = sessions.find(db, asked.id)
-    assert settled is not None
-    assert settled.progress.state is State.ACCEPTED
-    assert not desk.control._owed
-
-
-def _refused(desk: Desk) -> None:
-    with pytest.raises(NotDurable):
-        desk.intake.keep(desk.callback())
+    wait_until(lambda: all(one.done() for one in kept), seconds=1)
+    assert all(one.exception() is None for one in kept)
+    desk.stop()
+    assert desk.deliveries() == {"siprec-started": 5}
 
 
 @pytest.fixture
@@ -194,62 +368,49 @@ def own_postgres() -> Iterator[Postgres]:
         yield server
 
 
+@contextmanager
+def gone(server: Postgres, fault: str) -> Iterator[None]:
+    if fault == "stop":
+        server.stop("immediate")
+    else:
+        server.freeze()
+    yield
+    if fault == "stop":
+        server.start()
+    else:
+        server.thaw()
+
+
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_while_postgresql_is_away_callbacks_go_to_the_spool_in_time(
+def test_while_postgresql_is_unavailable_callbacks_go_to_the_spool_in_time(
     own_postgres: Postgres, tmp_path: Path, fault: str
 ) -> None:
-    desk = Desk(Database(migrate(own_postgres.create_database())), tmp_path / "spool")
-    desk.intake.start()
-    desk.intake.keep(desk.callback(Number="0"))
-    if fault == "stop":
-        own_postgres.stop("immediate")
-    else:
-        own_postgres.freeze()
-    told = [desk.callback(Number=str(n)) for n in range(1, 25)]
-    with ThreadPoolExecutor(24) as pool:
-        slowest = max(pool.map(lambda one: timed(lambda: desk.intake.keep(one)), told))
-    assert slowest < ANSWER_SECONDS
-    assert timed(lambda: desk.intake.keep(desk.callback(Number="25"))) < 0.2
-    assert desk.intake.is_away
-    if fault == "stop":
-        own_postgres.start()
-    else:
-        own_postgres.thaw()
-    wait_until(lambda: desk.intake.spool_age() is None)
-    assert desk.deliveries() == {"siprec-started": 26}
-    desk.intake.stop()
-    desk.database.close()
+    database = Database(migrate(own_postgres.create_database()))
+    with running(Desk(database, tmp_path / "spool")) as desk:
+        desk.keep(desk.callback(Number="0"))
+        with gone(own_postgres, fault):
+            callbacks = desk.callbacks(25)[1:]
+            assert max(desk.keep(*callbacks)) < ANSWER_SECONDS
+            wait_until(lambda: not database.breaker.takes_writes, seconds=2)
+            assert desk.keep(desk.callback(Number="25"))[0] < 0.2
+        wait_until(desk.is_drained)
+        assert desk.deliveries() == {"siprec-started": 26}
+    database.close()
 
 
 def test_while_sqlite_is_locked_callbacks_go_to_the_spool_in_time(tmp_path: Path) -> None:
     url = migrate(f"sqlite:///{tmp_path}/ledger.sqlite3")
-    desk, other = Desk(Database(url), tmp_path / "spool"), Database(url)
-    desk.intake.start()
-    with other.begin():
-        assert timed(lambda: desk.intake.keep(desk.callback(Number="0"))) < ANSWER_SECONDS
-        assert timed(lambda: desk.intake.keep(desk.callback(Number="1"))) < ANSWER_SECONDS
-    wait_until(lambda: desk.intake.spool_age() is None)
-    assert desk.deliveries() == {"siprec-started": 2}
-    desk.intake.stop()
-
-
-def test_a_newcomer_and_the_living_drain_what_a_dead_process_left(desk: Desk, tmp_path: Path) -> None:
-    folder = tmp_path / "spool"
-    dead = [Spool(folder, LIMIT) for _ in range(5)]
-    for number, spool in enumerate(dead):
-        spool.append([spool_entry.pack(desk.callback(Number=f"{number}-{n}")) for n in range(20)])
-        spool.close()
-    newcomer = Desk(desk.database, folder)
-    newcomer.intake.start()
-    wait_until(lambda: desk.intake.spool_age() is None)
-    assert desk.deliveries() == {"siprec-started": 100}
-    newcomer.intake.stop()
+    other = Database(url)
+    with running(Desk(Database(url), tmp_path / "spool")) as desk:
+        with other.begin():
+            assert desk.keep(desk.callback(Number="0"))[0] < ANSWER_SECONDS
+            assert desk.keep(desk.callback(Number="1"))[0] < ANSWER_SECONDS
+        wait_until(desk.is_drained)
+        assert desk.deliveries() == {"siprec-started": 2}
 
 
 # Over HTTP
-
-
-def test_while_the_database_is_away_callbacks_are_answered_200_and_reads_503(
+def test_while_the_database_is_unavailable_callbacks_are_answered_200_and_reads_503(
     own_postgres: Postgres, sandbox: Sandbox
 ) -> None:
     sandbox.behave(Behaviour(drop=frozenset({"siprec-started"})))
@@ -263,22 +424,23 @@ def test_while_the_database_is_away_callbacks_are_answered_200_and_reads_503(
                 house.callback_url(), data=body, headers=sandbox.sign(body), timeout=ANSWER_SECONDS
             )
             assert kept.status_code == 200
-        away = house.get(f"/v1/sessions/{session['id']}")
-        assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
-        assert float(away.headers["Ledger-Spool-Age"]) >= 0
+        unavailable = house.get(f"/v1/sessions/{session['id']}")
+        assert (unavailable.status_code, unavailable.headers["Retry-After"]) == (503, "5")
+        assert float(unavailable.headers["Ledger-Spool-Age"]) >= 0
         ready = house.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json()["database"]["reachable"] is False
+        assert ready.json()["database"]["takes_writes"] is False
         assert ready.json()["spool"]["entries"] == 3
         house.web.kill_master()
         own_postgres.start()
         house.web.start()  # drains what its dead predecessor left
-        told = house.wait_for(session["id"], "started")
-        assert len(house.callbacks(told["id"])) == 3
+        shown = house.wait_for(session["id"], "started")
+        assert len(house.callbacks(shown["id"])) == 3
         wait_until(lambda: house.get("/readyz").json()["spool"]["entries"] == 0)
         assert "Ledger-Spool-Age" not in house.get("/v1/sessions").headers
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # on SQLite there is one web process
 def test_four_processes_with_eight_threads_do_not_deadlock(database_url: str, sandbox: Sandbox) -> None:
     sandbox.behave(Behaviour(drop=frozenset({"siprec-started"})))
     with House(database_url, sandbox, workers=4, THREADS="8") as house:

@@ -1,4 +1,4 @@
-"""A sandbox, somebody who hears its callbacks, and an app that orders sessions without any SDK."""
+"""A sandbox, a receiver of its callbacks, and an app that orders sessions without any SDK."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class App:
     def started(self) -> str:
         """The sid of a new session, whose callbacks so far have been delivered."""
         sid = self.start().json()["sid"]
-        assert self.sandbox.settle(5)
+        assert self.sandbox.wait_until_idle(5)
         return str(sid)
 
 

@@ -1,5 +1,6 @@
-"""Somebody who orders callbacks: a real server that keeps what it is sent and answers as it is told."""
+"""Somebody who orders callbacks: a real server that keeps what it is sent and answers as the test chooses."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     method: str
     path: str
     headers: dict[str, str]
@@ -22,44 +23,44 @@ class Heard:
 
 
 class Receiver:
-    """What was heard, in order. `answer` is asked for the status of each; None ends the connection."""
+    """What was received, in order. `answer` is asked for the status of each; None ends the connection."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.heard: list[Heard] = []
-        self.answer: Callable[[Heard], int | None] = lambda heard: 200
+        self.received: list[Received] = []
+        self.answer: Callable[[Received], int | None] = lambda callback: 200
         self._changed = threading.Condition()
 
     @property
     def events(self) -> list[str]:
-        return [heard.event for heard in self.heard]
+        return [callback.event for callback in self.received]
 
-    def hear(self, heard: Heard) -> int | None:
+    def take(self, callback: Received) -> int | None:
         with self._changed:
-            self.heard.append(heard)
+            self.received.append(callback)
             self._changed.notify_all()
-        return self.answer(heard)
+        return self.answer(callback)
 
-    def wait_for(self, count: int) -> list[Heard]:
+    def wait_for(self, count: int) -> list[Received]:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.heard) >= count, 5), self.events
-            return list(self.heard)
+            assert self._changed.wait_for(lambda: len(self.received) >= count, 5), self.events
+            return list(self.received)
 
     def answer_in_turn(self, *statuses: int | None) -> None:
         """Answer the first callbacks like this, all others 200."""
         left = iter(statuses)
-        self.answer = lambda heard: next(left, 200)
+        self.answer = lambda callback: next(left, 200)
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             fields = dict(parse_qsl(body.decode("latin-1") or query))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status = receiver.hear(Heard(self.command, path, headers, body, fields))
+            status = receiver.take(Received(self.command, path, headers, body, fields))
             if status is not None:
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
@@ -72,7 +73,10 @@ def receiving() -> Iterator[Receiver]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver = Receiver(f"http://127.0.0.1:{server.server_port}/heard")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    receiver = Receiver(f"{scheme}://127.0.0.1:{server.server_port}/callback")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

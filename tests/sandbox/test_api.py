@@ -118,7 +118,7 @@ def test_only_stopped_is_a_status_to_ask_for_and_none_changes_nothing(app: App, 
 def test_a_session_that_is_over_can_be_stopped_again_or_be_unknown(app: App, sandbox: Sandbox) -> None:
     sid = app.started()
     assert app.stop(sid).json()["status"] == "in-progress"
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert app.stop(sid).json()["status"] == "stopped"
     sandbox.behave(Behaviour(ended_is_unknown=True))
     assert app.stop(sid).status_code == 404
@@ -130,7 +130,7 @@ def test_a_call_that_ends_is_completed_and_ends_its_sessions(app: App, sandbox: 
     before = app.get(f"/texml/Accounts/AC1/Calls/{CALL}").json()
     assert {session.sid for session in sandbox.end_call(CALL)} == sids
     after = app.get(f"/texml/Accounts/AC1/Calls/{CALL}").json()
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert (before["status"], before["end_time"]) == ("in-progress", None)
     assert after["status"] == "completed"
     assert parsedate_to_datetime(after["end_time"]) >= parsedate_to_datetime(after["start_time"])

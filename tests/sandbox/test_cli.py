@@ -90,6 +90,8 @@ def test_a_port_that_is_taken_is_named(sandbox: Sandbox) -> None:
         (["--behaviour", "{"], "not JSON"),
         (["--behaviour", "@/none"], "cannot read /none"),
         (["--signing-seed", "AAAA"], "base64 of 32 bytes"),
+        (["--ca-file", "/none"], "No such file"),
+        (["--ca-file", __file__], "cannot be read as certificates"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: list[str], words: str) -> None:

@@ -1,11 +1,13 @@
 """Other processes, and people with curl, tell the sandbox what to do."""
 
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from service.sandbox import BadBehaviour, Behaviour, Sandbox
+from service.sandbox import Behaviour, Invalid, Sandbox
 from tests.sandbox.conftest import CALL, App
 
 
@@ -71,7 +73,7 @@ def test_what_happened_can_be_read_and_forgotten(app: App, sandbox: Sandbox) -> 
             "StatusCallback",
         ),
         ("GET", "/nonsense", None, 404, "PUT /sandbox/behaviour"),
-        ("DELETE", "/requests", None, 404, "no such door"),
+        ("DELETE", "/requests", None, 404, "no such endpoint"),
     ],
 )
 def test_nonsense_is_answered_with_what_is_wrong(
@@ -88,6 +90,12 @@ def test_fields_that_are_none_are_refused(app: App, sandbox: Sandbox) -> None:
         answer = ask(sandbox, "POST", f"/sessions/{sid}/callbacks", {"event": "e", "fields": fields})
         assert answer.status_code == 422
         assert "fields must be" in answer.json()["errors"][0]["detail"]
+
+
+def test_a_field_may_have_any_name(app: App, sandbox: Sandbox) -> None:
+    fields = dict.fromkeys(("self", "session", "event", "behaviour", ""), "x")
+    answer = ask(sandbox, "POST", f"/sessions/{app.started()}/callbacks", {"event": "e", "fields": fields})
+    assert answer.json()["fields"].items() >= fields.items()
 
 
 def test_nothing_can_be_sent_where_no_callback_was_ordered(sandbox: Sandbox) -> None:
@@ -112,6 +120,13 @@ def test_a_body_that_cannot_be_read_is_refused(
         answer = http.send(order.prepare(), timeout=5)
     assert answer.status_code == status
     assert answer.json()["errors"][0]["detail"]
+
+
+def test_a_target_that_is_no_url_is_refused(sandbox: Sandbox) -> None:
+    address = urlsplit(sandbox.url)
+    with socket.create_connection((address.hostname, address.port), 5) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 Bad request target")
 
 
 @pytest.mark.parametrize(
@@ -147,6 +162,6 @@ def test_a_behaviour_survives_json(behaviour: Behaviour) -> None:
     ],
 )
 def test_a_behaviour_nobody_could_play_is_refused(document: Any, words: str) -> None:
-    with pytest.raises(BadBehaviour) as refused:
+    with pytest.raises(Invalid) as refused:
         Behaviour.from_json(document)
     assert str(refused.value).startswith(words)

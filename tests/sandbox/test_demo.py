@@ -24,7 +24,7 @@ demo.demo(["--once"])
 """
 FAILED_ROW = "('v3:call-two', 'failed', None, None, 'no-answer')"
 TIME = r"\d\d:\d\d:\d\d\.\d{3}"
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def kept(folder: Path) -> set[str]:
 
 def run(line: str) -> str:
     return subprocess.run(
-        line, shell=True, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        line, shell=True, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
     ).stdout
 
 
@@ -96,10 +96,10 @@ def test_one_call_stops_and_another_fails_and_once_is_enough(
         text=True,
         cwd=CHECKOUT,
         env=environment,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    told = iter(ended.stdout.splitlines())
+    printed = iter(ended.stdout.splitlines())
     for form in [  # in this order, with others between them
         r"  service   http://127\.0\.0\.1:\d+, as port 8000 is taken",
         rf"  {TIME}  app     asks to record v3:call-one: answered 201",
@@ -116,7 +116,7 @@ def test_one_call_stops_and_another_fails_and_once_is_enough(
         "Where to look next",
         r"All went as it should\..*",
     ]:
-        assert any(re.fullmatch(form, line) for line in told), f"{form}\n{ended.stdout}"
+        assert any(re.fullmatch(form, line) for line in printed), f"{form}\n{ended.stdout}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +127,7 @@ def test_a_call_that_goes_otherwise_is_named(environment: dict[str, str], tmp_pa
         text=True,
         cwd=CHECKOUT,
         env=environment,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
     assert ended.returncode == 1
     assert re.match(r"Error: v3:call-two: .* 422 .*Call has already ended", ended.stderr)
@@ -148,7 +148,7 @@ def test_its_ready_lines_work_and_ctrl_c_leaves_no_process(environment: dict[str
             read(process, until="tells siprec-started of v3:call-three: answered 200")
         everybody = family(process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_SECONDS) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
         assert len(everybody) > 2
         assert not any(each.is_running() for each in everybody)
     assert FAILED_ROW in run(reports).splitlines()
@@ -159,7 +159,7 @@ def test_it_can_be_ended_before_it_serves(environment: dict[str, str]) -> None:
         read(process, until="Setting up")
         process.send_signal(signal.SIGTERM)
         assert "Ended" in read(process, until="Ended")[-1]
-        assert process.wait(PATIENCE_SECONDS) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 def test_it_does_not_outlive_the_service(environment: dict[str, str]) -> None:
@@ -168,4 +168,4 @@ def test_it_does_not_outlive_the_service(environment: dict[str, str]) -> None:
         _, gunicorn, *_ = family(process)
         gunicorn.send_signal(signal.SIGTERM)
         read(process, until="gunicorn has ended by itself; its log ends:")
-        assert process.wait(PATIENCE_SECONDS) == 1
+        assert process.wait(TIMEOUT_SECONDS) == 1

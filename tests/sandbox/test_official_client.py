@@ -35,7 +35,7 @@ def test_it_starts_and_stops_a_session(sandbox: Sandbox, client: telnyx.Telnyx, 
     stopped = client.texml.accounts.calls.siprec.siprec_sid_json(
         started.sid, account_sid="AC1", call_sid=CALL, status="stopped"
     )
-    assert sandbox.settle(5)
+    assert sandbox.wait_until_idle(5)
     assert (started.status, started.track, stopped.status) == ("in-progress", "inbound_track", "in-progress")
     assert (stopped.account_sid, stopped.call_sid, stopped.sid) == ("AC1", CALL, started.sid)
     assert receiver.events == ["siprec-started", "siprec-stopped"]
@@ -54,8 +54,8 @@ def test_it_accepts_the_signature_of_a_callback(
     sandbox: Sandbox, client: telnyx.Telnyx, receiver: Receiver
 ) -> None:
     client.texml.accounts.calls.siprec_json(CALL, account_sid="AC1", status_callback=receiver.url)
-    (heard,) = receiver.wait_for(1)
-    verify_webhook_signature(heard.body, heard.headers, sandbox.public_key)
+    (callback,) = receiver.wait_for(1)
+    verify_webhook_signature(callback.body, callback.headers, sandbox.public_key)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_it_refuses_a_signature_that_was_meant_to_be_bad(
 ) -> None:
     sandbox.behave(behaviour)
     sandbox.begin("AC1", CALL, receiver.url)
-    (heard,) = receiver.wait_for(1)
+    (callback,) = receiver.wait_for(1)
     with pytest.raises(WebhookVerificationError):
-        verify_webhook_signature(heard.body, heard.headers, sandbox.public_key)
+        verify_webhook_signature(callback.body, callback.headers, sandbox.public_key)
 
 
 def test_it_repeats_a_start_by_itself_and_the_repeat_is_marked(

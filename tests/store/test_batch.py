@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, text
 
 from service.store.batch import Batch, Lookup, looked_up_at_once
 from service.store.engine import Database, DatabaseConflict, DatabaseError, DatabaseUnavailable
-from service.store.tables import api_key, callback, refused, session
+from service.store.tables import api_key, callback, process, rejected_delivery, session
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 REFUSED = {
@@ -25,43 +25,48 @@ REFUSED = {
     "query": b"",
     "body": b"\0\xff'\"\\",
     "headers": {"b": "1", "a": "ü"},
+    "size": 7,
 }
-KEYS = Lookup(api_key, ("id", "name", "secret_sha256", "created_at", "revoked_at"), by="id", order=("name",))
-REFUSALS = Lookup(refused, ("delivery_id", *REFUSED), by="delivery_id", order=("delivery_id",))
+HOSTS = Lookup(
+    process, ("id", "host", "started_at", "alive_at", "unavailable_since"), by="id", order=("host",)
+)
+REJECTED = Lookup(rejected_delivery, ("delivery_id", *REFUSED), by="delivery_id", order=("delivery_id",))
 
 
-def key(id: str, name: str | None = None) -> dict[str, Any]:
-    return {"id": id, "name": name or id, "secret_sha256": b"\0\xff", "created_at": NOW}
+def host(id: str, name: str | None = None) -> dict[str, Any]:
+    return {"id": id, "host": name or id, "started_at": NOW, "alive_at": NOW}
 
 
 def add(database: Database, *ids: str) -> None:
     with database.begin() as db:
         batch = Batch(db)
-        batch.add(api_key, [key(id) for id in ids])
+        batch.add(process, [host(id) for id in ids])
         batch.write()
 
 
 def found(database: Database, *ids: str) -> list[dict[str, Any]]:
     with database.begin(time.monotonic() + 5) as db:
-        return list(KEYS(db, ids))
+        return list(HOSTS(db, ids))
 
 
 def test_every_kind_of_value_comes_back_as_it_was_and_as_sqlalchemy_reads_it(database: Database) -> None:
     rows = [{**REFUSED, "delivery_id": "1"}, {**REFUSED, "delivery_id": "2", "token": "t", "headers": {}}]
     with database.begin() as db:
         batch = Batch(db)
-        batch.add(refused, rows)
+        batch.add(rejected_delivery, rows)
         batch.write()
-        assert list(REFUSALS(db, ["1", "2", "nobody"])) == rows
-        query = select(*(refused.c[name] for name in rows[0])).order_by(refused.c.delivery_id)
+        assert list(REJECTED(db, ["1", "2", "nobody"])) == rows
+        query = select(*(rejected_delivery.c[name] for name in rows[0])).order_by(
+            rejected_delivery.c.delivery_id
+        )
         assert [dict(row) for row in db.execute(query).mappings()] == rows
 
 
 def test_what_sqlalchemy_wrote_is_found(database: Database) -> None:
     with database.begin() as db:
-        db.execute(insert(api_key), [key("1", "b"), key("2", "a"), key("3", "c")])
+        db.execute(insert(process), [host("1", "b"), host("2", "a"), host("3", "c")])
     assert found(database, "1", "2") == [
-        {**key(*one), "revoked_at": None} for one in (("2", "a"), ("1", "b"))
+        {**host(*one), "unavailable_since": None} for one in (("2", "a"), ("1", "b"))
     ]
     assert found(database) == found(database, "nobody") == []
 
@@ -70,33 +75,41 @@ def test_lookups_at_once_see_what_stood_before(database: Database) -> None:
     add(database, "1")
     with database.begin() as db:
         with looked_up_at_once(db):
-            one, both = KEYS(db, ["1"]), KEYS(db, ["1", "2"])
+            one, both = HOSTS(db, ["1"]), HOSTS(db, ["1", "2"])
         assert [row["id"] for row in one] == [row["id"] for row in both] == ["1"]
         batch = Batch(db)
-        batch.add(api_key, [key("2")])
+        batch.add(process, [host("2")])
         batch.write()
-        assert [row["id"] for row in KEYS(db, ["1", "2"])] == ["1", "2"]
+        assert [row["id"] for row in HOSTS(db, ["1", "2"])] == ["1", "2"]
 
 
 def test_a_row_that_is_changed_twice_keeps_both_changes(database: Database) -> None:
     add(database, "1", "2")
     with database.begin() as db:
         batch = Batch(db)
-        batch.add(api_key, [key("3")])
-        batch.change(api_key, [{"id": "1", "revoked_at": NOW}])
-        batch.change(api_key, [{"id": "1", "name": "new"}, {"id": "2", "name": "newer"}])
+        batch.add(process, [host("3")])
+        batch.change(process, [{"id": "1", "unavailable_since": NOW}])
+        batch.change(process, [{"id": "1", "host": "new"}, {"id": "2", "host": "newer"}])
         batch.write()
         batch.write()  # nothing is left
-    told = {row["id"]: (row["name"], row["revoked_at"]) for row in found(database, "1", "2", "3")}
+    told = {row["id"]: (row["host"], row["unavailable_since"]) for row in found(database, "1", "2", "3")}
     assert told == {"1": ("new", NOW), "2": ("newer", None), "3": ("3", None)}
 
 
 def test_a_row_may_refer_to_one_of_the_same_batch(database: Database) -> None:
-    new = {"account_sid": "a", "call_sid": "c", "status_callback_method": "POST", "labels": {}, "attempts": 1}
+    new = {
+        "account_sid": "a",
+        "call_sid": "c",
+        "status_callback_method": "POST",
+        "labels": {},
+        "attempts": 1,
+        "callbacks": 0,
+    }
+    new |= {"attempts": 1, "callbacks": 0}
     new |= {"origin": "api", "state": "requested", "requested_at": NOW, "updated_at": NOW}
     with database.begin() as db:
         batch = Batch(db)
-        batch.add(api_key, [key("1")])
+        batch.add(api_key, [{"id": "1", "name": "an app", "created_at": NOW}])
         batch.add(session, [{**new, "id": "s", "api_key_id": "1"}])
         batch.write()
     with database.read() as db:
@@ -112,28 +125,29 @@ def test_the_driver_s_own_trouble_is_named_and_undoes_it_all(database: Database)
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_a_lock_that_does_not_come_in_time_is_a_database_that_is_away(database: Database) -> None:
+def test_a_row_that_somebody_else_has_locked_is_a_conflict_and_no_outage(database: Database) -> None:
     add(database, "1")
-    locking = Lookup(api_key, ("id",), by="id", order=("id",), locks=True)
+    locking = Lookup(process, ("id",), by="id", order=("id",), locks=True)
 
     def look() -> None:
-        with database.begin(time.monotonic() + 0.3) as hurried, looked_up_at_once(hurried):
-            locking(hurried, ["1"])
-            KEYS(hurried, ["1"])
+        with database.begin(time.monotonic() + 2) as db, looked_up_at_once(db):
+            locking(db, ["1"])
+            HOSTS(db, ["1"])
 
     with database.begin() as db:
         assert [row["id"] for row in locking(db, ["1"])] == ["1"]
         began = time.monotonic()
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseConflict):
             look()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1.5
+        assert database.breaker.takes_writes
     look()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(database: Database) -> None:
     add(database, "1", "2")
-    locking = Lookup(api_key, ("id",), by="id", order=("id",), locks=True)
+    locking = Lookup(process, ("id",), by="id", order=("id",), locks=True)
     both = threading.Barrier(2, timeout=5)
 
     def lock(first: str, second: str) -> None:

@@ -22,7 +22,7 @@ def make(database: Database, name: str = "an app") -> str:
 
 def recognised(database: Database, shown: str) -> str | None:
     with database.read() as db:
-        key = keys.recognise(db, shown)
+        key = keys.recognise(db, shown, NOW)
         return key.name if key else None
 
 

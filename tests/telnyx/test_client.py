@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from service.domain.session import (
     Track,
 )
 from service.sandbox import Answer, Behaviour, Sandbox
-from service.telnyx.client import LARGEST_ANSWER, LONGEST_DETAIL, Client
+from service.telnyx.answer import LONGEST_DETAIL
+from service.telnyx.client import LARGEST_ANSWER, RETRY_SECONDS, Client, longest_seconds
 from tests.telnyx.conftest import Wire, hang, reset, say
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -485,19 +486,71 @@ def test_a_refusal_that_breaks_off_is_a_refusal(wire: MakeWire) -> None:
 # Too many requests: nothing was done, so it is asked again, briefly
 
 
-@pytest.mark.parametrize("headers", [(), ("Retry-After: 0",), ("Retry-After: 3600",), ("Retry-After: soon",)])
-def test_too_many_requests_is_repeated_a_little(wire: MakeWire, headers: tuple[str, ...]) -> None:
+HOUR = "Sun, 01 Mar 2026 13:00:00 GMT"  # from NOW
+
+
+@pytest.mark.parametrize(
+    ("headers", "times", "seconds"),
+    [
+        ((), 3, None),
+        (("Retry-After: soon",), 3, None),
+        (("Retry-After: -1",), 3, None),
+        (("Retry-After: 0",), 3, 0),
+        (("Retry-After: 1",), 3, 1),
+        (("x-ratelimit-reset: 0.5",), 3, 0.5),
+        ((f"Retry-After: {HOUR.replace('13:', '11:')}",), 3, 0),
+        (("Retry-After: 2",), 1, 2),
+        (("Retry-After: 120",), 1, 120),
+        ((f"Retry-After: {HOUR}",), 1, 3600),
+        (("x-ratelimit-reset: 7",), 1, 7),
+        (("x-ratelimit-reset: 1", "Retry-After: 9"), 1, 9),
+        (("Retry-After: soon", "x-ratelimit-reset: 9"), 1, 9),
+        ((f"Retry-After: {'9' * 400}",), 3, None),
+    ],
+)
+def test_too_many_requests_is_repeated_only_if_the_wait_is_short(
+    wire: MakeWire, headers: tuple[str, ...], times: int, seconds: float | None
+) -> None:
     heard = wire(say(http(429, b'{"errors": [{"code": "10011"}]}', *headers)))
     with within(5):
         notice = start(heard.url)
     assert outcome(notice) == ("refused", "rate_limited")
     assert notice.error == Error(ErrorKind.RATE_LIMITED, 429, "10011")
+    assert notice.error.retry_after == (None if seconds is None else timedelta(seconds=seconds))
     assert notice.error.is_repeatable
-    assert len(heard.requests) == 3
+    assert len(heard.requests) == times
+
+
+def test_a_slow_429_is_not_repeated(wire: MakeWire) -> None:
+    def answer(connection: socket.socket) -> None:
+        time.sleep(RETRY_SECONDS)
+        say(http(429))(connection)
+
+    heard = wire(answer)
+    assert outcome(start(heard.url)) == ("refused", "rate_limited")
+    assert len(heard.requests) == 1
+
+
+def test_asking_never_takes_longer_than_it_says(wire: MakeWire) -> None:
+    """Here it is late, twice, with a 429, and then drips."""
+
+    def answer(connection: socket.socket) -> None:
+        time.sleep(0.4)
+        if len(heard.requests) < 3:
+            say(http(429, b"", "Retry-After: 1"))(connection)
+            return
+        say(http(200, b"", length=10_000))(connection)
+        for _ in range(100):
+            time.sleep(0.05)
+            connection.sendall(b" ")
+
+    heard = wire(answer)
+    with within(longest_seconds(0.5)):
+        start(heard.url, timeout_seconds=0.5)
 
 
 def test_a_start_that_is_let_in_the_second_time_has_started(sandbox: Sandbox) -> None:
-    sandbox.behave(Behaviour(answer=Answer.error(429, times=1, retry_after_seconds=3600)))
+    sandbox.behave(Behaviour(answer=Answer.error(429, times=1, retry_after_seconds=1)))
     with within(3):
         notice = client(sandbox.url, api_key=sandbox.api_key).start(ORDER, CALLBACK)
     assert outcome(notice) == ("accepted", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from service import app
 from service.config import Settings
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store import keys
+from service.web.traffic import Traffic
+from tests.web.on_loop import OnLoop
 
 SECRET_KEY = "a secret that is long enough for a test"
 PUBLIC_URL = "https://ledger.example"
@@ -26,24 +29,24 @@ FORM = "application/x-www-form-urlencoded"
 T = TypeVar("T")
 
 
-class StoredNotice(TestResponse):
+class JsonResponse(TestResponse):
     """An answer that is JSON where a test takes it for JSON."""
 
     json: Any
 
 
 class Caller(FlaskClient):
-    def open(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().open(*args, **options))
+    def open(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().open(*args, **options))
 
-    def get(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().get(*args, **options))
+    def get(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().get(*args, **options))
 
-    def head(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().head(*args, **options))
+    def head(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().head(*args, **options))
 
-    def post(self, *args: Any, **options: Any) -> StoredNotice:
-        return cast(StoredNotice, super().post(*args, **options))
+    def post(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().post(*args, **options))
 
 
 class Indoors:
@@ -67,8 +70,14 @@ class Indoors:
             "SPOOL": "off",
             **settings,
         }
-        self.parts = app.build(Settings.model_validate(told))
-        self.app = app.create(self.parts)
+        chosen = Settings.model_validate(told)
+        self.context = app.build(chosen)
+        self._loop = OnLoop()
+        self._loop.call(lambda: self.context.services.intake.start(asyncio.get_running_loop()))
+        self._serving = self._loop.call(lambda: app.Serving(self.context, chosen.THREADS, Traffic()))
+        self.app = app.create(self.context)
+        self.app.wsgi_app = self._loop  # type: ignore[method-assign]
+        self._loop.app = self._serving
         self.stranger = Caller(self.app, self.app.response_class)
 
     @cached_property
@@ -76,17 +85,23 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
-        self.parts.database.close()
+        self.context.services.intake.stop()
+        self._loop.close()
+        self.context.database.close()
+
+    def settle(self) -> None:
+        """Wait until what was rejected is stored."""
+        self.context.services.rejected.flush(30)
 
     @cached_property
     def key(self) -> str:
         """The text of the key `app-1`, or of a similar one if another service made that already."""
-        with self.parts.database.read() as db:
+        with self.context.database.read() as db:
             taken = {key.name for key in keys.listed(db)}
         return self.new_key("app-1" if "app-1" not in taken else f"app-1 {len(taken)}")
 
     def new_key(self, name: str) -> str:
-        with self.parts.database.begin() as db:
+        with self.context.database.begin() as db:
             return keys.create(db, name, datetime.now(UTC))
 
     def bearing(self, key: str) -> Caller:
@@ -94,7 +109,7 @@ class Indoors:
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
         return client
 
-    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> StoredNotice:
+    def start(self, call_sid: str = "v3:call-1", *, key: str | None = None, **body: Any) -> JsonResponse:
         """`key` is the Idempotency-Key."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return self.client.post("/v1/sessions", json={"call_sid": call_sid, **body}, headers=headers)
@@ -125,7 +140,7 @@ class Indoors:
         """Telnyx's, of the latest session on this call."""
         return next(one.sid for one in reversed(self.sandbox.sessions) if one.call_sid == call_sid)
 
-    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> StoredNotice:
+    def tell(self, event: str, call_sid: str = "v3:call-1", **fields: str | None) -> JsonResponse:
         """Telnyx calls back, by a signed POST, to where the start asked it to."""
         body = self.sandbox.compose(self.sid(call_sid), event, None, None, **fields)
         path = self.callback_path(call_sid)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from tests.web.indoors import Indoors
 
-# Context of what Telnyx sends among parts of what nobody should.
+# Parts of what Telnyx sends among parts of what nobody should.
 NAMES = st.sampled_from(
     [b"AccountSid", b"CallSid", b"SiprecSid", b"SiprecEvent", b"Timestamp", b"SiprecError"]
 )
@@ -101,6 +101,6 @@ def test_anything_is_answered_and_what_is_answered_200_is_kept(indoors: Indoors)
     _send_anything(indoors)
     assert set(answers) <= {200, 403, 404, 405}
     assert min(answers[200], answers[403], answers[404]) > 100  # all were tried in earnest
-    with indoors.parts.database.read() as db:
+    with indoors.context.database.read() as db:
         kept = db.scalar(text("SELECT SUM(deliveries) FROM report_callbacks_v1"))
     assert kept == answers[200]

@@ -32,14 +32,14 @@ def shut_doors(app: Flask) -> Iterator[tuple[str, str]]:
 
 def revoked(indoors: Indoors) -> str:
     now = datetime.now(UTC)
-    with indoors.parts.database.begin() as db:
+    with indoors.context.database.begin() as db:
         text = keys.create(db, "left the company", now)
         keys.revoke(db, "left the company", now)
     return f"Bearer {text}"
 
 
 def of_another_secret(indoors: Indoors) -> str:
-    with indoors.parts.database.begin() as db:
+    with indoors.context.database.begin() as db:
         one = keys.create(db, "one", datetime.now(UTC))
         other = keys.create(db, "other", datetime.now(UTC))
     return f"Bearer {one[:37]}{other[37:]}"
@@ -61,6 +61,10 @@ STRANGERS: dict[str, Callable[[Indoors], str | None]] = {
 }
 
 
+NOT_SENT = {"no header", "an empty one", "the scheme alone", "another scheme"}
+TITLES = {True: "API key missing", False: "API key unknown or revoked"}
+
+
 def test_every_door_but_the_open_ones_is_shut_to_strangers(indoors: Indoors) -> None:
     doors = list(shut_doors(indoors.app))
     assert len(doors) > 4
@@ -71,6 +75,7 @@ def test_every_door_but_the_open_ones_is_shut_to_strangers(indoors: Indoors) -> 
             answer = indoors.stranger.open(path, method=method, headers=headers)
             assert (name, method, path, answer.status_code) == (name, method, path, 401)
             assert answer.mimetype == "application/problem+json"
+            assert method == "HEAD" or answer.json["title"] == TITLES[name in NOT_SENT]
             assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
             assert method == "HEAD" or answer.json["request_id"] == answer.headers["X-Request-Id"]
     assert indoors.sandbox.requests == []
@@ -86,10 +91,10 @@ def test_the_scheme_may_be_written_in_any_case(indoors: Indoors) -> None:
 
 
 def test_a_revoked_key_opens_nothing_from_then_on(indoors: Indoors) -> None:
-    with indoors.parts.database.begin() as db:
+    with indoors.context.database.begin() as db:
         client = indoors.bearing(keys.create(db, "leaver", datetime.now(UTC)))
     assert client.get("/v1/sessions").status_code == 200
-    with indoors.parts.database.begin() as db:
+    with indoors.context.database.begin() as db:
         keys.revoke(db, "leaver", datetime.now(UTC))
     assert client.get("/v1/sessions").status_code == 401
 
@@ -101,6 +106,7 @@ def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
         "/v1/sessions/<uuid:session_id>",
         "/v1/sessions/<uuid:session_id>/callbacks",
         "/v1/sessions/<uuid:session_id>/stop",
+        "/v1/sessions/<uuid:session_id>/timeline",
     }
 
 

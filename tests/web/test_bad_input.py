@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.indoors import SECRET_KEY, Indoors, StoredNotice
+from tests.web.indoors import SECRET_KEY, Indoors, JsonResponse
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
@@ -16,11 +16,11 @@ AN_ID = "018f0000-0000-7000-8000-000000000000"
 A_CALL = {"call_sid": "v3:call-1"}
 
 
-def pointers(answer: StoredNotice) -> set[tuple[str, str]]:
+def pointers(answer: JsonResponse) -> set[tuple[str, str]]:
     return {(error["in"], error["pointer"]) for error in answer.json["errors"]}
 
 
-def check(answer: StoredNotice, status: int) -> None:
+def check(answer: JsonResponse, status: int) -> None:
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json"), answer.text
     assert answer.json["status"] == status
 
@@ -154,13 +154,23 @@ def test_a_body_over_64_kib_is_413(indoors: Indoors) -> None:
 @on_sqlite
 @pytest.mark.parametrize("id", ["1", "x", AN_ID[:-1], f"{AN_ID}0", f"{{{AN_ID}}}", "%00", "..", "a%2Fb"])
 def test_an_id_that_is_not_an_id_is_404(indoors: Indoors, id: str) -> None:
-    for method, path in (("GET", id), ("GET", f"{id}/callbacks"), ("POST", f"{id}/stop")):
+    for method, path in (
+        ("GET", id),
+        ("GET", f"{id}/callbacks"),
+        ("GET", f"{id}/timeline"),
+        ("POST", f"{id}/stop"),
+    ):
         check(indoors.client.open(f"/v1/sessions/{path}", method=method), 404)
 
 
 @on_sqlite
 def test_an_id_that_names_nothing_is_404(indoors: Indoors) -> None:
-    for method, path in (("GET", AN_ID), ("GET", f"{AN_ID}/callbacks"), ("POST", f"{AN_ID}/stop")):
+    for method, path in (
+        ("GET", AN_ID),
+        ("GET", f"{AN_ID}/callbacks"),
+        ("GET", f"{AN_ID}/timeline"),
+        ("POST", f"{AN_ID}/stop"),
+    ):
         answer = indoors.client.open(f"/v1/sessions/{path}", method=method)
         check(answer, 404)
         assert answer.json["type"] == "urn:siprec-ledger:problem:unknown-session"
@@ -274,8 +284,12 @@ def test_a_wrong_query_of_callbacks_is_named(indoors: Indoors) -> None:
 @on_sqlite
 def test_no_door_takes_a_query_that_it_does_not_know(indoors: Indoors) -> None:
     session_id = indoors.started()
-    paths = ["GET /healthz", "GET /readyz", "POST /v1/sessions", f"GET /v1/sessions/{session_id}"]
-    paths += [f"GET /v1/sessions/{session_id}/callbacks", f"POST /v1/sessions/{session_id}/stop"]
+    paths = ["POST /v1/sessions", f"GET /v1/sessions/{session_id}"]
+    paths += [
+        f"GET /v1/sessions/{session_id}/callbacks",
+        f"GET /v1/sessions/{session_id}/timeline",
+        f"POST /v1/sessions/{session_id}/stop",
+    ]
     for path in paths:
         method, _, where = path.partition(" ")
         body = {"json": A_CALL} if where == "/v1/sessions" else {}
@@ -357,6 +371,7 @@ METHODS = {
     "/v1/sessions": {"GET", "HEAD", "OPTIONS", "POST"},
     f"/v1/sessions/{AN_ID}": {"GET", "HEAD", "OPTIONS"},
     f"/v1/sessions/{AN_ID}/callbacks": {"GET", "HEAD", "OPTIONS"},
+    f"/v1/sessions/{AN_ID}/timeline": {"GET", "HEAD", "OPTIONS"},
     f"/v1/sessions/{AN_ID}/stop": {"POST", "OPTIONS"},
     "/healthz": {"GET", "HEAD", "OPTIONS"},
     "/openapi.json": {"GET", "HEAD", "OPTIONS"},

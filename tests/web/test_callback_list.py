@@ -39,7 +39,7 @@ def test_callbacks_with_a_problem_are_found_also_without_a_session(indoors: Indo
     assert list(problems.values()) == [None, session_id, session_id]  # newest first
     assert ["belongs to no session" in told for told in problems] == [True, False, False]
     assert ["another call" in told for told in problems] == [False, True, False]
-    assert ["nobody has heard of" in told for told in problems] == [False, False, True]
+    assert ["SiprecEvent is unknown" in told for told in problems] == [False, False, True]
     assert [callback["event"] for callback in listed(indoors, problem="false")] == ["siprec-started"]
     assert len(listed(indoors)) == 4
 

@@ -19,7 +19,7 @@ from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
 from service.store import rejected
 from service.store.rejected import RejectedDelivery
-from tests.web.indoors import FORM, SECRET_KEY, Indoors, StoredNotice
+from tests.web.indoors import FORM, SECRET_KEY, Indoors, JsonResponse
 
 STRANGER = SigningKey(b"\1" * 32)
 OTHER_SECRET = "another secret that is long enough for it"
@@ -42,7 +42,8 @@ STATUSES: dict[tuple[str, str], tuple[int, int, int, int]] = {
 
 def refused(indoors: Indoors) -> list[RejectedDelivery]:
     """The newest first."""
-    with indoors.parts.database.read() as db:
+    indoors.settle()
+    with indoors.context.database.read() as db:
         return rejected.newest(db, 1000)
 
 
@@ -55,7 +56,7 @@ def headers_of(indoors: Indoors, signature: str, body: bytes) -> dict[str, str]:
     return headers
 
 
-def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> StoredNotice:
+def bring(indoors: Indoors, method: str, path: str, form: bytes, signature: str = "signed") -> JsonResponse:
     """Deliver `form` as Telnyx would."""
     if method == "GET":
         return indoors.stranger.get(
@@ -70,7 +71,7 @@ def test_signature_and_token_decide_the_answer(
     furnish: Callable[..., Indoors], policy: str, subtests: pytest.Subtests
 ) -> None:
     indoors = furnish(CALLBACK_SIGNATURE=policy)
-    session_id = indoors.started()
+    session_id = indoors.started(status_callback_method="GET")
     paths = {"ours": indoors.callback_path(), "strange": f"{NO_TOKEN}/{session_id}.x", "none": NO_TOKEN}
     forms = (
         indoors.sandbox.compose(indoors.sid(), "siprec-started", More=str(n))
@@ -96,7 +97,8 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     indoors.started()
     bring(indoors, "POST", indoors.callback_path() + "?a=%00&b", b"CallSid=\0\xff", "forged")
     bring(indoors, "GET", f"{NO_TOKEN}/x", b"SiprecEvent=siprec-started", "unsigned")
-    done = CliRunner().invoke(cli.main, ["callbacks", "refused"], env={"DATABASE_URL": database_url})
+    indoors.settle()
+    done = CliRunner().invoke(cli.main, ["callbacks", "rejected"], env={"DATABASE_URL": database_url})
     assert done.exit_code == 0, done.output
     newest, oldest = (json.loads(line) for line in done.output.splitlines())
     assert (newest["answered"], newest["method"], newest["query"]) == (
@@ -110,7 +112,7 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
     assert {"telnyx-timestamp", "telnyx-signature-ed25519", "content-type"} <= set(oldest["headers"])
     assert datetime.fromisoformat(oldest["received_at"]).utcoffset() == timedelta(0)
     few = CliRunner().invoke(
-        cli.main, ["callbacks", "refused", "--limit", "1"], env={"DATABASE_URL": database_url}
+        cli.main, ["callbacks", "rejected", "--limit", "1"], env={"DATABASE_URL": database_url}
     )
     assert few.output.splitlines() == done.output.splitlines()[:1]
 
@@ -160,7 +162,7 @@ def test_a_callback_of_another_secret_finds_its_session_by_its_ids(furnish: Call
 
 
 def test_a_rotated_secret_still_opens(furnish: Callable[..., Indoors]) -> None:
-    session_id = (old := furnish()).started()
+    session_id = (old := furnish()).started(status_callback_method="GET")
     new = furnish(SECRET_KEY=OTHER_SECRET, SECRET_KEY_FALLBACKS=[SECRET_KEY])
     form = old.sandbox.compose(old.sid(), "siprec-started")
     assert bring(new, "GET", old.callback_path(), form).status_code == 200
@@ -192,17 +194,34 @@ def test_only_the_body_of_a_signed_post_counts(indoors: Indoors) -> None:
     assert indoors.session(session_id)["state"] == "started"
 
 
-def test_the_body_of_a_get_does_not_count(indoors: Indoors) -> None:
+def test_a_captured_post_is_no_ticket_for_gets(indoors: Indoors) -> None:
+    """Its body and headers prove themselves, and nothing of the query that a GET would be read by."""
     session_id = indoors.started()
-    form = indoors.sandbox.compose(indoors.sid(), "siprec-started")
-    body = b"SiprecEvent=siprec-failed"
+    body = indoors.sandbox.compose(indoors.sid(), "siprec-started")
     signed = indoors.sandbox.sign(body)
-    answer = indoors.stranger.get(
-        indoors.callback_path(), query_string=form.decode(), data=body, headers=signed
-    )
-    assert answer.status_code == 200
-    (kept,) = indoors.callbacks(session_id)
-    assert (kept["event"], kept["problem"]) == ("siprec-started", "the body of a GET was not read")
+    assert indoors.stranger.post(indoors.callback_path(), data=body, headers=signed).status_code == 200
+    for number in range(3):
+        answer = indoors.stranger.get(
+            indoors.callback_path(),
+            query_string=f"SiprecEvent=siprec-failed&More={number}",
+            data=body,
+            headers=signed,
+        )
+        assert answer.status_code == 403
+    assert indoors.session(session_id)["state"] == "started"
+    assert len(indoors.callbacks(session_id)) == 1
+
+
+@pytest.mark.parametrize("policy", ["required", "if_present"])
+def test_a_get_counts_only_where_get_was_asked_for(furnish: Callable[..., Indoors], policy: str) -> None:
+    indoors = furnish(CALLBACK_SIGNATURE=policy)
+    answers = {}
+    for method in ("POST", "GET"):
+        indoors.started(f"v3:{method}", status_callback_method=method)
+        form = indoors.sandbox.compose(indoors.sid(f"v3:{method}"), "siprec-started")
+        path = indoors.callback_path(f"v3:{method}")
+        answers[method] = bring(indoors, "GET", path, form).status_code
+    assert answers == {"POST": 403, "GET": 200}
 
 
 STRANGE_FORMS: dict[str, tuple[bytes, list[str]]] = {
@@ -217,7 +236,7 @@ STRANGE_FORMS: dict[str, tuple[bytes, list[str]]] = {
     "no UTF-8": (b"SiprecEvent=siprec-started&More=%ff%fe", ["a field holds bytes that are no text"]),
     "a broken escape": (b"SiprecEvent=siprec-started&More=%zz", ["not a clean form"]),
     "control characters": (b"SiprecEvent=siprec-started&More=%1b%07%0d%0a", ["Timestamp is missing"]),
-    "an unknown event": (b"SiprecEvent=siprec-paused", ["nobody has heard of this SiprecEvent"]),
+    "an unknown event": (b"SiprecEvent=siprec-paused", ["SiprecEvent is unknown"]),
     "an event too long": (b"SiprecEvent=" + b"x" * 300, ["SiprecEvent is longer than 255 characters"]),
     "an id too long": (
         b"SiprecEvent=siprec-started&SiprecSid=" + b"x" * 300,
@@ -298,7 +317,7 @@ def test_a_stale_signature_is_kept_and_shown(indoors: Indoors, age: timedelta, p
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("timestamp", ["", "now", "1e9", "-5", "9" * 40, "\xe4", "1700000000.5"])
-def test_a_signed_timestamp_that_is_none_is_kept_and_shown(indoors: Indoors, timestamp: str) -> None:
+def test_a_signed_timestamp_that_is_none_is_rejected(indoors: Indoors, timestamp: str) -> None:
     key = SigningKey(b"\2" * 32)
     session_id = indoors.started()
     body = indoors.sandbox.compose(indoors.sid(), "siprec-started")
@@ -309,14 +328,15 @@ def test_a_signed_timestamp_that_is_none_is_kept_and_shown(indoors: Indoors, tim
     }
     path = indoors.callback_path()
     other = Indoors(
-        str(indoors.parts.database.engine.url),
+        str(indoors.context.database.engine.url),
         indoors.sandbox,
         TELNYX_PUBLIC_KEY=[base64.b64encode(bytes(key.verify_key)).decode()],
     )
-    assert other.stranger.post(path, data=body, headers=headers).status_code == 200
+    assert other.stranger.post(path, data=body, headers=headers).status_code == 403
+    other.settle()
     other.close()
-    (kept,) = indoors.callbacks(session_id)
-    assert kept["problem"] == "telnyx-timestamp is not a time"
+    assert indoors.callbacks(session_id) == []
+    assert refused(indoors)[0].reason == "telnyx-timestamp is not a number of seconds"
 
 
 @pytest.mark.parametrize("signature", ["", "x", "A" * 88, "AAAA", "\xe4", "=" * 88, "A" * 8000])
@@ -345,9 +365,9 @@ def test_a_database_that_is_away_is_503(furnish: Callable[..., Indoors]) -> None
     indoors.started()
     form = indoors.sandbox.compose(indoors.sid(), "siprec-started")
     away = furnish(DATABASE_URL="postgresql://postgres@/ledger?host=/nowhere")
-    for signature in ("signed", "forged"):
+    for signature, status in (("signed", 503), ("forged", 403)):  # a rejection promises nothing
         answer = bring(away, "POST", indoors.callback_path(), form, signature)
-        assert (answer.status_code, answer.data) == (503, b"")
+        assert (answer.status_code, answer.data) == (status, b"")
 
 
 def test_what_is_shown_of_a_callback(indoors: Indoors) -> None:
@@ -356,6 +376,7 @@ def test_what_is_shown_of_a_callback(indoors: Indoors) -> None:
     before = datetime.now(UTC)
     indoors.tell("siprec-failed", SiprecError="no-answer", Timestamp=at.isoformat(), SiprecName="n & n")
     (shown,) = indoors.callbacks(session_id)
+    assert shown.pop("last_received_at") == shown["received_at"]
     received_at = datetime.fromisoformat(shown.pop("received_at"))
     assert before <= received_at <= datetime.now(UTC)
     fields = dict(shown.pop("fields"))
@@ -378,7 +399,7 @@ def test_what_is_shown_of_a_callback(indoors: Indoors) -> None:
 
 def test_a_callback_without_a_signature_is_verified_by_its_token(furnish: Callable[..., Indoors]) -> None:
     indoors = furnish(CALLBACK_SIGNATURE="if_present")
-    session_id = indoors.started()
+    session_id = indoors.started(status_callback_method="GET")
     form = indoors.sandbox.compose(indoors.sid(), "siprec-started")
     assert bring(indoors, "GET", indoors.callback_path(), form, "unsigned").status_code == 200
     (shown,) = indoors.callbacks(session_id)
@@ -442,11 +463,14 @@ def test_the_timeline_tells_every_change_with_before_and_after(indoors: Indoors)
     moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     assert timeline[2]["changes"]["started_at"] == [None, moment]
     assert timeline[2]["happened_at"] == moment < timeline[2]["written_at"]
-    assert set(timeline[3]["changes"]) == {"stop_requested_at"}
+    assert set(timeline[3]["changes"]) == {"stop_requested_at", "stop_requested_by"}
     before, after = timeline[4]["changes"]["error"]
     assert (before, after["detail"]) == (None, "no-answer")
     assert [one["sequence"] for one in timeline] == sorted({one["sequence"] for one in timeline})
-    assert set(timeline[0]) == {"sequence", "state", "changes", "happened_at", "written_at"}
+    assert [one["actor"] for one in timeline] == ["app-1", "telnyx", "telnyx", "app-1", "telnyx"]
+    assert set(timeline[0]) == {
+        *("sequence", "kind", "actor", "correction", "state", "changes", "happened_at", "written_at"),
+    }
 
 
 def test_a_repeat_changes_nothing_and_is_no_event(indoors: Indoors) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.store.engine import DatabaseError
+from service.store.engine import DatabaseConflict, DatabaseError, RecordRefused
 from tests.web.indoors import Indoors
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -67,17 +67,17 @@ def test_every_answer_tells_browsers_to_be_careful(indoors: Indoors) -> None:
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'"), path
         assert "unsafe" not in policy
-        assert answer.headers["Cache-Sessions"] in {"no-store", "public, max-age=3600"}
+        assert answer.headers["Cache-Control"] in {"no-store", "public, max-age=3600"}
 
 
 PROBLEMS: list[tuple[str, str, int, str, str]] = [
-    ("GET", "/nowhere", 404, "not-found", "There is no such thing"),
-    ("GET", "/v1/sessions/", 404, "not-found", "There is no such thing"),
-    ("GET", "//v1/sessions", 404, "not-found", "There is no such thing"),
-    ("GET", f"/v1/sessions/{AN_ID}", 404, "unknown-session", "There is no such thing"),
-    ("PUT", "/v1/sessions", 405, "method-not-allowed", "This cannot be done here"),
-    ("POST", "/v1/sessions", 415, "not-json", "The body must be JSON"),
-    ("GET", "/v1/sessions?x=1", 422, "wrong-request", "The request is wrong"),
+    ("GET", "/nowhere", 404, "not-found", "Not found"),
+    ("GET", "/v1/sessions/", 404, "not-found", "Not found"),
+    ("GET", "//v1/sessions", 404, "not-found", "Not found"),
+    ("GET", f"/v1/sessions/{AN_ID}", 404, "unknown-session", "Session not found"),
+    ("PUT", "/v1/sessions", 405, "method-not-allowed", "Method not allowed"),
+    ("POST", "/v1/sessions", 415, "not-json", "Content-Type is not JSON"),
+    ("GET", "/v1/sessions?x=1", 422, "invalid-request", "Invalid request"),
 ]
 
 
@@ -120,7 +120,7 @@ def test_a_surprise_is_500_and_says_nothing_of_its_cause(
     monkeypatch.setattr("service.store.sessions.page", stumble)
     answer = indoors.client.get("/v1/sessions", headers={"X-Request-Id": "req-1"})
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
-    assert answer.json["type"] == "urn:siprec-ledger:problem:unforeseen"
+    assert answer.json["type"] == "urn:siprec-ledger:problem:internal-error"
     assert "cause" not in answer.text
     assert "request_id=req-1" in caplog.text
     assert "ZeroDivisionError" in caplog.text
@@ -135,15 +135,56 @@ def test_a_database_that_is_away_is_503_with_retry_after(furnish: Callable[..., 
         answer = client.open(path, method=method)
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
         assert int(answer.headers["Retry-After"]) > 0
-        assert answer.json["type"] == "urn:siprec-ledger:problem:database-away"
+        assert answer.json["type"] == "urn:siprec-ledger:problem:database-unavailable"
         assert "nowhere" not in answer.text
 
 
+def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
+    indoors: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, session_id = indoors.client, indoors.started()
+    indoors.context.database.breaker.opened("a test", answers=False)
+    monkeypatch.setattr(indoors.context.database, "_reading", None)  # whoever reaches for it fails otherwise
+    for path in ("/v1/sessions", f"/v1/sessions/{session_id}", "/v1/callbacks"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json["title"]) == (503, "Database unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_while_writes_are_refused_reads_go_on_and_starts_and_stops_get_503(indoors: Indoors) -> None:
+    session_id = indoors.started()
+    indoors.context.database.breaker.opened("a test", answers=True)
+    assert indoors.client.get(f"/v1/sessions/{session_id}").status_code == 200
+    for answer in (
+        indoors.start("v3:call-2"),
+        indoors.start("v3:call-2", key="k"),
+        indoors.client.post(f"/v1/sessions/{session_id}/stop"),
+    ):
+        assert (answer.status_code, answer.json["title"]) == (503, "Database unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert len(indoors.sandbox.requests) == 1
+
+
+def test_a_conflict_is_503_and_no_outage(indoors: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    def collide(*_: object) -> None:
+        raise DatabaseConflict("deadlock detected")
+
+    monkeypatch.setattr("service.store.sessions.page", collide)
+    answer = indoors.client.get("/v1/sessions")
+    assert (answer.status_code, answer.json["title"]) == (503, "Database busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "deadlock" not in answer.text
+
+
+@pytest.mark.parametrize("kind", [DatabaseError, RecordRefused])
 def test_a_database_that_will_not_do_it_is_500_and_in_the_log(
-    indoors: Indoors, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    indoors: Indoors,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[DatabaseError],
 ) -> None:
     def break_down(*_: object) -> None:
-        raise DatabaseError("a constraint")
+        raise kind("a constraint")
 
     monkeypatch.setattr("service.store.sessions.page", break_down)
     answer = indoors.client.get("/v1/sessions")

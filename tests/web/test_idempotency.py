@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from service.sandbox import Answer
 from tests.house import wait_until
-from tests.web.indoors import Indoors, StoredNotice, at_once
+from tests.web.indoors import Indoors, JsonResponse, at_once
 
 
-def is_replayed(answer: StoredNotice) -> bool:
+def is_replayed(answer: JsonResponse) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
 
@@ -91,7 +92,7 @@ def test_while_the_first_is_asking_the_second_is_told_so_at_once(indoors: Indoor
         took = time.monotonic() - began
         other = indoors.start(key="k", name="other")
     assert took < 1
-    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-asking")
+    assert (second.status_code, second.json["type"]) == (409, "urn:siprec-ledger:problem:still-starting")
     assert int(second.headers["Retry-After"]) > 0
     assert second.json["session_id"] == first.result().json["id"]
     assert other.status_code == 422
@@ -103,9 +104,9 @@ def test_many_at_once_make_one_session_and_one_request(indoors: Indoors) -> None
     clients = [indoors.bearing(indoors.key) for _ in range(8)]
     indoors.answers(Answer(delay_seconds=0.3))
 
-    def start(client: Any) -> StoredNotice:
+    def start(client: Any) -> JsonResponse:
         headers = {"Idempotency-Key": "k"}
-        answer: StoredNotice = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
+        answer: JsonResponse = client.post("/v1/sessions", json={"call_sid": "c"}, headers=headers)
         return answer
 
     with ThreadPoolExecutor(8) as threads:
@@ -130,7 +131,12 @@ def test_what_never_reached_telnyx_may_be_tried_again_on_the_same_session(indoor
     assert (third.status_code, third.json["attempts"], is_replayed(third)) == (201, 2, True)
     assert len(indoors.sandbox.requests) == 1
     states = [event["state"] for event in indoors.session(again.json["id"])["timeline"]]
-    assert states == ["requested", "refused", "requested", "accepted"]
+    assert states == [
+        "requested",
+        "refused",
+        "refused",
+        "accepted",
+    ]  # while it asks again, the last answer stands
 
 
 def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Indoors) -> None:
@@ -141,6 +147,19 @@ def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Ind
     again = indoors.start(key="k")
     assert (again.status_code, again.json["attempts"]) == (201, 2)
     assert again.json["id"] == first.json["session_id"]
+
+
+def test_a_second_attempt_whose_answer_cannot_be_saved_is_not_told_as_the_first(indoors: Indoors) -> None:
+    """A 503 would invite the app to ask again, although Telnyx may have started it."""
+    indoors.sandbox.stop()
+    session_id = indoors.start(key="k").json["session_id"]
+    indoors.sandbox.start()
+    indoors.answers(Answer(delay_seconds=0.5))
+    with at_once(lambda: indoors.start(key="k")) as second:
+        wait_until(lambda: len(indoors.sandbox.requests) == 1)
+        indoors.context.database.breaker.opened("a test", answers=True)
+    answer = second.result()
+    assert (answer.status_code, answer.json["id"]) == (202, session_id)
 
 
 def test_a_second_attempt_may_fail_in_another_way(indoors: Indoors) -> None:
@@ -177,7 +196,8 @@ def test_what_telnyx_was_asked_is_replayed_and_not_asked_again(
 
 def test_a_key_is_not_stuck_once_the_deadline_is_over(furnish: Callable[..., Indoors]) -> None:
     """As when the first one's process died: here it only takes longer than it may."""
-    indoors = furnish(START_DEADLINE_SECONDS=0.2)
+    indoors = furnish()
+    indoors.context.sessions._start_deadline = timedelta(seconds=0.2)  # no setting may be so short
     indoors.answers(Answer(delay_seconds=1))
     with at_once(lambda: indoors.start(key="k")) as first:
         wait_until(lambda: len(indoors.sandbox.requests) == 1)

@@ -185,7 +185,7 @@ def test_pages_skip_and_repeat_nothing_while_sessions_come(indoors: Indoors) -> 
         nonlocal count
         count += 1
         reference = f"round {count}"
-        database = indoors.parts.database
+        database = indoors.context.database
         old = write(database, [NOON + timedelta(seconds=n) for n in there], reference)
         waiting = iter(coming)
 
@@ -201,8 +201,59 @@ def test_pages_skip_and_repeat_nothing_while_sessions_come(indoors: Indoors) -> 
     check()
 
 
+def all_of(indoors: Indoors, path: str, what: str, limit: int) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        answer = indoors.client.get(path, query_string=query)
+        assert answer.status_code == 200, answer.text
+        found += answer.json[what]
+        if answer.json["next_cursor"] is None:
+            return found
+        assert len(answer.json[what]) == limit
+        query["cursor"] = answer.json["next_cursor"]
+
+
+def test_the_callbacks_of_a_session_have_pages(indoors: Indoors) -> None:
+    session_id = indoors.started()
+    for number in range(7):
+        indoors.tell("siprec-started", Number=str(number))
+    path = f"/v1/sessions/{session_id}/callbacks"
+    for limit in (1, 3, 7, 8):
+        shown = all_of(indoors, path, "callbacks", limit)
+        assert [dict(map(tuple, one["fields"]))["Number"] for one in shown] == list("0123456")
+    for query in ("limit=251", "limit=0", "cursor=x", "order=newest"):
+        assert indoors.client.get(f"{path}?{query}").status_code == 422
+
+
+def test_the_timeline_has_pages_and_a_session_shows_the_first(
+    indoors: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.web.api.LONGEST_TIMELINE", 2)
+    session_id = indoors.started()
+    indoors.tell("siprec-started")
+    indoors.client.post(f"/v1/sessions/{session_id}/stop")
+    indoors.tell("siprec-stopped")
+    path = f"/v1/sessions/{session_id}/timeline"
+    whole = indoors.client.get(path).json
+    assert [one["state"] for one in whole["timeline"]] == [
+        *("requested", "accepted", "started", "started", "stopped"),
+    ]
+    assert whole["next_cursor"] is None
+    for limit in (1, 2, 5):
+        assert all_of(indoors, path, "timeline", limit) == whole["timeline"]
+    shown = indoors.session(session_id)
+    assert shown["timeline"] == whole["timeline"][:2]
+    rest = indoors.client.get(path, query_string={"cursor": shown["timeline_next_cursor"]}).json
+    assert rest["timeline"] == whole["timeline"][2:]
+    other = indoors.started("v3:call-2")
+    for strange in (f"/v1/sessions/{other}/timeline", f"/v1/sessions/{session_id}/callbacks"):
+        answer = indoors.client.get(strange, query_string={"cursor": shown["timeline_next_cursor"]})
+        assert answer.status_code == 422
+
+
 def test_exactly_one_page_has_no_next(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON] * 3, "r")
+    write(indoors.context.database, [NOON] * 3, "r")
     for limit, is_more in ((2, True), (3, False), (4, False)):
         page = indoors.client.get(f"/v1/sessions?limit={limit}").json
         assert (page["next_cursor"] is not None) == is_more
@@ -210,13 +261,13 @@ def test_exactly_one_page_has_no_next(indoors: Indoors) -> None:
 
 
 def test_fifty_unless_asked_otherwise(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON + timedelta(seconds=n) for n in range(251)], "r")
+    write(indoors.context.database, [NOON + timedelta(seconds=n) for n in range(251)], "r")
     assert len(found(indoors)) == 50
     assert len(found(indoors, limit=250)) == 250
 
 
 def test_a_cursor_is_good_for_pages_of_another_length(indoors: Indoors) -> None:
-    write(indoors.parts.database, [NOON + timedelta(seconds=n) for n in range(5)], "r")
+    write(indoors.context.database, [NOON + timedelta(seconds=n) for n in range(5)], "r")
     first = indoors.client.get("/v1/sessions?limit=2").json
     rest = indoors.client.get("/v1/sessions", query_string={"limit": 10, "cursor": first["next_cursor"]}).json
     ids = [one["id"] for one in first["sessions"] + rest["sessions"]]
@@ -227,7 +278,8 @@ def test_a_cursor_is_good_for_pages_of_another_length(indoors: Indoors) -> None:
 def test_a_list_shows_what_a_look_shows(four: Indoors) -> None:
     for one in four.client.get("/v1/sessions").json["sessions"]:
         shown = four.session(one["id"])
-        shown.pop("timeline")
+        assert shown.pop("timeline")
+        assert shown.pop("timeline_next_cursor") is None
         assert one == shown
 
 
@@ -247,3 +299,4 @@ def test_a_session_that_was_folded_into_another_is_not_listed_but_shown(indoors:
     assert folded["merged_into"] == answer.json["id"]
     stop = indoors.client.post(f"/v1/sessions/{adopted['id']}/stop")
     assert (stop.status_code, answer.json["id"] in stop.json["detail"]) == (409, True)
+    assert stop.json["title"] == "Session merged into another"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -133,3 +134,35 @@ def test_no_token_and_no_query_stand_in_the_log_but_the_request_id_does(served: 
         assert f"id=logged-{number}-GET" in log
     assert served.key not in log
     assert f"/v1/sessions/{session_id}" in log
+
+
+def test_a_path_forges_no_line_of_the_log(served: House) -> None:
+    forged = "2026-11-22 10:00:00 INFO forged"
+    for target in (
+        f"/v1/sessions/%0a{forged}%1b[2J%22%20200".replace(" ", "%20"),
+        "/callbacks/siprec/a%20b%0asecret-one%1b",
+        "/callbacks%20secret-two",
+        "/callbacks/siprec?secret-three",
+        "/v1/secret%ff",
+    ):
+        request = f"GET {target} HTTP/1.1\r\nHost: x\r\nX-Request-Id: forger\r\nConnection: close\r\n\r\n"
+        with socket.create_connection(served.web.address, timeout=10) as connection:
+            connection.sendall(request.encode())
+            while connection.recv(4096):
+                pass
+    wait_until(lambda: served.web.log.count("id=forger") == 5)
+    log = served.web.log
+    assert not any(line.startswith(forged) for line in log.splitlines())
+    assert "\x1b" not in log
+    assert rf'"GET /v1/sessions/\x0a{forged}\x1b[2J\" 200" 404 ' in log
+    assert "secret-" not in log
+
+
+def test_the_log_says_who_asked_with_which_key_and_how_long_it_took(served: House) -> None:
+    served.http.get(f"{served.web.url}/v1/sessions", headers={"X-Request-Id": "seen"}, timeout=10)
+    wait_until(lambda: "id=seen" in served.web.log)
+    (line,) = (line for line in served.web.log.splitlines() if "id=seen" in line)
+    assert re.fullmatch(
+        r'[0-9-]{10} [0-9:]{8}\+0000 127\.0\.0\.1 "GET /v1/sessions" 200 0\.\d{3}s id=seen key="key \d+"',
+        line,
+    ), line

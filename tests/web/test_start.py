@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,7 @@ class Outcome:
 
 SILENT = Outcome(202, "unanswered", "no_answer")
 REJECTED = Outcome(422, "refused", "rejected", "telnyx-refused")
-OURS = Outcome(502, "refused", "credentials", "telnyx-refused-us")
+OURS = Outcome(502, "refused", "credentials", "telnyx-credentials")
 
 OUTCOMES: dict[str, tuple[Answer, Outcome]] = {
     "accepts": (Answer(), Outcome(201, "accepted")),
@@ -107,6 +108,24 @@ def test_a_telnyx_that_is_not_there_was_never_asked(indoors: Indoors) -> None:
     indoors.sandbox.stop()
     outcome = Outcome(503, "refused", "unreachable", "telnyx-unreachable", retries=True)
     check(indoors, indoors.start(), outcome)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("named", "told"), [(0, "1"), (1, "1"), (7, "7"), (3600, "3600"), (86_400, "3600")])
+def test_the_wait_that_telnyx_names_is_passed_on(indoors: Indoors, named: int, told: str) -> None:
+    session_id = indoors.started("v3:call-2")
+    busy = Answer.error(429, retry_after_seconds=named)
+    indoors.answers(busy, stop=busy)
+    before = len(indoors.sandbox.requests)
+    began = time.monotonic()
+    started = indoors.start()
+    asked = len(indoors.sandbox.requests) - before
+    stopped = indoors.client.post(f"/v1/sessions/{session_id}/stop")
+    for answer in started, stopped:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, told)
+        assert answer.json["title"] == "Telnyx rate limit reached"
+    assert asked == (3 if named <= 1 else 1)
+    assert named <= 1 or time.monotonic() - began < 1
 
 
 def test_a_refusal_is_told_in_telnyx_own_words(indoors: Indoors) -> None:

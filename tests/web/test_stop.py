@@ -14,17 +14,17 @@ UNHEARD = Behaviour(answer=Answer("reset"), starts=True, drop=frozenset(EVENTS))
 
 STOPS: dict[str, tuple[Answer, int, str | None, bool]] = {
     "grants it": (Answer(), 202, None, False),
-    "answers in HTML": (Answer("unreadable"), 503, "telnyx-silent", True),
-    "says nothing": (Answer("timeout"), 503, "telnyx-silent", True),
-    "resets": (Answer("reset"), 503, "telnyx-silent", True),
-    "hangs up": (Answer("close"), 503, "telnyx-silent", True),
-    "stumbles": (Answer.error(500), 503, "telnyx-silent", True),
-    "gave up waiting": (Answer.error(408), 503, "telnyx-silent", True),
+    "answers in HTML": (Answer("unreadable"), 503, "telnyx-no-answer", True),
+    "says nothing": (Answer("timeout"), 503, "telnyx-no-answer", True),
+    "resets": (Answer("reset"), 503, "telnyx-no-answer", True),
+    "hangs up": (Answer("close"), 503, "telnyx-no-answer", True),
+    "stumbles": (Answer.error(500), 503, "telnyx-no-answer", True),
+    "gave up waiting": (Answer.error(408), 503, "telnyx-no-answer", True),
     "is asked too often": (Answer.error(429, retry_after_seconds=0), 503, "telnyx-rate-limit", True),
     "knows no such session": (Answer.error(404), 422, "telnyx-refused", False),
     "finds it wrong": (Answer.error(422, code="90018", detail="ended"), 422, "telnyx-refused", False),
-    "knows no such key": (Answer.error(401), 502, "telnyx-refused-us", False),
-    "forbids it": (Answer.error(403), 502, "telnyx-refused-us", False),
+    "knows no such key": (Answer.error(401), 502, "telnyx-credentials", False),
+    "forbids it": (Answer.error(403), 502, "telnyx-credentials", False),
 }
 
 
@@ -86,7 +86,8 @@ def test_what_is_over_cannot_be_stopped(indoors: Indoors, event: str, state: str
     session_id = indoors.started()
     indoors.tell(event)
     answer = indoors.client.post(f"/v1/sessions/{session_id}/stop")
-    assert (answer.status_code, answer.json["type"]) == (409, "urn:siprec-ledger:problem:cannot-stop")
+    assert (answer.status_code, answer.json["type"]) == (409, "urn:siprec-ledger:problem:session-over")
+    assert answer.json["title"] == "Session already over"
     assert answer.json["detail"] == f"It cannot be stopped: it is over: {state}"
     assert answer.json["session_id"] == session_id
     assert len(indoors.sandbox.requests) == 1
@@ -105,6 +106,7 @@ def test_what_has_no_sid_yet_cannot_be_stopped(indoors: Indoors) -> None:
     session_id = indoors.start().json["id"]
     answer = indoors.client.post(f"/v1/sessions/{session_id}/stop")
     assert answer.status_code == 409
+    assert answer.json["title"] == "Session has no sid from Telnyx yet"
     assert answer.json["detail"] == "It cannot be stopped: Telnyx has not given it a sid yet: unanswered"
     assert len(indoors.sandbox.requests) == 1
 

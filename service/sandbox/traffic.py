@@ -32,7 +32,7 @@ class Delivery:
     attempt: int  # from 1
     status: int | None  # None: nobody answered in time
     seconds: float
-    error: str | None
+    error: str | None  # why it failed; None only after 200
 
     @property
     def is_delivered(self) -> bool:

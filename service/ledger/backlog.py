@@ -1,0 +1,145 @@
+"""What could not be written yet, callbacks and Telnyx's answers alike, on local disk; and dead letters."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from service.ledger.spool_entry import Entry, Reason, UnreadableEntry, UnsavedAnswer, pack, plain, unpack
+from service.spool import Depth, Spool, SpoolUnusable
+from service.spool.spool import DAMAGED, DEAD
+
+MOST_IN_MEMORY: Final = 10_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An entry that the database will not take, or a file (`entry` is None) whose end cannot be read."""
+
+    path: Path
+    reason: Reason | None
+    entry: Entry | bytes | None
+
+    def shown(self) -> dict[str, Any]:
+        """As a JSON document."""
+        return {
+            "file": self.path.name,
+            "failed_at": self.reason.failed_at.isoformat() if self.reason else None,
+            "reason": self.reason.text if self.reason else "its end cannot be read",
+            "entry": self.entry.decode("latin-1") if isinstance(self.entry, bytes) else plain(self.entry),
+        }
+
+
+class Backlog:
+    """Without a spool (`SPOOL=off`) only answers are kept, in memory."""
+
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
+        self._unsaved: deque[UnsavedAnswer] = deque()
+
+    @property
+    def has_spool(self) -> bool:
+        return self._spool is not None
+
+    def check(self) -> None:
+        """Raises SpoolUnusable if there is a spool whose folder cannot be written to."""
+        if self._spool is not None:
+            self._spool.check()
+
+    def save(self, entries: Sequence[Entry]) -> None:
+        """On disk once this returns. Raises SpoolUnusable."""
+        if self._spool is None:
+            raise SpoolUnusable("there is no spool")
+        self._spool.append([pack(entry) for entry in entries])
+
+    def save_later(self, answer: UnsavedAnswer) -> None:
+        """On disk if that can be, else in memory, where it is lost with the process."""
+        try:
+            self.save([answer])
+        except SpoolUnusable as error:
+            self._remember(answer, error)
+
+    def _remember(self, answer: UnsavedAnswer, error: SpoolUnusable) -> None:
+        if len(self._unsaved) >= MOST_IN_MEMORY:
+            log.error("answer lost, there are too many in memory: session=%s: %s", answer.session_id, error)
+            return
+        log.error("answer kept in memory only: session=%s: %s", answer.session_id, error)
+        self._unsaved.append(answer)
+
+    def save_remembered(self, save: Callable[[UnsavedAnswer], object]) -> None:
+        """Let `save` have the answers in memory, until it raises; that one goes behind the others."""
+        for _ in range(len(self._unsaved)):
+            answer = self._unsaved.popleft()
+            try:
+                save(answer)
+            except BaseException:
+                self._unsaved.append(answer)
+                raise
+
+    def depth(self) -> Depth | None:
+        """What the spool holds, from memory; None if there is none."""
+        return self._spool.depth() if self._spool is not None else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is anything to drain."""
+        depth = self.depth()
+        return bool(self._unsaved) or (depth is not None and depth.age is not None)
+
+    def survey(self) -> None:
+        """Count what other processes left."""
+        if self._spool is not None:
+            self._spool.survey()
+
+    def drain(self, write: Callable[[Iterator[bytes]], bool], *, with_own: bool) -> int:
+        """Give what waits on disk to `write`, file by file; see Spool.drain."""
+        return self._spool.drain(write, with_own=with_own) if self._spool is not None else 0
+
+    def bury(self, packed: bytes, why: Exception) -> None:
+        """Make a dead letter of an entry. Raises OSError."""
+        assert self._spool is not None  # where else would it come from
+        reason = Reason(datetime.now(UTC), f"{type(why).__name__}: {why}")
+        path = self._spool.add_dead_letter([packed, pack(reason)])
+        log.error("dead letter: %s: %s", path.name, reason.text)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        if self._spool is None:
+            return []
+        dead = [self._dead_letter(path) for path in self._spool.files(DEAD)]
+        return dead + [DeadLetter(path, None, None) for path in self._spool.files(DAMAGED)]
+
+    def _dead_letter(self, path: Path) -> DeadLetter:
+        assert self._spool is not None
+        found: list[Entry | bytes] = []
+        for packed in self._spool.read(path):
+            try:
+                found.append(unpack(packed))
+            except UnreadableEntry:
+                found.append(packed)
+        reason = next((one for one in found if isinstance(one, Reason)), None)
+        return DeadLetter(path, reason, found[0] if found else None)
+
+    def retry(self) -> int:
+        """Let all dead letters wait again. How many. Raises OSError."""
+        count = self._spool.retry() if self._spool is not None else 0
+        if count:
+            log.info("dead letters will be tried again: count=%d", count)
+        return count
+
+    def close(self) -> None:
+        """Let other processes drain what is left, and what was in memory if the disk takes it now."""
+        if self._spool is None:
+            return
+        with contextlib.suppress(SpoolUnusable):
+            if self._unsaved:
+                self.save(list(self._unsaved))
+                self._unsaved.clear()
+        self._spool.close()

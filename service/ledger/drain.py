@@ -1,0 +1,183 @@
+"""Writes what waits in the backlog, and tells what the database cannot take now from what it never will."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
+
+from service.domain.callback import Callback
+from service.ledger.backlog import Backlog
+from service.ledger.errors import UnknownSession
+from service.ledger.ingest import Ingest
+from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
+from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
+
+BATCH: Final = 64
+SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for long
+WRITE_SECONDS: Final = 2.0
+FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
+ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
+MOST_PATIENCE: Final = 16  # enough to come from a batch to one entry and the next
+
+GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
+
+log = logging.getLogger(__name__)
+
+
+class SaveAnswer(Protocol):
+    def __call__(self, unsaved: UnsavedAnswer, *, is_probe: bool) -> object: ...
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An entry that failed alone, `failures` times of these while the database took others.
+
+    `live_commits` is what the intake had committed the last time.
+    """
+
+    failures: int = 0
+    live_commits: int = -1
+
+
+class Drain:
+    """One thread's. `live_commits` counts what the intake has committed."""
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        database: Database,
+        ingest: Ingest,
+        save_answer: SaveAnswer,
+        live_commits: Callable[[], int],
+    ) -> None:
+        self._backlog = backlog
+        self._database = database
+        self._ingest = ingest
+        self._save_answer = save_answer
+        self._live_commits = live_commits
+        self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
+        self._suspects: dict[bytes, Suspect] = {}
+        self._buried: set[bytes] = set()  # whose file is still there
+        self._patience = 0  # how often the database may fail in a round before it is blamed
+        # of this round
+        self._may_probe = False
+        self._failures = self._alone = 0
+        self._is_well = False  # the last that was tried was committed
+        # of this file
+        self._servers: set[Server | None] = set()
+        self._is_done = True
+
+    def run(self, *, with_own: bool = True, may_probe: bool = False) -> int:
+        """One round over all that waits, oldest first. How many entries went.
+
+        What the database does not take stays, and is tried again in the next round. `may_probe`: whoever
+        calls holds the breaker's probe. Raises DatabaseUnavailable, and whatever else fails for every entry.
+        """
+        self._may_probe, self._failures, self._alone, self._is_well = may_probe, 0, 0, False
+        try:
+            self._backlog.save_remembered(self._save_remembered)
+            return self._backlog.drain(self._write_file, with_own=with_own)
+        finally:
+            # A round that fails lets the next one look closer, should it be one entry that always fails.
+            self._patience = min(self._patience + 1, MOST_PATIENCE) if self._failures else 0
+            if not self._backlog.is_waiting:
+                self._suspects.clear()
+                self._buried.clear()
+
+    def _write_file(self, entries: Iterator[bytes]) -> bool:
+        """Whether all of it was committed, on one server that is the primary still."""
+        self._servers, self._is_done = {self._database.current_server()}, True
+        while read := list(islice(entries, self._batch)):
+            batch = [packed for packed in read if packed not in self._buried]
+            suspects = [packed for packed in batch if packed in self._suspects]
+            self._write([packed for packed in batch if packed not in self._suspects])
+            for packed in suspects:
+                self._write([packed])
+        self._servers.add(self._database.current_server())
+        if len(self._servers) > 1:
+            log.warning("the primary changed while the spool was drained, will drain again")
+        return self._is_done and len(self._servers) == 1
+
+    def _write(self, batch: Sequence[bytes]) -> None:
+        """The entries, by halves where they fail together."""
+        try:
+            self._commit(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                self._failed_alone(batch[0], error)
+                return
+            self._is_well = False
+            self._blame(error)
+            log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self._write(half)
+
+    def _commit(self, batch: Sequence[bytes]) -> None:
+        entries = [unpack(packed) for packed in batch]
+        callbacks = [entry for entry in entries if isinstance(entry, Callback)]
+        if callbacks:
+            self._write_callbacks(callbacks)
+        for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
+            self._save_answer(answer, is_probe=self._is_probe)
+        for packed in batch:
+            self._suspects.pop(packed, None)
+
+    def _write_callbacks(self, callbacks: Sequence[Callback]) -> None:
+        is_probe = self._is_probe
+        deadline = time.monotonic() + WRITE_SECONDS
+        try:
+            self._servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
+        except RecordRefused:
+            if len(callbacks) > 1:
+                raise
+            self._servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
+            log.error("callback stored raw: delivery=%s", callbacks[0].delivery.id)
+        self._is_well, self._alone = True, 0
+
+    @property
+    def _is_probe(self) -> bool:
+        return self._may_probe and not self._database.breaker.takes_writes
+
+    def _failed_alone(self, packed: bytes, error: Exception) -> None:
+        """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
+        if isinstance(error, GUILTY) or self._is_hopeless(packed, error):
+            self._backlog.bury(packed, error)
+            self._suspects.pop(packed, None)
+            self._buried.add(packed)
+            return
+        self._is_done = self._is_well = False
+        self._alone += 1
+        self._blame(error)
+        if self._alone >= ALONE_IN_A_ROW:
+            raise error
+
+    def _is_hopeless(self, packed: bytes, error: Exception) -> bool:
+        """Whether it has failed often enough by itself, while the database took others."""
+        suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
+        takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
+        is_own = not isinstance(error, DatabaseConflict)  # which somebody else's lock may cause for long
+        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits)
+        self._suspects[packed] = suspect
+        return suspect.failures >= FAILURES_ALONE
+
+    def _blame(self, error: Exception) -> None:
+        """Raise it if it is the database's, and there is no reason yet to think that it is the entry's."""
+        if isinstance(error, DatabaseConflict):
+            if self._database.is_sqlite:  # there all have one lock
+                raise error
+        elif isinstance(error, DatabaseUnavailable):
+            self._failures += 1
+            can_try = self._may_probe or self._database.breaker.takes_writes
+            if self._failures > self._patience or not can_try:
+                raise error
+
+    def _save_remembered(self, answer: UnsavedAnswer) -> None:
+        try:
+            self._save_answer(answer, is_probe=self._is_probe)
+            log.info("answer saved: session=%s", answer.session_id)
+        except (RecordRefused, UnknownSession) as error:  # its session will be unanswered
+            log.error("answer given up: session=%s: %s", answer.session_id, error)

@@ -1,0 +1,46 @@
+"""Why what an app asked for was not done."""
+
+from __future__ import annotations
+
+from service.domain.session import Error, Session
+
+
+class UnknownSession(Exception):
+    """There is no session of this id."""
+
+
+class TelnyxBusy(Exception):
+    """As many requests wait for Telnyx as this process allows. Nothing was done."""
+
+
+class StillStarting(Exception):
+    """The first request with this idempotency key is not answered yet; its session is `session`."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.id)
+        self.session = session
+
+
+class KeyReused(Exception):
+    """This idempotency key came with another body before, for `session`."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.id)
+        self.session = session
+
+
+class CannotStop(Exception):
+    """`why` tells; `session` is as it stands."""
+
+    def __init__(self, session: Session, why: str) -> None:
+        super().__init__(why)
+        self.session = session
+
+
+class StopFailed(Exception):
+    """Telnyx refused to stop the session, or did not answer; `error` tells."""
+
+    def __init__(self, session: Session, error: Error) -> None:
+        super().__init__(error.kind)
+        self.session = session
+        self.error = error

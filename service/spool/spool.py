@@ -1,0 +1,245 @@
+"""The spool's folder: what this process appends, what anybody's files hold, and what is set apart."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from service.domain.ids import new_id
+from service.spool.files import Counted, OwnFile, Reading, claimed, make_folder, since, sync_folder
+
+WAITING: Final = ".spool"
+DEAD: Final = ".dead"  # dead letters, one in each file
+DAMAGED: Final = ".damaged"  # files whose end cannot be read
+SEAL_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+Write = Callable[[Iterator[bytes]], bool]
+
+
+class SpoolUnusable(Exception):
+    """It is full, or the folder cannot be written to. Nothing was kept."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What waits in the folder; `age` is of the oldest file, in seconds, None if nothing waits."""
+
+    entries: int
+    dead_letters: int
+    age: float | None
+    is_usable: bool  # whether it can take more
+
+
+class Spool:
+    """The spool of this process in `folder`, at most `limit` bytes with everybody's files.
+
+    What `depth` says costs no disk: it is counted along, and for the files of others by `survey`.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self._limit = limit
+        self._file: OwnFile | None = None
+        self._turn = threading.Lock()
+        self._others: dict[Path, Counted] = {}
+        self._dead_letters = 0
+        self._missing: int | None = None  # bytes that the last append found no room for; None: it took them
+
+    def check(self) -> None:
+        """Raises SpoolUnusable if the folder cannot be made or written to."""
+        with self._named():
+            make_folder(self.folder)
+            probe = OwnFile(self.folder / f"{new_id()}.probe")
+            probe.append([b"probe"])
+            probe.remove()
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """On disk once this returns. Raises SpoolUnusable."""
+        size = sum(map(len, entries))
+        with self._turn:
+            try:
+                self._check_room(size)
+                with self._named():
+                    self._append(entries)
+            except SpoolUnusable:
+                self._missing = size
+                raise
+            self._missing = None
+
+    def drain(self, write: Write, *, with_own: bool = True) -> int:
+        """Give the entries of every file that nobody owns to `write`, oldest file first. How many went.
+
+        A file is removed once `write` says True for all of it; an entry may be given again after a crash.
+        What `write` raises ends the draining, and the file stays.
+        """
+        if with_own:
+            with self._reported():
+                self._seal()
+        return sum(self._drain(path, write) for path in self.files(WAITING))
+
+    def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
+        """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
+        path = self.folder / f"{new_id()}{DEAD}"
+        file = OwnFile(path)
+        file.append(entries)
+        file.close()
+        self._dead_letters += 1
+        return path
+
+    def retry(self) -> int:
+        """Let everything that was set apart wait again. How many files. Raises OSError."""
+        found = [*self.files(DEAD), *self.files(DAMAGED)]
+        for path in found:
+            self._rename(path, WAITING)
+        if found:
+            sync_folder(self.folder)
+        return len(found)
+
+    def read(self, path: Path) -> list[bytes]:
+        """The entries of one of `files`, which stays as it is; none if it is gone."""
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            return list(Reading(file))
+        return []
+
+    def survey(self) -> None:
+        """Count what is in the folder, and try whether it can be written to again."""
+        with self._reported(), self._named():
+            self._survey()
+
+    def _survey(self) -> None:
+        found: dict[Path, Counted] = {}
+        for path in self.files(WAITING):
+            if self._file is None or path != self._file.path:
+                with contextlib.suppress(OSError):  # gone, or not ours to read
+                    found[path] = (self._others.get(path) or Counted(since(path))).up_to_now(path)
+        self._others = found
+        self._dead_letters = len(self.files(DEAD)) + len(self.files(DAMAGED))
+        if self._missing is not None and self._size() + self._missing <= self._limit:
+            with contextlib.suppress(SpoolUnusable):
+                self.check()
+                self._missing = None
+
+    def depth(self) -> Depth:
+        """From memory."""
+        file, waiting = self._file, list(self._others.values())
+        if file is not None:
+            waiting.append(file.counted)
+        entries = sum(one.entries for one in waiting)
+        age = max(0.0, time.time() - min(one.since for one in waiting)) if waiting else None
+        return Depth(entries, self._dead_letters, age, is_usable=self._missing is None)
+
+    def files(self, suffix: str) -> list[Path]:
+        """Those of the folder with this suffix, oldest first; none if there is no folder."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.folder.iterdir():
+                if path.suffix == suffix and path.is_file():
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append((since(path), path))
+        return [path for _, path in sorted(found)]
+
+    def close(self) -> None:
+        """Let others drain what is left."""
+        with self._reported():
+            self._seal()
+
+    def _append(self, entries: Sequence[bytes]) -> None:
+        if self._file is None:
+            make_folder(self.folder)
+            self._file = OwnFile(self.folder / f"{new_id()}{WAITING}")
+        elif not self._file.is_in_place():
+            self._rescue()
+        try:
+            self._file.append(entries)
+        except OSError:
+            # After a failed write or fsync the next one may lie. What was there before stays readable.
+            self._leave()
+            raise
+
+    def _check_room(self, size: int) -> None:
+        if self._size() + size > self._limit:
+            raise SpoolUnusable("the spool is full")
+
+    def _rescue(self) -> None:
+        """Somebody removed our file, or its folder. We still have it open: write it down again."""
+        lost, self._file = self._file, None
+        assert lost is not None
+        log.error("the spool was removed, writing it again: %s", self.folder)
+        try:
+            self._append(lost.read())
+        except OSError:
+            self._file = lost  # there is nowhere else yet
+            raise
+        lost.close()
+
+    def _seal(self) -> None:
+        # Whoever appends may be stuck with the disk; nobody else is to be stuck with him.
+        if not self._turn.acquire(timeout=SEAL_SECONDS):
+            raise SpoolUnusable("it is being written to for long")
+        try:
+            self._seal_in_turn()
+        finally:
+            self._turn.release()
+
+    def _seal_in_turn(self) -> None:
+        with self._named():
+            if self._file is not None and not self._file.is_in_place():
+                self._rescue()
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            left, self._file = self._file, None
+            self._others = {**self._others, left.path: left.counted}
+            left.close()
+
+    def _drain(self, path: Path, write: Write) -> int:
+        with claimed(path) as reading:
+            if reading is None or not write(iter(reading)):
+                return 0
+            if reading.is_whole:
+                path.unlink(missing_ok=True)
+            else:  # written half when its process died, or damaged since: a person may want to look at it
+                log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
+                self._rename(path, DAMAGED)
+                self._dead_letters += 1
+            sync_folder(self.folder)
+            self._others = {other: counted for other, counted in self._others.items() if other != path}
+            return reading.count
+
+    def _rename(self, path: Path, suffix: str) -> None:
+        target = path.with_suffix(suffix)
+        with contextlib.suppress(FileNotFoundError):  # somebody else did
+            path.rename(target.with_stem(new_id()) if target.exists() else target)
+
+    def _size(self) -> int:
+        sizes = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append(path.stat().st_size)
+        return sum(sizes)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """What is wrong with the folder is for `depth` to say; there may be other files, and a database."""
+        try:
+            yield
+        except SpoolUnusable as error:
+            log.error("the spool cannot be used: %s", error)
+            self._missing = self._missing or 0
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpoolUnusable(f"{self.folder}: {error.strerror}") from error

@@ -1,0 +1,51 @@
+"""Types of columns that both databases keep the same way, and partial indexes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Text, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+@lru_cache(maxsize=1024)  # a batch writes the same few moments many times
+def written_out(moment: datetime) -> str:
+    """UTC, six digits and Z; its length never changes, so that it sorts."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def read_back(kept: str | datetime) -> datetime:
+    """What a driver makes of a kept time, in UTC."""
+    moment = datetime.fromisoformat(kept) if isinstance(kept, str) else kept
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; in SQLite, text with six digits and Z, so that it sorts and reads well."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return written_out(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else read_back(value)
+
+
+Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER
+Labels = JSON().with_variant(postgresql.JSONB(), "postgresql")  # analysts group by them
+
+
+def index_where(name: str, *columns: Column[Any], where: str, unique: bool = False) -> Index:
+    """A partial index; SQLite uses it only for a condition in these very words."""
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)

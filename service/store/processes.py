@@ -1,0 +1,38 @@
+"""The processes that serve, and when each was last seen, by the database's clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, literal_column, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.store.columns import UtcTime
+from service.store.tables import process
+
+FORGOTTEN_AFTER = timedelta(days=30)
+_SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+
+
+def beat(
+    db: Connection,
+    process_id: str,
+    host: str,
+    spool_oldest_at: datetime | None,
+    unavailable_since: datetime | None,
+) -> None:
+    """The process is alive; times of its own are UTC. Forgets those that were not seen for 30 days."""
+    now = now_of(db)
+    seen = {"alive_at": now, "spool_oldest_at": spool_oldest_at, "unavailable_since": unavailable_since}
+    changed = db.execute(update(process).where(process.c.id == process_id).values(seen))
+    if changed.rowcount == 0:
+        insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+        db.execute(insert(process).values(id=process_id, host=host, started_at=now, **seen))
+        db.execute(delete(process).where(process.c.alive_at < now - FORGOTTEN_AFTER))
+
+
+def now_of(db: Connection) -> datetime:
+    """The database's clock."""
+    text = "now()" if db.dialect.name == "postgresql" else _SQLITE_NOW
+    now: datetime = db.execute(select(literal_column(text, UtcTime))).scalar_one()
+    return now

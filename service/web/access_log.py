@@ -1,0 +1,82 @@
+"""One line for each request that was whole: when, who, what, how it ended and how long it took."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import lru_cache
+from typing import Final
+
+from flask import Flask, Response, g, request
+
+from service.logs import WRITER, one_line
+from service.web.asgi import App, Message, Receive, Scope, Send
+from service.web.flask_bridge import NOTES
+
+log = logging.getLogger(__name__)  # only for whether it is disabled
+
+KEY: Final = "key"  # among the notes: the name of the API key
+CALLBACKS: Final = "/callbacks"
+
+
+class AccessLog:
+    """Around everything that answers."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.monotonic()
+        start: Message = {"status": 0, "headers": ()}
+
+        async def note(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            WRITER.write(line(scope, start, time.monotonic() - begun))
+
+
+def line(scope: Scope, start: Message, seconds: float) -> str:
+    now = _written(int(time.time()))
+    client = scope["client"][0] if scope["client"] else "-"
+    request_id = next(
+        (told.decode("latin-1") for name, told in start["headers"] if name == b"x-request-id"), "-"
+    )
+    key = scope["state"].get(KEY)
+    asked = f'"{scope["method"]} {shown(scope["path"])}"'
+    told = f"{now} {client} {asked} {start['status']} {seconds:.3f}s id={request_id}"
+    return told if key is None else f'{told} key="{shown(key)}"'
+
+
+@lru_cache(maxsize=1)
+def _written(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(second))
+
+
+def shown(path: str) -> str:
+    """Without what could forge a line or end the quotation, and without the secret of a callback URL."""
+    before, place, secret = path.partition(CALLBACKS)
+    return _escaped(f"{before}{place}/***" if secret else path)
+
+
+@lru_cache(maxsize=256)
+def _escaped(path: str) -> str:
+    if path.isascii() and path.isprintable() and not {'"', "\\"} & set(path):
+        return path
+    return one_line(path.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def install(app: Flask) -> None:
+    """Flask tells whose key it was."""
+
+    @app.after_request
+    def note(response: Response) -> Response:
+        notes = request.environ.get(NOTES)
+        if notes is not None and "api_key" in g:
+            notes[KEY] = g.api_key.name
+        return response

@@ -1,0 +1,103 @@
+"""The field of a race: contestants with databases of their own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tests.bench.background import Readers, SlowClients
+from tests.bench.contestants import Contestant, PinnedPostgres, running, running_peer
+from tests.bench.data import CALLBACKS_EACH
+from tests.bench.figures import (
+    FLOOR,
+    FLOOR_WSGI,
+    KINDS,
+    POSTGRESQL,
+    READERS,
+    SLOW_CLIENTS,
+    SLOW_FSYNC,
+    STORED,
+    TWO_WORKERS,
+)
+from tests.bench.ledgers import Ledger, Naive, Ours
+from tests.bench.machine import Compiled
+from tests.bench.peers import Peer
+from tests.bench.race import Track
+
+APPS = "tests.bench.apps:"
+AnyLedger = TypeVar("AnyLedger", bound=Ledger)
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What it makes ends with `stack`. SQLite's files go into `folder`, all others to `server`."""
+
+    stack: ExitStack
+    track: Track
+    compiled: Compiled
+    folder: Path
+    server: PinnedPostgres
+
+    def floor(self, added: str = "") -> Contestant:
+        background = SlowClients() if added == SLOW_CLIENTS else None
+        return self.stack.enter_context(running(FLOOR + added, f"{APPS}floor()", background=background))
+
+    def floors(self) -> list[Contestant]:
+        wsgi = running(FLOOR_WSGI, f"{APPS}floor_wsgi()")
+        return [self.floor(), self.stack.enter_context(wsgi)]
+
+    def naive(self, kind: str, threads: int, name: str | None = None) -> Contestant:
+        ledger = self._open(Naive(self._url(kind), self.track.sessions))
+        app = running(name or f"naive, {kind}", f"{APPS}naive()", ledger, threads=threads)
+        return self.stack.enter_context(app)
+
+    def peers(self, installed: Sequence[Peer]) -> list[Contestant]:
+        return [
+            self.stack.enter_context(
+                running_peer(peer, self._open(Naive(self._url(peer.kind), self.track.sessions)))
+            )
+            for peer in installed
+        ]
+
+    def ours(self, kind: str) -> Contestant:
+        ledger = self._open(Ours(self._url(kind), self.track.sessions))
+        return self.stack.enter_context(running(f"ours, {kind}", ledger=ledger))
+
+    def put_through(self, kind: str, added: str, stored: int = 0) -> Contestant:
+        """Ours again, with what its name says; of callbacks so many are `stored` before it begins."""
+        before = int(stored / CALLBACKS_EACH) if added == STORED else 0
+        ledger = self._open(Ours(self._url(kind), self.track.sessions, before))
+        return self.stack.enter_context(
+            running(
+                f"ours, {kind}{added}",
+                ledger=ledger,
+                workers=2 if added == TWO_WORKERS else 1,
+                preload=self.compiled.slow_sync if added == SLOW_FSYNC else None,
+                background=self._background(added, ledger),
+            )
+        )
+
+    def _background(self, added: str, ledger: Ours) -> Readers | SlowClients | None:
+        if added == READERS:
+            return Readers(self.compiled.load, self.folder, ledger.api_key)
+        return SlowClients() if added == SLOW_CLIENTS else None
+
+    def pairs(
+        self, added: str, kinds: Sequence[str] = KINDS, stored: int = 0
+    ) -> list[tuple[Contestant, Contestant]]:
+        """For each kind of database ours without and with what is added."""
+        return [(self.ours(kind), self.put_through(kind, added, stored)) for kind in kinds]
+
+    def _open(self, ledger: AnyLedger) -> AnyLedger:
+        return self.stack.enter_context(closing(ledger))
+
+    def _url(self, kind: str) -> str:
+        """A new database."""
+        if kind == POSTGRESQL:
+            return self.server.create_database()
+        return f"sqlite:///{self.folder}/{next(_numbers)}.sqlite3"

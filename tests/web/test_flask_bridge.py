@@ -1,0 +1,216 @@
+"""A WSGI application beside an event loop: nobody but it holds its threads, and it holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import ContextVar
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import pytest
+from flask import Flask, Response, request, stream_with_context
+
+from service.web.asgi import Message
+from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
+
+MIB = 1024 * 1024
+
+
+def scope_of(path: str = "/", method: str = "GET", headers: Any = (), query: bytes = b"") -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "headers": list(headers),
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+    }
+
+
+class Client:
+    """What one request gets. `reads` holds back what is sent while it is not set."""
+
+    def __init__(self, body: bytes = b"", *, reads: bool = True) -> None:
+        self._asked = [{"type": "http.request", "body": body[:3], "more_body": True}]
+        self._asked.append({"type": "http.request", "body": body[3:], "more_body": False})
+        self.left = asyncio.Event()
+        self.reads = asyncio.Event()
+        if reads:
+            self.reads.set()
+        self.got: list[Message] = []
+
+    async def receive(self) -> Message:
+        if self._asked:
+            return self._asked.pop(0)
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        await self.reads.wait()
+        self.got.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.got[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.got[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.got[1:])
+
+
+def run(asked: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(asked(), 20))
+
+
+def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Client:
+    answered: list[Client] = []
+
+    async def asked() -> None:
+        answered.append(Client(body))
+        await FlaskBridge(app, 1)(scope, answered[0].receive, answered[0].send)
+
+    run(asked)
+    return answered[0]
+
+
+def test_a_request_arrives_as_it_was_sent() -> None:
+    app = Flask(__name__)
+
+    @app.post("/<path:rest>")
+    def show(rest: str) -> dict[str, Any]:
+        return {
+            "rest": rest,
+            "query": request.query_string.decode(),
+            "body": request.get_data().decode(),
+            "headers": dict(request.headers),
+            "root": request.environ["SCRIPT_NAME"],
+        }
+
+    headers = [
+        (b"content-type", b"text/x"),
+        (b"x-two", b"1"),
+        (b"x-two", b"2"),
+        (b"x_two", b"3"),
+        (b"script_name", b"/x"),
+    ]
+    client = get(app, scope_of("/a%2Fb%C3%A9", "POST", headers, b"q=%20"), b"a body")
+    told = json.loads(client.body)
+    assert (told["rest"], told["query"], told["body"], told["root"]) == ("a/bé", "q=%20", "a body", "")
+    assert told["headers"] == {"Content-Type": "text/x", "Content-Length": "6", "X-Two": "1,2"}
+    assert client.headers[b"content-length"] == str(len(client.body)).encode()
+
+
+def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> None:
+    free = threading.Event()
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        free.wait(10)
+        start_response("204 No Content", [])
+        return []
+
+    async def asked() -> None:
+        bridge = FlaskBridge(app, 2)
+        taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
+        serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
+        await asyncio.sleep(0.05)
+        late = Client()
+        await bridge(scope_of(), late.receive, late.send)
+        assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
+        assert late.headers[b"content-type"] == b"application/problem+json"
+        assert json.loads(late.body)["request_id"] == late.headers[b"x-request-id"].decode()
+        free.set()
+        await asyncio.gather(*serving)
+        assert [one.status for one in taken] == [204] * len(taken)
+
+    run(asked)
+
+
+def test_an_error_around_flask_is_a_clean_500(caplog: pytest.LogCaptureFixture) -> None:
+    def app(_environ: WSGIEnvironment, _start_response: StartResponse) -> list[bytes]:
+        raise RuntimeError("with a secret")
+
+    client = get(app, scope_of("/callbacks/a-secret"))
+    assert client.status == 500
+    assert json.loads(client.body)["title"] == "Internal error"
+    assert b"secret" not in client.body
+    assert "with a secret" in caplog.text
+
+
+def large(parts: int, closed: threading.Event) -> Flask:
+    """Its answer has that many MiB, needs Flask's request until its end, and tells when it is over."""
+    app = Flask(__name__)
+
+    @app.get("/")
+    def stream() -> Response:
+        def told() -> Iterator[bytes]:
+            try:
+                for _ in range(parts):
+                    yield request.args["with"].encode() * MIB
+            finally:
+                closed.set()
+
+        return Response(stream_with_context(told()))
+
+    return app
+
+
+def test_a_large_answer_comes_in_parts_and_whole() -> None:
+    closed = threading.Event()
+    parts = 2 * WHOLE_ANSWER // MIB
+    client = get(large(parts, closed), scope_of(query=b"with=x"))
+    assert (client.status, len(client.body)) == (200, parts * MIB)
+    assert len(client.got) > 4
+    assert closed.is_set()
+
+
+def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> None:
+    closed = threading.Event()
+
+    async def asked() -> None:
+        bridge = FlaskBridge(large(1000, closed), 1)
+        slow = [Client(reads=False) for _ in range(10)]
+        serving = [
+            asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
+        ]
+        await asyncio.sleep(0.2)
+        brisk = Client()
+        await bridge(scope_of("/nowhere"), brisk.receive, brisk.send)
+        assert brisk.status == 404
+        for one in slow:
+            one.left.set()
+            one.reads.set()
+        await asyncio.gather(*serving)
+        assert closed.is_set()
+
+    run(asked)
+
+
+def test_requests_do_not_see_each_other_s_context() -> None:
+    seen: ContextVar[str] = ContextVar("seen", default="nothing")
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        before = seen.get()
+        seen.set(environ["PATH_INFO"])
+        return [before.encode()]
+
+    async def asked() -> None:
+        bridge = FlaskBridge(app, 1)
+        for path in ("/a", "/b"):
+            client = Client()
+            await bridge(scope_of(path), client.receive, client.send)
+            assert client.body == b"nothing"
+
+    run(asked)
