@@ -91,7 +91,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def refusing_event(self, event: str) -> AbstractAsyncContextManager[None]:
-        """Meanwhile no callback of this event can be stored, for what is in it."""
+        """Meanwhile no callback that says this event can be stored, in whatever form."""
 
     @abstractmethod
     def callbacks(self, call_sids: str) -> Iterable[StoredCallback]: ...

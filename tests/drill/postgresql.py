@@ -33,7 +33,8 @@ AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = '
 REFUSE = """
 CREATE FUNCTION drill_refuses() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'the drill refuses it' USING ERRCODE = 'invalid_parameter_value'; END $$;
-CREATE TRIGGER drill_refuses BEFORE INSERT ON callback FOR EACH ROW WHEN (NEW.event = '{}')
+CREATE TRIGGER drill_refuses BEFORE INSERT ON callback FOR EACH ROW
+WHEN (position('{0}'::bytea IN NEW.body) > 0 OR position('{0}'::bytea IN NEW.query) > 0)
 EXECUTE FUNCTION drill_refuses()"""
 
 

@@ -1,62 +1,61 @@
-"""A service that answers callbacks before it keeps them, so that the drill can be seen to find a loss."""
+"""The service with one rule broken on purpose, so that the drill can be seen to find it out.
+
+Each function is an app for gunicorn, as service.app.web is.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
+import contextlib
+from collections.abc import Iterable
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-
-import service.app
-from service.web.asgi import App, Message, Receive, Scope, Send, answer, header, whole_body
+from service import app
+from service.domain import progress
+from service.domain.callback import Callback
+from service.domain.progress import Call
+from service.domain.session import Notice, Progress
+from service.ledger.intake import Intake, NotDurable
+from service.store import errors
 
 LATE_SECONDS = 0.3
+REFUSALS = {"25", "42", "0A"}  # read-only, no table or grant, not on a standby
 
 
-def web() -> Hasty:
-    return Hasty(service.app.web())
+def answers_before_it_is_durable() -> app.Web:
+    keep = Intake.keep
+
+    def keep_later(self: Intake, callback: Callback) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+
+        def keep_now() -> None:
+            with contextlib.suppress(NotDurable):
+                keep(self, callback).add_done_callback(lambda kept: kept.exception())
+
+        loop.call_later(LATE_SECONDS, keep_now)
+        answered = loop.create_future()
+        answered.set_result(None)
+        return answered
+
+    Intake.keep = keep_later  # type: ignore[method-assign]
+    return app.web()
 
 
-class Hasty:
-    """Answers a genuine POST to the callback endpoint at once, and hands it to the service a moment later."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._key = VerifyKey(base64.b64decode(os.environ["TELNYX_PUBLIC_KEY"]))
-        self._late: set[asyncio.Task[None]] = set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or "/callbacks/" not in scope["path"]:
-            await self._app(scope, receive, send)
-            return
-        body = await whole_body(receive)
-        if not self._is_genuine(scope, body):
-            await self._app(scope, _once(body), send)
-            return
-        self._late.add(asyncio.create_task(self._keep(scope, body)))
-        await answer(send, 200, [])
-
-    def _is_genuine(self, scope: Scope, body: bytes) -> bool:
-        signed = header(scope, b"telnyx-timestamp").encode() + b"|" + body
-        try:
-            self._key.verify(signed, base64.b64decode(header(scope, b"telnyx-signature-ed25519")))
-        except (BadSignatureError, ValueError):
-            return False
-        return True
-
-    async def _keep(self, scope: Scope, body: bytes) -> None:
-        await asyncio.sleep(LATE_SECONDS)
-        await self._app(scope, _once(body), _nobody)
+def buries_instead_of_waiting() -> app.Web:
+    """What a database refuses that takes no writes now becomes a dead letter, as if it were to blame."""
+    errors.GUILTY_CLASSES |= REFUSALS
+    return app.web()
 
 
-def _once(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body}
+def takes_the_earliest_sid() -> app.Web:
+    """Of several SiprecSids the one with the earliest Timestamp is believed, and no other."""
+    fold = progress.fold
 
-    return receive
+    def fold_one(call: Call, notices: Iterable[Notice]) -> Progress:
+        notices = list(notices)
+        naming = [one for one in notices if one.kind.is_callback and one.siprec_sid]
+        first = min(naming, key=lambda one: one.precedence, default=None)
+        sid = first.siprec_sid if first else None
+        return fold(call, [one for one in notices if one not in naming or one.siprec_sid == sid])
 
-
-async def _nobody(_message: Message) -> None:
-    """Was answered before."""
+    progress.fold = fold_one
+    return app.web()

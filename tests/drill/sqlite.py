@@ -30,7 +30,8 @@ except ImportError:  # no wheel for this platform
 
 LOCK_SECONDS = 30
 REFUSE = """
-CREATE TRIGGER drill_refuses BEFORE INSERT ON callback WHEN NEW.event = '{}'
+CREATE TRIGGER drill_refuses BEFORE INSERT ON callback
+WHEN instr(NEW.body, CAST('{0}' AS BLOB)) OR instr(NEW.query, CAST('{0}' AS BLOB))
 BEGIN SELECT RAISE(ABORT, 'the drill refuses it'); END"""
 
 

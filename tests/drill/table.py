@@ -32,8 +32,6 @@ def table(result: Result, faults: Iterable[Fault]) -> str:
             verdict = result.of[fault.name]
             total += verdict
             rows.append(_row(fault.name, verdict, [part]))
-        else:
-            rows.append((fault.name, f"left out: {result.left_out[fault.name]}"))
     total += result.elsewhere
     rows.append(_row("total", total, list(result.parts.values())))
     return _aligned(rows)
@@ -51,6 +49,9 @@ def notes(result: Result) -> list[str]:
     lines.append(
         "answers to starts: " + ", ".join(f"{status}: {counted[status]}" for status in sorted(counted))
     )
+    for why in dict.fromkeys(result.left_out.values()):
+        names = [name for name, reason in result.left_out.items() if reason == why]
+        lines.append(f"left out, as {why}: {', '.join(names)}")
     lines += [
         f"{name}: {part.unsent} were never sent, it took too long"
         for name, part in result.parts.items()
@@ -86,14 +87,9 @@ def _row(name: str, verdict: Verdict, parts: Sequence[Part]) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    full = [row for row in rows if len(row) == len(COLUMNS)]
-    widths = [max(len(row[place]) for row in full) for place in range(len(COLUMNS))]
-    widths[0] = max(len(row[0]) for row in rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
-        if len(others) == 1:
-            lines.append(f"{first.ljust(widths[0])}  {others[0]}")
-        else:
-            cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
     return "\n".join(lines)

@@ -45,7 +45,21 @@ def test_a_ledger_in_postgresql_keeps_what_it_answered(drill: Drill, scratch: Pa
     assert list(scratch.iterdir()) == []
 
 
-def test_whoever_is_in_the_door_at_a_sigterm_is_answered(drill: Drill) -> None:
+def test_what_was_answered_while_the_address_led_to_a_standby_is_shown(drill: Drill, scratch: Path) -> None:
+    done = drill("--callbacks", "200", "--faults", "on-standby-10,primary-woken-async-10", "--postgresql")
+    assert_clean(done, least=100)
+    assert list(scratch.iterdir()) == []
+
+
+def test_dead_letters_are_shown_once_they_are_retried(drill: Drill) -> None:
+    assert_clean(drill("--callbacks", "300", "--faults", "dead-letters"), least=100)
+
+
+def test_slow_clients_and_forgers_are_in_nobodys_way(drill: Drill) -> None:
+    assert_clean(drill("--callbacks", "300", "--faults", "slow-clients,forgeries"), least=500)
+
+
+def test_who_waits_at_a_sigterm_is_answered(drill: Drill) -> None:
     done = drill("--callbacks", "300", "--faults", "sigterm")
     assert_clean(done, least=100)
 
@@ -56,10 +70,26 @@ def test_an_empty_database_can_be_lent(drill: Drill, postgres: Postgres) -> None
     assert_clean(done, least=50)
 
 
-def test_an_answer_before_the_commit_is_found_out(drill: Drill) -> None:
-    done = drill("--callbacks", "400", "--faults", "worker-killed", "--app", "tests.drill.sabotage:web()")
-    assert done.returncode == 1
-    assert totals(done.stdout)["lost"] > 0
+SABOTAGES = {
+    "answers_before_it_is_durable": (("--faults", "worker-killed"), "lost", "answered 200 and lost, "),
+    "buries_instead_of_waiting": (
+        ("--faults", "on-standby-10", "--postgresql"),
+        "not_shown",
+        "answered 200 and left on the disk, ",
+    ),
+    "takes_the_earliest_sid": (("--faults", "nothing"), "wrong", ": state is "),
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), SABOTAGES.items(), ids=list(SABOTAGES))
+def test_a_broken_rule_is_found_out(
+    drill: Drill, name: str, expected: tuple[tuple[str, ...], str, str]
+) -> None:
+    options, column, said = expected
+    done = drill("--callbacks", "600", "--seed", "1", *options, "--app", f"tests.drill.sabotage:{name}()")
+    assert done.returncode == 1, done.stdout
+    assert totals(done.stdout)[column] > 0
+    assert said in done.stdout
     assert "are left in" in done.stdout
 
 

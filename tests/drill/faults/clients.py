@@ -63,7 +63,7 @@ async def _forge(stage: Stage) -> None:
     try:
         await asyncio.sleep(10)
     finally:
-        said, _ = await forgers.communicate()  # its input ends, and so does it
+        said, _ = await forgers.communicate(b"")  # its input ends, and so does it
     if refused := [line for line in said.decode().split() if line not in {"403", "404", "429", "503"}]:
         stage.offences.append(f"forgeries were answered {refused}")
 
