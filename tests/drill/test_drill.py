@@ -72,11 +72,6 @@ def test_an_empty_database_can_be_lent(drill: Drill, postgres: Postgres) -> None
 
 SABOTAGES = {
     "answers_before_it_is_durable": (("--faults", "worker-killed"), "lost", "answered 200 and lost, "),
-    "buries_instead_of_waiting": (
-        ("--faults", "on-standby-10", "--postgresql"),
-        "not_shown",
-        "answered 200 and left on the disk, ",
-    ),
     "takes_the_earliest_sid": (("--faults", "nothing"), "wrong", ": state is "),
 }
 
