@@ -15,8 +15,10 @@ from service.domain.callback import Callback
 from service.domain.progress import Call
 from service.domain.session import Notice, Progress
 from service.ledger.intake import Intake, NotDurable
+from service.store import postgresql
 
 LATE_SECONDS = 0.3
+REFUSALS = {"25", "42"}  # read-only, no table or grant
 
 
 def answers_before_it_is_durable() -> app.Web:
@@ -35,6 +37,12 @@ def answers_before_it_is_durable() -> app.Web:
         return answered
 
     Intake.keep = keep_later  # type: ignore[method-assign]
+    return app.web()
+
+
+def buries_instead_of_waiting() -> app.Web:
+    """What a database refuses that takes no writes now becomes a dead letter, as if it were to blame."""
+    postgresql.GUILTY_CLASSES |= REFUSALS  # type: ignore[misc]
     return app.web()
 
 

@@ -72,6 +72,12 @@ def test_an_empty_database_can_be_lent(drill: Drill, postgres: Postgres) -> None
 
 SABOTAGES = {
     "answers_before_it_is_durable": (("--faults", "worker-killed"), "lost", "answered 200 and lost, "),
+    # On a standby the drain is told so before it tries an entry; that a grant is missing, only by trying.
+    "buries_instead_of_waiting": (
+        ("--faults", "grant-taken", "--postgresql"),
+        "not_shown",
+        "answered 200 and left on the disk, ",
+    ),
     "takes_the_earliest_sid": (("--faults", "nothing"), "wrong", ": state is "),
 }
 
