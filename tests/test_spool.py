@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.spool import Spool, SpoolUnusable
+from service.spool import Spool, SpoolUnusable, Write
 from tests.bed.web import CHECKOUT
 
 LIMIT = 1024 * 1024
@@ -56,7 +56,7 @@ for number in range(6):
 
 # Says which entries it was given and has kept.
 DRAINS = """
-def keep(entries):
+def keep(_path, entries):
     for entry in entries:
         say(1, entry + b"\\n")
     return True
@@ -65,10 +65,10 @@ spool.drain(keep)
 """
 
 
-def into(found: list[bytes]) -> Callable[[Iterator[bytes]], bool]:
+def into(found: list[bytes]) -> Write:
     """What a drain hands its entries to; they are all kept."""
 
-    def keep(entries: Iterator[bytes]) -> bool:
+    def keep(_path: Path, entries: Iterator[bytes]) -> bool:
         found.extend(entries)
         return True
 
@@ -198,7 +198,7 @@ def test_a_file_stays_until_all_of_it_is_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path, LIMIT)
     spool.append([str(number).encode() for number in range(100)])
 
-    def fail(entries: Iterator[bytes]) -> bool:
+    def fail(_path: Path, entries: Iterator[bytes]) -> bool:
         for entry in entries:
             if entry == b"70":
                 raise ConnectionError
@@ -206,7 +206,7 @@ def test_a_file_stays_until_all_of_it_is_kept(tmp_path: Path) -> None:
 
     with pytest.raises(ConnectionError):
         spool.drain(fail)
-    assert spool.drain(lambda entries: list(entries) == []) == 0  # they were not all kept
+    assert spool.drain(lambda _path, entries: list(entries) == []) == 0  # they were not all kept
     assert len(drained(tmp_path)) == 100
 
 

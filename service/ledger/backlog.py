@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from service.ledger.spool_entry import Entry, Reason, UnreadableEntry, UnsavedAnswer, pack, plain, unpack
-from service.spool import Depth, Spool, SpoolUnusable
+from service.spool import Depth, Spool, SpoolUnusable, Write
 from service.spool.spool import DAMAGED, DEAD
 
 MOST_IN_MEMORY: Final = 10_000
@@ -97,7 +97,7 @@ class Backlog:
         if self._spool is not None:
             self._spool.survey()
 
-    def drain(self, write: Callable[[Iterator[bytes]], bool], *, with_own: bool) -> int:
+    def drain(self, write: Write, *, with_own: bool) -> int:
         """Give what waits on disk to `write`, file by file; see Spool.drain."""
         return self._spool.drain(write, with_own=with_own) if self._spool is not None else 0
 

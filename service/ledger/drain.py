@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Final, Protocol
 
 from service.domain.callback import Callback
@@ -61,7 +62,7 @@ class Drain:
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
         self._suspects: dict[bytes, Suspect] = {}
-        self._dead: set[bytes] = set()  # whose file is still there
+        self._dead: dict[Path, set[bytes]] = {}  # dead letters of a file that is still there
         self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
         self._may_probe = False
@@ -69,6 +70,7 @@ class Drain:
         self._is_well = False  # the last that was tried was committed
         # of this file
         self._servers: set[Server | None] = set()
+        self._dead_of_file: set[bytes] = set()
         self._is_done = True
 
     def run(self, *, with_own: bool = True, may_probe: bool = False) -> int:
@@ -88,11 +90,13 @@ class Drain:
                 self._suspects.clear()
                 self._dead.clear()
 
-    def _write_file(self, entries: Iterator[bytes]) -> bool:
+    def _write_file(self, path: Path, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
         self._servers, self._is_done = {self._database.current_server()}, True
+        # The same entry in another file is one that was retried: it is to be written again.
+        self._dead_of_file = self._dead.setdefault(path, set())
         while read := list(islice(entries, self._batch)):
-            batch = [packed for packed in read if packed not in self._dead]
+            batch = [packed for packed in read if packed not in self._dead_of_file]
             suspects = [packed for packed in batch if packed in self._suspects]
             self._write([packed for packed in batch if packed not in self._suspects])
             for packed in suspects:
@@ -100,7 +104,10 @@ class Drain:
         self._servers.add(self._database.current_server())
         if len(self._servers) > 1:
             log.warning("the primary changed while the spool was drained, will drain again")
-        return self._is_done and len(self._servers) == 1
+        is_written = self._is_done and len(self._servers) == 1
+        if is_written:
+            del self._dead[path]
+        return is_written
 
     def _write(self, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
@@ -147,7 +154,7 @@ class Drain:
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
             self._backlog.add_dead_letter(packed, error)
             self._suspects.pop(packed, None)
-            self._dead.add(packed)
+            self._dead_of_file.add(packed)
             return
         self._is_done = self._is_well = False
         self._alone += 1

@@ -21,7 +21,7 @@ SEAL_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
-Write = Callable[[Iterator[bytes]], bool]
+Write = Callable[[Path, Iterator[bytes]], bool]
 
 
 class SpoolUnusable(Exception):
@@ -75,7 +75,7 @@ class Spool:
             self._missing = None
 
     def drain(self, write: Write, *, with_own: bool = True) -> int:
-        """Give the entries of every file that nobody owns to `write`, oldest file first. How many went.
+        """Give every file that nobody owns, and its entries, to `write`, oldest file first. How many went.
 
         A file is removed once `write` says True for all of it; an entry may be given again after a crash.
         What `write` raises ends the draining, and the file stays.
@@ -203,7 +203,7 @@ class Spool:
 
     def _drain(self, path: Path, write: Write) -> int:
         with claimed(path) as reading:
-            if reading is None or not write(iter(reading)):
+            if reading is None or not write(path, iter(reading)):
                 return 0
             if reading.is_whole:
                 path.unlink(missing_ok=True)

@@ -93,6 +93,11 @@ class Indoors:
         self._loop.close()
         self.context.database.close()
 
+    def stop_draining(self) -> None:
+        """From now on nobody finds out that the database is back."""
+        self._drain.end()
+        self._drain.join(5)
+
     def settle(self) -> None:
         """Wait until what was rejected is stored."""
         self.context.services.rejected.flush(30)

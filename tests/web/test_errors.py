@@ -143,6 +143,7 @@ def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, session_id = indoors.client, indoors.started()
+    indoors.stop_draining()
     indoors.context.database.breaker.opened("a test", answers=False)
     monkeypatch.setattr(indoors.context.database, "_reading", None)  # whoever reaches for it fails otherwise
     for path in ("/v1/sessions", f"/v1/sessions/{session_id}", "/v1/callbacks"):
@@ -153,6 +154,7 @@ def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
 
 def test_while_writes_are_refused_reads_go_on_and_starts_and_stops_get_503(indoors: Indoors) -> None:
     session_id = indoors.started()
+    indoors.stop_draining()
     indoors.context.database.breaker.opened("a test", answers=True)
     assert indoors.client.get(f"/v1/sessions/{session_id}").status_code == 200
     for answer in (

@@ -155,6 +155,7 @@ def test_a_second_attempt_whose_answer_cannot_be_saved_is_not_told_as_the_first(
     session_id = indoors.start(key="k").json["session_id"]
     indoors.sandbox.start()
     indoors.answers(Answer(delay_seconds=0.5))
+    indoors.stop_draining()
     with at_once(lambda: indoors.start(key="k")) as second:
         wait_until(lambda: len(indoors.sandbox.requests) == 1)
         indoors.context.database.breaker.opened("a test", answers=True)
