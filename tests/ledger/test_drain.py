@@ -273,6 +273,26 @@ def test_a_file_stays_if_the_primary_was_another_meanwhile(
     assert desk.deliveries() == {"siprec-started": 100}
 
 
+def test_a_dead_letter_that_is_retried_while_others_wait_is_stored(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, waits = desk.callback(), desk.callback("sid-2")
+    spooled(desk, bad, waits)
+
+    def fails(batch: list[Callback]) -> Exception:
+        is_bad = bad.delivery.id in {callback.delivery.id for callback in batch}
+        return RecordRefused("not yet") if is_bad else DatabaseConflict("somebody has it locked")
+
+    with failing(desk, fails, monkeypatch), suppress(DatabaseConflict):
+        desk.drain.run()
+    assert dead(desk) == {bad.delivery.id}
+    assert desk.spool
+    assert desk.spool.retry() == 1
+    desk.drain.run()
+    assert desk.deliveries() == {"siprec-started": 2}
+    assert desk.is_drained()
+
+
 def test_dead_letters_are_tried_again_at_each_start(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = desk.callback()
     spooled(desk, bad)
