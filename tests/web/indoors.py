@@ -87,8 +87,7 @@ class Indoors:
         return self.bearing(self.key)
 
     def close(self) -> None:
-        self._drain.end()
-        self._drain.join(5)
+        self.stop_draining()
         self.context.services.intake.stop()
         self._loop.close()
         self.context.database.close()
