@@ -35,8 +35,8 @@ def _database(url: str) -> Iterator[Database]:
     database = Database(url)
     try:
         yield database
-    except DatabaseError as trouble:
-        raise click.ClickException(f"the database does not answer: {trouble}") from trouble
+    except DatabaseError as error:
+        raise click.ClickException(f"the database does not answer: {error}") from error
     except DatabaseUnusable as error:
         raise click.ClickException(str(error)) from error
     finally:

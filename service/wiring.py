@@ -1,4 +1,4 @@
-"""What works behind the endpoints, built once from the settings."""
+"""Builds every part once, from the settings."""
 
 from __future__ import annotations
 

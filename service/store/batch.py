@@ -209,8 +209,8 @@ def _change_json(table: Table, columns: tuple[str, ...]) -> str:
 
 
 def _rows(table: Table, columns: tuple[str, ...]) -> str:
-    told = ", ".join(f'"{name}" {_type(table, name)}' for name in columns)
-    return f"json_to_recordset(CAST(%s AS json)) AS r({told})"
+    typed = ", ".join(f'"{name}" {_type(table, name)}' for name in columns)
+    return f"json_to_recordset(CAST(%s AS json)) AS r({typed})"
 
 
 def _type(table: Table, name: str) -> str:

@@ -167,8 +167,8 @@ class Servers:
 
 def _addresses(parameters: dict[str, Any]) -> list[dict[str, str]]:
     """Takes `host`, `hostaddr` and `port` out of `parameters`, for one address at a time."""
-    told = {name: parameters.pop(name, None) for name in ("host", "hostaddr", "port")}
-    listed = {name: str(value).split(",") for name, value in told.items() if value}
+    given = {name: parameters.pop(name, None) for name in ("host", "hostaddr", "port")}
+    listed = {name: str(value).split(",") for name, value in given.items() if value}
     count = max(map(len, listed.values()), default=1)
     each = [{n: v[at] if len(v) > 1 else v[0] for n, v in listed.items()} for at in range(count)]
     return [{name: value for name, value in one.items() if value} for one in each]

@@ -45,12 +45,12 @@ def line(scope: Scope, start: Message, seconds: float) -> str:
     now = _written(int(time.time()))
     client = scope["client"][0] if scope["client"] else "-"
     request_id = next(
-        (told.decode("latin-1") for name, told in start["headers"] if name == b"x-request-id"), "-"
+        (value.decode("latin-1") for name, value in start["headers"] if name == b"x-request-id"), "-"
     )
     key = scope["state"].get(KEY)
     asked = f'"{scope["method"]} {shown(scope["path"])}"'
-    told = f"{now} {client} {asked} {start['status']} {seconds:.3f}s id={request_id}"
-    return told if key is None else f'{told} key="{shown(key)}"'
+    text = f"{now} {client} {asked} {start['status']} {seconds:.3f}s id={request_id}"
+    return text if key is None else f'{text} key="{shown(key)}"'
 
 
 @lru_cache(maxsize=1)

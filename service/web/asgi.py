@@ -45,10 +45,10 @@ async def whole_body(receive: Receive) -> bytes:
 
 async def answer(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
     """With Content-Length, unless `headers` have it: of a HEAD's answer it is not the body's."""
-    told = list(headers)
-    if status not in WITHOUT_LENGTH and all(name != b"content-length" for name, _ in told):
-        told.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": told})
+    fields = list(headers)
+    if status not in WITHOUT_LENGTH and all(name != b"content-length" for name, _ in fields):
+        fields.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -58,13 +58,13 @@ async def answer_json(scope: Scope, send: Send, status: int, value: Mapping[str,
 
 
 async def answer_problem(scope: Scope, send: Send, problem: Problem) -> None:
-    told = {**COMMON, **problem.headers, "Content-Type": "application/problem+json"}
-    headers = encoded(told, scope)
+    fields = {**COMMON, **problem.headers, "Content-Type": "application/problem+json"}
+    headers = encoded(fields, scope)
     document = problem.document(headers[0][1].decode())
     await answer(send, problem.status, headers, json.dumps(document).encode())
 
 
 def encoded(headers: Mapping[str, str], scope: Scope) -> Headers:
     """With X-Request-Id in front."""
-    told = {"X-Request-Id": request_id_of(header(scope, b"x-request-id")), **headers}
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+    fields = {"X-Request-Id": request_id_of(header(scope, b"x-request-id")), **headers}
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()]

@@ -49,7 +49,7 @@ class Answer:
         self, status: str, headers: list[tuple[str, str]], _exc_info: Any = None
     ) -> Callable[[bytes], object]:
         self.status = int(status.split(" ", 1)[0])
-        self.headers = [(name.lower().encode("latin-1"), told.encode("latin-1")) for name, told in headers]
+        self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         return self._fetched.extend
 
     @property
