@@ -15,7 +15,8 @@ from sqlalchemy import text
 from service.domain import session as ledger_session
 from service.domain.callback import Delivery
 from service.domain.ids import new_id
-from service.domain.session import Order, Origin, Progress, State, Track
+from service.domain.order import Order, Track
+from service.domain.session import Origin, Progress, State
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session

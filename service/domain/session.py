@@ -7,6 +7,7 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
+from service.domain.order import Order
 from service.domain.value import value
 
 # A callback's Timestamp outside these bounds around its own receipt says what happened, but not when.
@@ -38,41 +39,6 @@ class Origin(StrEnum):
 
     API = "api"  # an app asked us for it
     ADOPTED = "adopted"  # a TeXML document started it; its callbacks told us
-
-
-class Track(StrEnum):
-    BOTH = "both_tracks"
-    INBOUND = "inbound_track"
-    OUTBOUND = "outbound_track"
-
-
-class SipTransport(StrEnum):
-    UDP = "udp"
-    TCP = "tcp"
-    TLS = "tls"
-
-
-class CallbackMethod(StrEnum):
-    POST = "POST"
-    GET = "GET"
-
-
-@value(frozen=True)
-class Order:
-    """What an app asks to have recorded; `None` leaves the choice to Telnyx."""
-
-    account_sid: str
-    call_sid: str
-    connector_name: str | None = None
-    name: str | None = None
-    track: Track | None = None
-    include_metadata_custom_headers: bool | None = None
-    secure: bool | None = None
-    session_timeout_secs: int | None = None
-    sip_transport: SipTransport | None = None
-    status_callback_method: CallbackMethod = CallbackMethod.POST
-    reference: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class ErrorKind(StrEnum):

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from service.domain.ids import new_id
+from service.domain.order import Order
 from service.domain.progress import changes
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Order, Origin, Session
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Origin, Session
 from service.ledger import ingest
 from service.ledger.errors import (
     CannotStop,

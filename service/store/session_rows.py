@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from service.domain.order import CallbackMethod, Order, SipTransport, Track
 from service.domain.session import (
-    CallbackMethod,
     Error,
     ErrorKind,
     LockedSession,
     Notice,
     NoticeKind,
-    Order,
     Origin,
     Progress,
     Session,
-    SipTransport,
     State,
-    Track,
 )
 
 Row = Mapping[Any, Any]

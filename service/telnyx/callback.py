@@ -11,7 +11,8 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from service.domain.callback import Callback, Delivery
-from service.domain.session import CallbackMethod, Error, ErrorKind, Notice, NoticeKind, is_plausible
+from service.domain.order import CallbackMethod
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind, is_plausible
 from service.telnyx import signature
 from service.telnyx.callback_url import CallbackUrls, Target
 from service.telnyx.form import Form

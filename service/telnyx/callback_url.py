@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from itsdangerous import BadSignature, Signer
 
-from service.domain.session import CallbackMethod
+from service.domain.order import CallbackMethod
 from service.domain.value import value
 
 SALT = b"siprec-callback"

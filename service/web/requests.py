@@ -16,7 +16,8 @@ from pydantic import (
     StringConstraints,
 )
 
-from service.domain.session import CallbackMethod, Order, SipTransport, State, Track
+from service.domain.order import CallbackMethod, Order, SipTransport, Track
+from service.domain.session import State
 from service.store.sessions import Filter
 from service.web.responses import Model
 

@@ -13,17 +13,8 @@ from pydantic import (
     PlainSerializer,
 )
 
-from service.domain.session import (
-    CallbackMethod,
-    Error,
-    ErrorKind,
-    Order,
-    Origin,
-    Session,
-    SipTransport,
-    State,
-    Track,
-)
+from service.domain.order import CallbackMethod, Order, SipTransport, Track
+from service.domain.session import Error, ErrorKind, Origin, Session, State
 from service.store.callbacks import StoredCallback
 from service.store.events import Event, EventKind
 from service.telnyx.form import Form

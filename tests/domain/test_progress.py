@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ids import new_id
+from service.domain.order import Order
 from service.domain.progress import MOST_FOLDED, changes, contradiction, fold
 from service.domain.session import (
     Error,
     ErrorKind,
     Notice,
     NoticeKind,
-    Order,
     Origin,
     Progress,
     Session,

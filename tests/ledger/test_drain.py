@@ -20,7 +20,8 @@ import pytest
 from service.domain import session as domain
 from service.domain.callback import Callback
 from service.domain.ids import new_id
-from service.domain.session import Notice, NoticeKind, Order, Origin, State
+from service.domain.order import Order
+from service.domain.session import Notice, NoticeKind, Origin, State
 from service.ledger import spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Spool

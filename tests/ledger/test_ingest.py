@@ -16,16 +16,9 @@ from sqlalchemy import text
 
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
+from service.domain.order import CallbackMethod, Order
 from service.domain.progress import fold
-from service.domain.session import (
-    CallbackMethod,
-    Notice,
-    NoticeKind,
-    Order,
-    Progress,
-    State,
-    is_plausible,
-)
+from service.domain.session import Notice, NoticeKind, Progress, State, is_plausible
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer

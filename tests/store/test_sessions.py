@@ -9,21 +9,9 @@ from typing import Any
 import pytest
 
 from service.domain.ids import new_id
+from service.domain.order import CallbackMethod, Order, SipTransport, Track
 from service.domain.progress import changes, fold
-from service.domain.session import (
-    CallbackMethod,
-    Error,
-    ErrorKind,
-    Notice,
-    NoticeKind,
-    Order,
-    Origin,
-    Progress,
-    Session,
-    SipTransport,
-    State,
-    Track,
-)
+from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Origin, Progress, Session, State
 from service.store import events, keys, sessions
 from service.store.batch import Batch
 from service.store.engine import Database

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from service.domain.ids import new_id
-from service.domain.session import Order, Origin, Session
+from service.domain.order import Order
+from service.domain.session import Origin, Session
 from service.store import keys, sessions
 from service.store.engine import Database
 from service.store.sessions import Filter, IdempotencyKey

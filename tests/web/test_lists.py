@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ids import new_id
-from service.domain.session import Order, Origin, Session
+from service.domain.order import Order
+from service.domain.session import Origin, Session
 from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
 from service.store import sessions
