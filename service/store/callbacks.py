@@ -1,4 +1,4 @@
-"""Callbacks in the database: each kept once with its evidence, every further delivery counted."""
+"""Callbacks are written: each once with its evidence, every further delivery counted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, RowMapping, bindparam, select, text, tuple_
+from sqlalchemy import BindParameter, Connection, bindparam, select, text, tuple_
 
-from service.domain.callback import Callback, Delivery
+from service.domain.callback import Callback
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.domain.value import value
 from service.store.batch import Batch, First, Lookup
-from service.store.tables import HAS_PROBLEM, callback, callback_repeat
+from service.store.tables import callback, callback_repeat
 
 
 @value(frozen=True)
@@ -26,17 +26,6 @@ class KnownCallback:
     last_received_at: datetime
     deliveries: int = 1
     contradiction: str | None = None
-
-
-@value(frozen=True)
-class StoredCallback:
-    """A callback as the ledger holds it: its first written delivery, what it says, how often it came."""
-
-    callback: Callback
-    last_received_at: datetime
-    written_at: datetime
-    deliveries: int
-    contradiction: str | None
 
 
 def first_of(db: Connection, session_ids: Collection[str]) -> Iterator[KnownCallback]:
@@ -67,32 +56,6 @@ def unmatched_of(
     query = select(*_KNOWN_COLUMNS).where(callback.c.session_id.is_(None), named)
     rows = db.execute(query.order_by(callback.c.received_at, callback.c.digest).limit(limit)).mappings()
     return [((row["call_sid"], row["siprec_sid"]), _known(row)) for row in rows]
-
-
-def of_session(
-    db: Connection, session_id: str, after: tuple[datetime, str] | None, limit: int
-) -> list[StoredCallback]:
-    """In the order in which they were received; `after` is (received_at, id) of the last one already seen."""
-    query = select(callback).where(callback.c.session_id == session_id)
-    if after is not None:
-        query = query.where(tuple_(callback.c.received_at, callback.c.id) > after)
-    query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)
-    return [_stored(row) for row in db.execute(query).mappings()]
-
-
-def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
-    """The newest first, by when they first came; `before` is the id of the last one already seen."""
-    query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
-    if has_problem is not None:
-        query = query.where(_has_problem(wanted=has_problem))
-    if before is not None:
-        query = query.where(callback.c.id < before)
-    return [_stored(row) for row in db.execute(query).mappings()]
-
-
-def _has_problem(*, wanted: bool) -> ColumnElement[bool]:
-    # The very words of the index's condition, or SQLite does not use it.
-    return text(f"({HAS_PROBLEM})" if wanted else "problem IS NULL AND contradiction IS NULL")  # type: ignore[return-value]
 
 
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
@@ -204,34 +167,15 @@ def _known(row: Mapping[Any, Any]) -> KnownCallback:
     return KnownCallback(
         row["id"],
         row["session_id"],
-        _notice(row),
+        notice(row),
         row["last_received_at"],
         row["deliveries"],
         row["contradiction"],
     )
 
 
-def _stored(row: RowMapping) -> StoredCallback:
-    delivery = Delivery(
-        id=row["id"],
-        received_at=row["received_at"],
-        method=row["method"],
-        token=None,
-        query=row["query"],
-        headers=row["headers"],
-        body=row["body"],
-        answered=row["answered"],
-        spooled_on=row["spooled_on"],
-    )
-    said = Callback(
-        delivery, row["session_id"], row["verified_by"], row["event"], _notice(row), row["problem"]
-    )
-    return StoredCallback(
-        said, row["last_received_at"], row["written_at"], row["deliveries"], row["contradiction"]
-    )
-
-
-def _notice(row: Mapping[Any, Any]) -> Notice:
+def notice(row: Mapping[Any, Any]) -> Notice:
+    """What a row of `callback` says."""
     kind = NoticeKind.of_event(row["event"])
     return Notice(
         kind=kind,

@@ -1,4 +1,4 @@
-"""Sessions in the database: written, locked, found and listed."""
+"""Sessions are written, locked and found."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     bindparam,
     or_,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.domain.session import LockedSession, Notice, Origin, Session, State
+from service.domain.session import LockedSession, Notice, Origin, Session
 from service.store import session_rows
 from service.store.batch import Batch, Lookup
-from service.store.tables import IS_NOT_STOPPED, api_key, session, session_attempt, session_label
+from service.store.tables import api_key, session, session_attempt, session_label
 
 
 @dataclass(frozen=True)
@@ -43,20 +41,6 @@ class SidOwner:
     id: str
     origin: Origin
     sids: tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Filter:
-    """What a list of sessions is narrowed to; all that is set must fit. `labels` are (name, value)."""
-
-    state: State | None = None
-    call_sid: str | None = None
-    account_sid: str | None = None
-    connector_name: str | None = None
-    reference: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    requested_after: datetime | None = None
-    requested_before: datetime | None = None
 
 
 def insert(db: Connection, new: Session, key: IdempotencyKey) -> bool:
@@ -130,7 +114,7 @@ def save_counts(batch: Batch, counted: Sequence[LockedSession]) -> None:
 
 
 def find(db: Connection, session_id: str) -> Session | None:
-    row = db.execute(_query().where(session.c.id == session_id)).mappings().one_or_none()
+    row = db.execute(select_sessions().where(session.c.id == session_id)).mappings().one_or_none()
     return session_rows.session(row) if row else None
 
 
@@ -146,7 +130,7 @@ def lock(db: Connection, ids: Collection[str]) -> Iterator[LockedSession]:
 
 def with_key(db: Connection, key: IdempotencyKey) -> tuple[Session, bytes] | None:
     """The session that has this idempotency key, locked, with the digest of its request."""
-    query = _query(session.c.request_digest).where(
+    query = select_sessions(session.c.request_digest).where(
         session.c.api_key_id == key.api_key_id, session.c.idempotency_key == key.key
     )
     row = db.execute(query.with_for_update(key_share=True, of=session)).mappings().one_or_none()
@@ -184,50 +168,14 @@ def overdue(db: Connection, now: datetime, limit: int) -> list[str]:
     return list(db.scalars(query.order_by(session.c.deadline_at).limit(limit)))
 
 
-def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> list[Session]:
-    """The newest first. `before` is (requested_at, id) of the last one already seen."""
-    query = _query().where(session.c.merged_into.is_(None), *_conditions(wanted))
-    newest = (session.c.requested_at, session.c.id)
-    if wanted.labels:  # its index is in this order too
-        (name, value), *others = wanted.labels
-        query = query.join(session_label, session_label.c.session_id == session.c.id)
-        query = query.where(session_label.c.name == name, session_label.c.value == value)
-        query = query.where(*(_has_label(name, value) for name, value in others))
-        newest = (session_label.c.requested_at, session_label.c.session_id)
-    if before is not None:
-        query = query.where(tuple_(*newest) < before)
-    query = query.order_by(*(column.desc() for column in newest)).limit(limit)
-    return [session_rows.session(row) for row in db.execute(query).mappings()]
-
-
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    equal = ("state", "call_sid", "account_sid", "connector_name", "reference")
-    found = [session.c[n] == getattr(wanted, n) for n in equal if getattr(wanted, n) is not None]
-    if wanted.state not in (None, State.STOPPED):
-        found.append(and_(text(IS_NOT_STOPPED)))  # or SQLite does not see that the index will do
-    if wanted.requested_after is not None:
-        found.append(session.c.requested_at > wanted.requested_after)
-    if wanted.requested_before is not None:
-        found.append(session.c.requested_at < wanted.requested_before)
-    return found
-
-
-def _has_label(name: str, value: str) -> ColumnElement[bool]:
-    label = session_label.alias()
-    return (
-        select(label.c.session_id)
-        .where(label.c.session_id == session.c.id, label.c.name == name, label.c.value == value)
-        .exists()
-    )
-
-
 def _insert_or_ignore(db: Connection, values: Mapping[str, Any]) -> bool:
     dialect = postgresql if db.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(session).values(values).on_conflict_do_nothing().returning(session.c.id)
     return db.execute(statement).one_or_none() is not None
 
 
-def _query(*more: ColumnElement[Any]) -> Select[Any]:
+def select_sessions(*more: ColumnElement[Any]) -> Select[Any]:
+    """Whole sessions, as `session_rows.session` reads them, and these columns."""
     source = session.outerjoin(api_key, api_key.c.id == session.c.api_key_id)
     return select(session, api_key.c.name.label("requested_by"), *more).select_from(source)
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request, url_for
 from service.domain.session import NoticeKind, State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
-from service.store import callbacks, events, sessions
+from service.store import callback_lists, events, session_lists, sessions
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
@@ -86,7 +86,7 @@ def index(query: SessionQuery) -> Answer:
         requested_at, session_id = cursors.read(query.cursor, "sessions", filters)
         before = datetime.fromisoformat(requested_at), session_id
     with context.current().database.read() as db:
-        found = sessions.page(db, query.filter(), before, query.limit + 1)
+        found = session_lists.page(db, query.filter(), before, query.limit + 1)
     page, last = _page(found, query.limit)
     cursor = last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters)
     return Answer(SessionPage(sessions=[responses.session(one) for one in page], next_cursor=cursor))
@@ -147,7 +147,7 @@ def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
         after = datetime.fromisoformat(received_at), callback_id
     with context.current().database.read() as db:
         session = sessions.find(db, str(session_id))
-        found = callbacks.of_session(db, str(session_id), after, query.limit + 1)
+        found = callback_lists.of_session(db, str(session_id), after, query.limit + 1)
     if session is None:
         raise UnknownSession
     page, last = _page(found, query.limit)
@@ -163,7 +163,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
     cursors, filters = context.current().cursors, query.filters()
     before = cursors.read(query.cursor, "callbacks", filters)[0] if query.cursor else None
     with context.current().database.read() as db:
-        found = callbacks.page(db, query.problem, before, query.limit + 1)
+        found = callback_lists.page(db, query.problem, before, query.limit + 1)
     page, last = _page(found, query.limit)
     cursor = last and cursors.after((last.callback.delivery.id,), "callbacks", filters)
     return Answer(CallbackPage(callbacks=[responses.callback(one) for one in page], next_cursor=cursor))

@@ -18,7 +18,7 @@ from pydantic import (
 
 from service.domain.order import CallbackMethod, Order, SipTransport, Track
 from service.domain.session import State
-from service.store.sessions import Filter
+from service.store.session_lists import Filter
 from service.web.responses import Model
 
 # No NUL, no control characters, no lone surrogates: no database column and no log line takes them.

@@ -15,7 +15,7 @@ from pydantic import (
 
 from service.domain.order import CallbackMethod, Order, SipTransport, Track
 from service.domain.session import Error, ErrorKind, Origin, Session, State
-from service.store.callbacks import StoredCallback
+from service.store.callback_lists import StoredCallback
 from service.store.events import Event, EventKind
 from service.telnyx.form import Form
 

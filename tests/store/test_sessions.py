@@ -12,10 +12,11 @@ from service.domain.ids import new_id
 from service.domain.order import CallbackMethod, Order, SipTransport, Track
 from service.domain.progress import changes, fold
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Origin, Progress, Session, State
-from service.store import events, keys, sessions
+from service.store import events, keys, session_lists, sessions
 from service.store.batch import Batch
 from service.store.engine import Database
-from service.store.sessions import Filter, IdempotencyKey
+from service.store.session_lists import Filter
+from service.store.sessions import IdempotencyKey
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -144,7 +145,7 @@ def test_pages_follow_one_another_without_gap_or_repetition_though_times_are_equ
     before = None
     while True:
         with database.read() as db:
-            page = sessions.page(db, Filter(), before, 3)
+            page = session_lists.page(db, Filter(), before, 3)
         if not page:
             break
         seen += [one.id for one in page]
@@ -169,7 +170,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
         requested_before=NOW + SECOND,
     )
     with database.read() as db:
-        assert [one.id for one in sessions.page(db, narrow, None, 9)] == [wanted.id]
+        assert [one.id for one in session_lists.page(db, narrow, None, 9)] == [wanted.id]
         others: dict[str, Any] = {
             "state": State.FAILED,
             "call_sid": "x",
@@ -181,7 +182,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
             "requested_before": NOW,
         }
         for name, value in others.items():
-            assert sessions.page(db, replace(narrow, **{name: value}), None, 9) == [], name
+            assert session_lists.page(db, replace(narrow, **{name: value}), None, 9) == [], name
 
 
 def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, claim: IdempotencyKey) -> None:

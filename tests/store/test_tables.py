@@ -10,9 +10,10 @@ from sqlalchemy import Connection, insert, select, text
 from service.domain.ids import new_id
 from service.domain.order import Order
 from service.domain.session import Origin, Session
-from service.store import keys, sessions
+from service.store import keys, session_lists, sessions
 from service.store.engine import Database
-from service.store.sessions import Filter, IdempotencyKey
+from service.store.session_lists import Filter
+from service.store.sessions import IdempotencyKey
 from service.store.tables import api_key, api_key_secret
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,8 +95,8 @@ def test_labels_come_back_and_are_found_by_any_letters(database: Database) -> No
         assert found
         assert found.order == new.order
         for label in LABELS.items():
-            assert [one.id for one in sessions.page(db, Filter(labels=(label,)), None, 5)] == [new.id]
+            assert [one.id for one in session_lists.page(db, Filter(labels=(label,)), None, 5)] == [new.id]
         both = Filter(labels=(("team", "fraud"), ("nil", "null")))
-        assert [one.id for one in sessions.page(db, both, None, 5)] == [new.id]
-        assert sessions.page(db, Filter(labels=(("team", "fraud"), ("nil", "x"))), None, 5) == []
-        assert sessions.page(db, Filter(labels=(("absent", "x"),)), None, 5) == []
+        assert [one.id for one in session_lists.page(db, both, None, 5)] == [new.id]
+        assert session_lists.page(db, Filter(labels=(("team", "fraud"), ("nil", "x"))), None, 5) == []
+        assert session_lists.page(db, Filter(labels=(("absent", "x"),)), None, 5) == []

@@ -117,7 +117,7 @@ def test_a_surprise_is_500_and_says_nothing_of_its_cause(
     def stumble(*_: object) -> None:
         raise ZeroDivisionError("the cause")
 
-    monkeypatch.setattr("service.store.sessions.page", stumble)
+    monkeypatch.setattr("service.store.session_lists.page", stumble)
     answer = indoors.client.get("/v1/sessions", headers={"X-Request-Id": "req-1"})
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert answer.json["type"] == "urn:siprec-ledger:problem:internal-error"
@@ -171,7 +171,7 @@ def test_a_conflict_is_503_and_no_outage(indoors: Indoors, monkeypatch: pytest.M
     def collide(*_: object) -> None:
         raise DatabaseConflict("deadlock detected")
 
-    monkeypatch.setattr("service.store.sessions.page", collide)
+    monkeypatch.setattr("service.store.session_lists.page", collide)
     answer = indoors.client.get("/v1/sessions")
     assert (answer.status_code, answer.json["title"]) == (503, "Database busy")
     assert int(answer.headers["Retry-After"]) > 0
@@ -188,7 +188,7 @@ def test_a_database_that_will_not_do_it_is_500_and_in_the_log(
     def break_down(*_: object) -> None:
         raise kind("a constraint")
 
-    monkeypatch.setattr("service.store.sessions.page", break_down)
+    monkeypatch.setattr("service.store.session_lists.page", break_down)
     answer = indoors.client.get("/v1/sessions")
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert "constraint" not in answer.text

@@ -1,0 +1,69 @@
+"""Callbacks are listed, with their evidence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, select, text, tuple_
+
+from service.domain.callback import Callback, Delivery
+from service.domain.value import value
+from service.store.callbacks import notice
+from service.store.tables import HAS_PROBLEM, callback
+
+
+@value(frozen=True)
+class StoredCallback:
+    """A callback as the ledger holds it: its first written delivery, what it says, how often it came."""
+
+    callback: Callback
+    last_received_at: datetime
+    written_at: datetime
+    deliveries: int
+    contradiction: str | None
+
+
+def of_session(
+    db: Connection, session_id: str, after: tuple[datetime, str] | None, limit: int
+) -> list[StoredCallback]:
+    """In the order in which they were received; `after` is (received_at, id) of the last one already seen."""
+    query = select(callback).where(callback.c.session_id == session_id)
+    if after is not None:
+        query = query.where(tuple_(callback.c.received_at, callback.c.id) > after)
+    query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)
+    return [_stored(row) for row in db.execute(query).mappings()]
+
+
+def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
+    """The newest first, by when they first came; `before` is the id of the last one already seen."""
+    query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
+    if has_problem is not None:
+        query = query.where(_has_problem(wanted=has_problem))
+    if before is not None:
+        query = query.where(callback.c.id < before)
+    return [_stored(row) for row in db.execute(query).mappings()]
+
+
+def _has_problem(*, wanted: bool) -> ColumnElement[bool]:
+    # The very words of the index's condition, or SQLite does not use it.
+    return text(f"({HAS_PROBLEM})" if wanted else "problem IS NULL AND contradiction IS NULL")  # type: ignore[return-value]
+
+
+def _stored(row: RowMapping) -> StoredCallback:
+    delivery = Delivery(
+        id=row["id"],
+        received_at=row["received_at"],
+        method=row["method"],
+        token=None,
+        query=row["query"],
+        headers=row["headers"],
+        body=row["body"],
+        answered=row["answered"],
+        spooled_on=row["spooled_on"],
+    )
+    said = Callback(
+        delivery, row["session_id"], row["verified_by"], row["event"], notice(row), row["problem"]
+    )
+    return StoredCallback(
+        said, row["last_received_at"], row["written_at"], row["deliveries"], row["contradiction"]
+    )
