@@ -15,8 +15,7 @@ from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
-from service.store.batch import AnyConnection
-from service.store.engine import Database, Server, make_durable, server_of
+from service.store.engine import AnyConnection, Database, Server, make_durable, server_of
 from service.store.sessions import SidOwner
 
 Changed = Callable[[Collection[str]], None]  # told which sessions changed, after each commit

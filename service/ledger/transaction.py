@@ -13,11 +13,11 @@ from service.domain import progress as rules
 from service.domain.callback import Callback
 from service.domain.session import LockedSession, Notice, NoticeKind, Origin
 from service.ledger.timeline import Timeline
-from service.store import batch as statements
 from service.store import callbacks, sessions
 from service.store.batch import Batch
 from service.store.callbacks import KnownCallback
 from service.store.events import TELNYX
+from service.store.lookup import looked_up_at_once
 
 Sids = tuple[str, str]  # call_sid, siprec_sid
 UNMATCHED = "it belongs to no session that we know"
@@ -38,7 +38,7 @@ class Transaction:
         self._now = now
         self._reserved = reserved
         # Still two statements: the second sees what the locks have waited for.
-        with statements.looked_up_at_once(db):
+        with looked_up_at_once(db):
             locked = sessions.lock(db, ids)
             first = callbacks.first_of(db, ids)
         self.sessions = {session.id: session for session in locked}

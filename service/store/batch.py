@@ -1,4 +1,4 @@
-"""Many rows in one statement, past SQLAlchemy, whose handling of a statement costs more than running it.
+"""Many rows are written in one statement, past SQLAlchemy, whose handling of one costs more than running it.
 
 The statements are made from the tables as SQLAlchemy knows them, and run by the driver of its connection.
 Each is one text, however many rows it is for, so that it is prepared once: the rows go to PostgreSQL as one
@@ -8,114 +8,20 @@ JSON parameter, which the server takes apart, and to SQLite as the tuples that i
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache, cached_property
-from itertools import chain
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import JSON, Connection, LargeBinary, Table
+from sqlalchemy import LargeBinary, Table
 from sqlalchemy.dialects import postgresql
 
-from service.store.columns import UtcTime, read_back, written_out
-from service.store.engine import IngestConnection, driver, is_postgresql
+from service.store.columns import conversions, quoted, written_out
+from service.store.engine import AnyConnection, driver, is_postgresql
 from service.store.json import canonical_encoder, canonical_json
 
-AnyConnection = Connection | IngestConnection
 Row = Mapping[str, Any]
-Conversion = Callable[[Any], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Lookup:
-    """The rows of `table` whose `by` is one of those wanted, with these columns, sorted by those of `order`.
-
-    Where `locks`, nobody else changes them until the transaction ends.
-    """
-
-    table: Table
-    columns: tuple[str, ...]
-    by: str
-    order: tuple[str, ...]
-    locks: bool = False
-
-    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Run now, to be read once those that are `looked_up_at_once` have all been run."""
-        if is_postgresql(db):
-            found = driver(db).execute(self._on_postgresql, [list(wanted)])
-        else:
-            found = driver(db).execute(self._on_sqlite, [json.dumps(list(wanted))])
-        return self._rows(found)
-
-    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        return _read(self.table, self.columns, found.fetchall())
-
-    @cached_property
-    def _on_sqlite(self) -> str:
-        return self._select("IN (SELECT value FROM json_each(?))")
-
-    @cached_property
-    def _on_postgresql(self) -> str:
-        # Key shares of foreign keys are let through: a callback that refers to the row changes nothing in it.
-        return self._select("= ANY(%s)") + (" FOR NO KEY UPDATE" if self.locks else "")
-
-    def _select(self, is_wanted: str) -> str:
-        return (
-            f"SELECT {_names(self.columns)} FROM {self.table.name} "  # noqa: S608 (names of our own)
-            f'WHERE "{self.by}" {is_wanted} ORDER BY {_names(self.order)}'
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class First:
-    """Of each of the wanted values of `by` the first `most` rows in the order of these columns."""
-
-    table: Table
-    columns: tuple[str, ...]
-    by: str
-    order: tuple[str, ...]
-    most: int
-
-    def __call__(self, db: AnyConnection, wanted: Collection[str]) -> Iterator[dict[str, Any]]:
-        """As of a Lookup."""
-        if is_postgresql(db):
-            found = driver(db).execute(self._on_postgresql, [list(wanted)])
-            return self._rows(found)
-        rows = (driver(db).execute(self._one, [value]).fetchall() for value in wanted)
-        return _read(self.table, self.columns, list(chain.from_iterable(rows)))
-
-    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        yield from _read(self.table, self.columns, found.fetchall())
-
-    @cached_property
-    def _one(self) -> str:
-        return self._select("?")
-
-    @cached_property
-    def _on_postgresql(self) -> str:
-        columns = ", ".join(f'found."{name}"' for name in self.columns)
-        return (
-            f"SELECT {columns} FROM unnest(CAST(%s AS text[])) AS wanted(value) "  # noqa: S608
-            f"CROSS JOIN LATERAL ({self._select('wanted.value')}) AS found"
-        )
-
-    def _select(self, value: str) -> str:
-        return (
-            f"SELECT {_names(self.columns)} FROM {self.table.name} "  # noqa: S608 (names of our own)
-            f'WHERE "{self.by}" = {value} ORDER BY {_names(self.order)} LIMIT {self.most}'
-        )
-
-
-def looked_up_at_once(db: AnyConnection) -> AbstractContextManager[object]:
-    """Lookups inside go to PostgreSQL in one round trip; SQLAlchemy can do nothing inside."""
-    if is_postgresql(db) and not isinstance(db, IngestConnection):  # that is in a pipeline already
-        pipeline: AbstractContextManager[object] = driver(db).pipeline()
-        return pipeline
-    return nullcontext()
 
 
 class Batch:
@@ -169,24 +75,10 @@ class Batch:
                 driver(self._db).executemany(text, rows)
 
 
-def _read(table: Table, columns: tuple[str, ...], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    conversions = _conversions(table, columns, read_back, _from_json)
-    for values in rows:
-        row = dict(zip(columns, values, strict=True))
-        for _, name, convert in conversions:
-            if row[name] is not None:
-                row[name] = convert(row[name])
-        yield row
-
-
-def _names(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in columns)
-
-
 @cache
 def _add(table: Table, columns: tuple[str, ...]) -> str:
     places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({places})"  # noqa: S608
+    return f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({places})"  # noqa: S608
 
 
 @cache
@@ -198,7 +90,7 @@ def _change(table: Table, columns: tuple[str, ...]) -> str:
 @cache
 def _add_json(table: Table, columns: tuple[str, ...]) -> str:
     values = ", ".join(_value(table, name) for name in columns)
-    return f"INSERT INTO {table.name} ({_names(columns)}) SELECT {values} FROM {_rows(table, columns)}"  # noqa: S608
+    return f"INSERT INTO {table.name} ({quoted(columns)}) SELECT {values} FROM {_rows(table, columns)}"  # noqa: S608
 
 
 @cache
@@ -238,25 +130,11 @@ _ROWS = canonical_encoder(_plain)
 
 def _tuples(table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
     """As SQLite keeps them."""
-    conversions = _conversions(table, columns, written_out, canonical_json)
+    converted = conversions(table, columns, written_out, canonical_json)
     chosen = itemgetter(*columns)
     for row in rows:
         values = list(chosen(row))
-        for at, _, convert in conversions:
+        for at, _, convert in converted:
             if values[at] is not None:
                 values[at] = convert(values[at])
         yield values
-
-
-@cache
-def _conversions(
-    table: Table, columns: tuple[str, ...], of_time: Conversion, of_json: Conversion
-) -> list[tuple[int, str, Conversion]]:
-    """(place, name, conversion) of the columns whose values no driver knows."""
-    by_type = {UtcTime: of_time, JSON: of_json}
-    kinds = [(at, name, by_type.get(type(table.c[name].type))) for at, name in enumerate(columns)]
-    return [(at, name, conversion) for at, name, conversion in kinds if conversion]
-
-
-def _from_json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value  # psycopg has read it already

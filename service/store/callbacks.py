@@ -12,7 +12,8 @@ from service.domain.callback import Callback
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.domain.value import value
-from service.store.batch import Batch, First, Lookup
+from service.store.batch import Batch
+from service.store.lookup import First, Lookup
 from service.store.tables import callback, callback_repeat
 
 

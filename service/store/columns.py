@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Text, text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Table, Text, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+Conversion = Callable[[Any], Any]
 
 
 @lru_cache(maxsize=1024)  # a batch writes the same few moments many times
@@ -49,3 +52,18 @@ def index_where(name: str, *columns: Column[Any], where: str, unique: bool = Fal
     """A partial index; SQLite uses it only for a condition in these very words."""
     condition = text(where)
     return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+def quoted(columns: Iterable[str]) -> str:
+    """As a list in SQL."""
+    return ", ".join(f'"{name}"' for name in columns)
+
+
+@cache
+def conversions(
+    table: Table, columns: tuple[str, ...], of_time: Conversion, of_json: Conversion
+) -> list[tuple[int, str, Conversion]]:
+    """(place, name, conversion) of the columns whose values no driver knows."""
+    by_type = {UtcTime: of_time, JSON: of_json}
+    kinds = [(at, name, by_type.get(type(table.c[name].type))) for at, name in enumerate(columns)]
+    return [(at, name, conversion) for at, name, conversion in kinds if conversion]

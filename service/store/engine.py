@@ -32,6 +32,8 @@ CONNECTIONS: Final = 10
 INGEST_CONNECTIONS: Final = 1
 BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
 
+AnyConnection = Connection | IngestConnection
+
 
 class Database:
     """One database. `begin` is for writing, `read` for reading; each is one transaction.
@@ -203,21 +205,21 @@ class Database:
             pool.dispose()
 
 
-def driver(db: Connection | IngestConnection) -> Any:
+def driver(db: AnyConnection) -> Any:
     """The driver's own connection, inside the same transaction."""
     return db.driver_connection if isinstance(db, IngestConnection) else db.connection.driver_connection
 
 
-def is_postgresql(db: Connection | IngestConnection) -> bool:
+def is_postgresql(db: AnyConnection) -> bool:
     return db.is_postgresql if isinstance(db, IngestConnection) else db.dialect.name == "postgresql"
 
 
-def server_of(db: Connection | IngestConnection) -> Server | None:
+def server_of(db: AnyConnection) -> Server | None:
     """The server that this transaction runs on; None on SQLite."""
     return kinds.current_server(driver(db))
 
 
-def make_durable(db: Connection | IngestConnection) -> None:
+def make_durable(db: AnyConnection) -> None:
     """Once this transaction is committed, so is for certain what it has seen of others.
 
     With a synchronous standby, what others committed may be seen though the standby does not have it yet;

@@ -21,7 +21,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.session import LockedSession, Notice, Origin, Session
 from service.store import session_rows
-from service.store.batch import Batch, Lookup
+from service.store.batch import Batch
+from service.store.lookup import Lookup
 from service.store.tables import api_key, session, session_attempt, session_label
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, text
 
-from service.store.batch import Batch, Lookup, looked_up_at_once
+from service.store.batch import Batch
 from service.store.engine import Database, DatabaseConflict, DatabaseError, DatabaseUnavailable
+from service.store.lookup import Lookup, looked_up_at_once
 from service.store.tables import api_key, callback, process, rejected_delivery, session
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, text
 
 from service.store import keys
-from service.store.batch import Batch, Lookup, looked_up_at_once
+from service.store.batch import Batch
 from service.store.engine import (
     Database,
     DatabaseConflict,
@@ -24,6 +24,7 @@ from service.store.engine import (
     make_durable,
     server_of,
 )
+from service.store.lookup import Lookup, looked_up_at_once
 from service.store.tables import api_key
 from tests.bed.address import Address
 from tests.bed.postgres import Postgres

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, text
 
 from service.store import keys
-from service.store.batch import Batch, Lookup, looked_up_at_once
+from service.store.batch import Batch
 from service.store.engine import (
     Database,
     DatabaseConflict,
@@ -22,6 +22,7 @@ from service.store.engine import (
     driver,
     server_of,
 )
+from service.store.lookup import Lookup, looked_up_at_once
 from service.store.tables import api_key
 from tests.bed.pgbouncer import PgBouncer
 from tests.bed.postgres import Postgres
