@@ -99,7 +99,7 @@ def wire(settings: Settings) -> Services:
         workers=[
             Runner("drain", drain_worker, DRAIN_SECONDS, _now),
             Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
-            Runner("deadlines", Deadlines(sessions, database.breaker), settings.WATCH_SECONDS, _now),
+            Runner("deadlines", Deadlines(database, _changed), settings.WATCH_SECONDS, _now),
             Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
         ],
         clock=_now,

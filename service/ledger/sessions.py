@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,8 +14,9 @@ from sqlalchemy import Connection
 from service.domain.ids import new_id
 from service.domain.order import Order
 from service.domain.progress import changes
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Origin, Session
+from service.domain.session import Notice, Origin, Session
 from service.ledger import ingest
+from service.ledger.deadlines import expire
 from service.ledger.errors import (
     CannotStop,
     KeyReused,
@@ -30,12 +31,11 @@ from service.ledger.transaction import Transaction
 from service.store import events, sessions
 from service.store.batch import Batch
 from service.store.engine import Database, DatabaseError
-from service.store.events import WATCH, Change, EventKind
+from service.store.events import Change, EventKind
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 
-EXPIRED_AT_ONCE = 100
 UNSAVED = (DatabaseError, UnknownSession)  # why an answer of Telnyx could not be saved
 
 log = logging.getLogger(__name__)
@@ -127,18 +127,6 @@ class Sessions:
         self._changed(changed)
         return saved
 
-    def expire(self) -> int:
-        """Sessions whose answer did not come by their deadline become unanswered. How many."""
-        now = self._clock()
-        with self._database.read() as db:
-            overdue = sessions.overdue(db, now, EXPIRED_AT_ONCE)
-        if not overdue:
-            return 0
-        with self._database.begin() as db:
-            expired = self._expire(db, overdue, now)
-        self._changed({session.id for session in expired})
-        return len(expired)
-
     @contextmanager
     def _slot(self) -> Iterator[None]:
         # Nobody waits here: a thread that waited would be one less for others.
@@ -167,7 +155,8 @@ class Sessions:
         if session.is_starting(now):
             raise StillStarting(session)
         if session.deadline_at is not None:
-            session = self._expire(db, [session.id], now)[0]  # its process died
+            expire(db, [session.id], now)  # its process died
+            session = _read(db, session.id)
         return None if session.can_be_asked_again else session
 
     def _begin(self, order: Order, key: IdempotencyKey, actor: str) -> Started:
@@ -216,18 +205,6 @@ class Sessions:
             session = _read(db, session_id)
         self._changed(changed)
         return session
-
-    def _expire(self, db: Connection, ids: Sequence[str], now: datetime) -> list[Session]:
-        transaction = Transaction(db, now, ids)
-        expired = [
-            id for id in ids if id in transaction.sessions and transaction.sessions[id].is_overdue(now)
-        ]
-        error = Error(ErrorKind.NO_ANSWER, detail="no answer of Telnyx was kept before the deadline")
-        for session_id in expired:
-            unanswered = Notice(NoticeKind.UNANSWERED, received_at=now, error=error)
-            transaction.answer(session_id, unanswered, WATCH)
-        transaction.close()
-        return [_read(db, session_id) for session_id in expired]
 
 
 def _write_created(db: Connection, new: Session, actor: str, now: datetime) -> None:

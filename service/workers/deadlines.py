@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from service.ledger.sessions import Sessions
-from service.store.breaker import Breaker
+from service.ledger.deadlines import expire_overdue
+from service.ledger.ingest import Changed
+from service.store.engine import Database
 
 log = logging.getLogger(__name__)
 
 
 class Deadlines:
-    def __init__(self, sessions: Sessions, breaker: Breaker) -> None:
-        self._sessions = sessions
-        self._breaker = breaker
+    def __init__(self, database: Database, changed: Changed) -> None:
+        self._database = database
+        self._changed = changed
 
-    def run_once(self, _now: datetime) -> None:
+    def run_once(self, now: datetime) -> None:
         """Raises DatabaseError."""
-        if not self._breaker.takes_writes:
+        if not self._database.breaker.takes_writes:
             return
-        if expired := self._sessions.expire():
+        if expired := expire_overdue(self._database, now, self._changed):
             log.warning("sessions became unanswered: count=%d", expired)
