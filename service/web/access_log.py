@@ -48,8 +48,8 @@ def line(scope: Scope, start: Message, seconds: float) -> str:
         (value.decode("latin-1") for name, value in start["headers"] if name == b"x-request-id"), "-"
     )
     key = scope["state"].get(KEY)
-    asked = f'"{scope["method"]} {shown(scope["path"])}"'
-    text = f"{now} {client} {asked} {start['status']} {seconds:.3f}s id={request_id}"
+    request_line = f'"{scope["method"]} {shown(scope["path"])}"'
+    text = f"{now} {client} {request_line} {start['status']} {seconds:.3f}s id={request_id}"
     return text if key is None else f'{text} key="{shown(key)}"'
 
 
