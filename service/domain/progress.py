@@ -39,7 +39,7 @@ def fold(call: Call, notices: Iterable[Notice]) -> Progress:
     # What Telnyx answered knows best when it was: others tell only what it does not.
     by_trust = [own, others] if answer_sid else [own + others]
     states = [_state_of(notice) for notice in (*own, *others)] + ([answer.kind.state] if answer else [])
-    failure = _first_told(by_trust, {NoticeKind.FAILED})
+    failure = _first_of(by_trust, {NoticeKind.FAILED})
     return Progress(
         state=max(states, key=lambda state: state.rank, default=State.REQUESTED),
         answer_siprec_sid=answer_sid,
@@ -80,7 +80,7 @@ def _earliest(by_trust: Iterable[Iterable[Notice]], kinds: Collection[NoticeKind
     return None
 
 
-def _first_told(by_trust: Iterable[Iterable[Notice]], kinds: Collection[NoticeKind]) -> Notice | None:
+def _first_of(by_trust: Iterable[Iterable[Notice]], kinds: Collection[NoticeKind]) -> Notice | None:
     for notices in by_trust:
         saying = [notice for notice in notices if notice.kind in kinds]
         if saying:
