@@ -42,7 +42,7 @@ class Lookup:
         return self._rows(found)
 
     def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        return _read(self.table, self.columns, found.fetchall())
+        yield from _read(self.table, self.columns, found.fetchall())
 
     @cached_property
     def _on_sqlite(self) -> str:

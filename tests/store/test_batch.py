@@ -8,11 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import insert, select, text
 
 from service.store.batch import Batch
-from service.store.engine import Database, DatabaseConflict, DatabaseError, DatabaseUnavailable
+from service.store.engine import (
+    Database,
+    DatabaseConflict,
+    DatabaseError,
+    DatabaseUnavailable,
+    driver,
+)
 from service.store.lookup import Lookup, looked_up_at_once
 from service.store.tables import api_key, callback, process, rejected_delivery, session
 
@@ -183,3 +190,27 @@ def test_who_is_in_a_hurry_finds_rows_by_an_index_though_the_table_was_empty_whe
             assert "Index" in plan, plan
             assert "Seq Scan" not in plan, plan
             assert "Join" not in plan, plan  # nested loops are not called so
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_lookups_at_once_are_all_asked_before_the_first_is_read(database: Database) -> None:
+    """Each that waited for its rows would cost a round trip."""
+    add(database, "a")
+    done = []
+
+    class Noting(psycopg.Cursor[Any]):
+        def execute(self, *args: Any, **options: Any) -> Any:
+            done.append("asked")
+            return super().execute(*args, **options)
+
+        def fetchall(self) -> Any:
+            done.append("read")
+            return super().fetchall()
+
+    with database.begin() as db:
+        driver(db).cursor_factory = Noting
+        with looked_up_at_once(db):
+            rows = [HOSTS(db, ["a"]), REJECTED(db, ["a"])]
+        assert [row["id"] for row in rows[0]] == ["a"]
+        assert done == ["asked", "asked", "read"]
+        driver(db).cursor_factory = psycopg.Cursor
