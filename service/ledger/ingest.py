@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -15,10 +16,12 @@ from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
-from service.store.engine import AnyConnection, Database, Server, make_durable, server_of
+from service.store.engine import AnyConnection, Database, RecordRefused, Server, make_durable, server_of
 from service.store.sessions import SidOwner
 
 Changed = Callable[[Collection[str]], None]  # told which sessions changed, after each commit
+
+log = logging.getLogger(__name__)
 
 
 class UnknownSids(Exception):
@@ -57,6 +60,24 @@ class Ingest:
                 self._changed(changed)
                 return server
         return self._write(batch, deadline, is_probe=is_probe)
+
+    def write_refused(self, callback: Callback, deadline: float, *, is_probe: bool = False) -> Server | None:
+        """A callback that was refused by itself: once more, else raw. Raises DatabaseError.
+
+        Raw, all that it says is lost to its session, so that has to be the record's own fault: both are tried
+        in one transaction, which keeps the table from being altered between them.
+        """
+        with self._database.begin(deadline, is_probe=is_probe) as db:
+            callbacks.known_deliveries(db, {callback.delivery.id})  # holds the table; no savepoint does
+            try:
+                with self._database.nested(db):
+                    changed, has_more = write(db, [callback], self._clock())
+            except RecordRefused as error:
+                log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, error)
+                changed, has_more = write(db, [callback.raw()], self._clock())
+            server = server_of(db)
+        self._changed(changed)
+        return self._write([callback], deadline, is_probe=is_probe) if has_more else server
 
     def _known(self, deadline: float | None, *, is_probe: bool) -> AbstractContextManager[AnyConnection]:
         if deadline is None:

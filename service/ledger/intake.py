@@ -198,10 +198,12 @@ class Intake:
         if not batch:
             return
         try:
-            self._insist([ticket.callback for ticket in batch], deadline)
+            # Fresh from the endpoint, no delivery can be in the ledger before its first try.
+            written = [ticket.callback for ticket in batch]
+            self._insist(lambda: self._ingest.write(written, deadline, are_fresh=True), deadline)
         except RecordRefused as error:
             if len(batch) == 1:
-                self._commit_raw(batch[0], deadline, error)
+                self._commit_refused(batch[0], deadline)
                 return
             log.error("batch refused, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
@@ -209,27 +211,25 @@ class Intake:
         else:
             self._call_on_loop(self._answer, batch, None)
 
-    def _commit_raw(self, ticket: Ticket, deadline: float, error: RecordRefused) -> None:
+    def _commit_refused(self, ticket: Ticket, deadline: float) -> None:
         try:
-            self._insist([ticket.callback.raw()], deadline)
-        except RecordRefused as again:  # the drain makes a dead letter of it
-            self._call_on_loop(self._not_committed, [ticket], again)
-            return
-        log.error("callback stored raw: delivery=%s: %s", ticket.callback.delivery.id, error)
-        self._call_on_loop(self._answer, [ticket], None)
+            self._insist(lambda: self._ingest.write_refused(ticket.callback, deadline), deadline)
+        except RecordRefused as error:  # the drain makes a dead letter of it
+            self._call_on_loop(self._not_committed, [ticket], error)
+        else:
+            self._call_on_loop(self._answer, [ticket], None)
 
-    def _insist(self, callbacks: Sequence[Callback], deadline: float) -> None:
+    def _insist(self, write: Callable[[], object], deadline: float) -> None:
         """Again, as long as it is only others who come in the way. Raises DatabaseError."""
         while True:
             if time.monotonic() > deadline - LEAST_SECONDS:
                 raise DatabaseUnavailable("there is no time left")
             try:
-                # Fresh from the endpoint, no delivery can be in the ledger before its first try.
-                self._ingest.write(callbacks, deadline, are_fresh=True)
+                write()
                 self.commits += 1
                 return
             except DatabaseConflict as error:
-                log.info("batch came in conflict, trying again: count=%d: %s", len(callbacks), error)
+                log.info("batch came in conflict, trying again: %s", error)
                 time.sleep(CONFLICT_SECONDS)
 
     def _spool(self, batch: Tickets) -> None:

@@ -81,6 +81,12 @@ class Database:
             self._close_idle()
 
     @contextmanager
+    def nested(self, db: Connection) -> Iterator[None]:
+        """A part of a transaction that writes. After RecordRefused the transaction goes on without it."""
+        with self._watching(writes=True), db.begin_nested():
+            yield
+
+    @contextmanager
     def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:
         """As `begin`, on the connection of what writes callbacks; for one thread at a time."""
         self._check_writes(deadline, is_probe=is_probe)

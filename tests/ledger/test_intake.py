@@ -507,3 +507,39 @@ def test_sigterm_in_full_flow_keeps_what_it_answers(build: Callable[..., House],
     numbers = {dict(map(tuple, callback["fields"]))["N"] for callback in kept}
     assert set(answered) <= numbers
     assert len(answered) < 300
+
+
+REFUSE_ON_SQLITE = """CREATE TRIGGER refuses BEFORE INSERT ON callback
+BEGIN SELECT RAISE(ABORT, 'no'); END"""
+REFUSE_ON_POSTGRESQL = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'invalid_parameter_value'; END $$;
+CREATE TRIGGER refuses BEFORE INSERT ON callback FOR EACH ROW EXECUTE FUNCTION refuse()"""
+
+
+def test_a_refusal_that_ends_meanwhile_takes_no_meaning_away(database_url: str, undrained: Desk) -> None:
+    """Stored raw, a siprec-started starts nothing: so only what the same table would not have is."""
+    other = Database(database_url)
+
+    refuse = REFUSE_ON_SQLITE if other.is_sqlite else REFUSE_ON_POSTGRESQL
+    mend = "DROP TRIGGER refuses" if other.is_sqlite else "DROP FUNCTION refuse CASCADE"
+
+    def execute(statement: str) -> None:
+        with other.begin() as db:
+            db.exec_driver_sql(statement)
+
+    mending = threading.Thread(target=execute, args=[mend])
+
+    class Unlucky(Callback):
+        def raw(self) -> Callback:
+            mending.start()
+            mending.join(0.3)  # if it need not wait for us, it is through by now
+            return super().raw()
+
+    callback = undrained.callback()
+    execute(refuse)
+    with pytest.raises(RecordRefused):
+        undrained.ingest.write_refused(Unlucky(**vars(callback)), time.monotonic() + 5)
+    mending.join(SECONDS)
+    undrained.ingest.write([callback], time.monotonic() + 5)
+    assert undrained.deliveries() == {"siprec-started": 1}
+    other.close()
