@@ -1,0 +1,58 @@
+"""How tests make the drain fail, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from service.domain.callback import Callback
+from service.store.engine import DatabaseConflict, DatabaseUnavailable
+from tests.ledger.desk import Desk, lose
+
+Fails = Callable[[list[Callback]], Exception | None]
+
+
+@contextmanager
+def failing(desk: Desk, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """`fails` tells what a batch ends with, after which the database is left, as the engine does it.
+
+    Yields the sizes of the batches that were tried.
+    """
+    write, sizes = desk.ingest.write, []
+
+    def stand_before(batch: list[Callback], *args: Any, **options: Any) -> object:
+        sizes.append(len(batch))
+        error = fails(batch)
+        if isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseConflict):
+            lose(desk.database, str(error))
+        if error:
+            raise error
+        return write(batch, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.ingest, "write", stand_before)
+        yield sizes
+
+
+def rounds(desk: Desk, count: int) -> None:
+    """Of the drain, as its worker makes them, without the pauses; at most so many."""
+    for _ in range(count):
+        if not desk.backlog.is_waiting:
+            return
+        try:
+            desk.drain.run(may_probe=True)
+        except Exception:
+            continue
+
+
+def spooled(desk: Desk, *callbacks: Callback) -> None:
+    desk.backlog.save(callbacks)
+
+
+def dead(desk: Desk) -> set[str]:
+    """The delivery ids of dead letters."""
+    found = (letter.entry for letter in desk.backlog.dead_letters())
+    return {entry.delivery.id for entry in found if isinstance(entry, Callback)}

@@ -1,0 +1,45 @@
+"""The one who finds out that the database is back."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from service.store.engine import DatabaseUnavailable
+from tests.house import wait_until
+from tests.ledger.desk import Desk, lose, now
+from tests.ledger.draining import failing, spooled
+
+
+def test_in_silence_the_heartbeat_is_the_probe(desk: Desk) -> None:
+    desk.worker.run_once(now())
+    lose(desk.database, "it was gone")
+    wait_until(lambda: _is_probed(desk), seconds=2)
+
+
+def test_the_oldest_that_waits_is_the_probe_and_nothing_else_is_tried(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat that goes through must not call back a database that takes no callbacks."""
+    spooled(desk, *desk.callbacks(3))
+    lose(desk.database, "no grant on callback")
+    with failing(desk, lambda _: DatabaseUnavailable("permission denied"), monkeypatch) as sizes:
+        wait_until(lambda: _fails(desk), seconds=2)
+        assert not desk.database.breaker.takes_writes
+        desk.worker.run_once(now())  # too early for the next probe
+        assert sizes == [3]
+    wait_until(lambda: _is_probed(desk))
+    assert desk.deliveries() == {"siprec-started": 3}
+
+
+def _fails(desk: Desk) -> bool:
+    with suppress(DatabaseUnavailable):
+        desk.worker.run_once(now())
+        return False
+    return True
+
+
+def _is_probed(desk: Desk) -> bool:
+    desk.worker.run_once(now())
+    return desk.database.breaker.takes_writes
