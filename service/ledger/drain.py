@@ -13,9 +13,10 @@ from typing import Final, Protocol
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.errors import UnknownSession
+from service.ledger.file_drain import FileDrain
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
-from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
+from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for long
@@ -62,16 +63,12 @@ class Drain:
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
         self._suspects: dict[bytes, Suspect] = {}
-        self._dead: dict[Path, set[bytes]] = {}  # dead letters of a file that is still there
+        self._files: dict[Path, FileDrain] = {}  # that are still there
         self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
         self._may_probe = False
         self._failures = self._alone = 0
         self._is_well = False  # the last that was tried was committed
-        # of this file
-        self._servers: set[Server | None] = set()
-        self._dead_of_file: set[bytes] = set()
-        self._is_done = True
 
     def run(self, *, with_own: bool = True, may_probe: bool = False) -> int:
         """One round over all that waits, oldest first. How many entries went.
@@ -88,60 +85,58 @@ class Drain:
             self._tolerated = min(self._tolerated + 1, MOST_TOLERATED) if self._failures else 0
             if not self._backlog.is_waiting:
                 self._suspects.clear()
-                self._dead.clear()
+                self._files.clear()
 
     def _write_file(self, path: Path, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
-        self._servers, self._is_done = {self._database.current_server()}, True
-        # The same entry in another file is one that was retried: it is to be written again.
-        self._dead_of_file = self._dead.setdefault(path, set())
+        file = self._files.setdefault(path, FileDrain())
+        file.begin(self._database.current_server())
         while read := list(islice(entries, self._batch)):
-            batch = [packed for packed in read if packed not in self._dead_of_file]
+            batch = [packed for packed in read if packed not in file.dead]
             suspects = [packed for packed in batch if packed in self._suspects]
-            self._write([packed for packed in batch if packed not in self._suspects])
+            self._write(file, [packed for packed in batch if packed not in self._suspects])
             for packed in suspects:
-                self._write([packed])
-        self._servers.add(self._database.current_server())
-        if len(self._servers) > 1:
+                self._write(file, [packed])
+        file.servers.add(self._database.current_server())
+        if len(file.servers) > 1:
             log.warning("the primary changed while the spool was drained, will drain again")
-        is_written = self._is_done and len(self._servers) == 1
-        if is_written:
-            del self._dead[path]
-        return is_written
+        if file.is_complete:
+            del self._files[path]
+        return file.is_complete
 
-    def _write(self, batch: Sequence[bytes]) -> None:
+    def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
         try:
-            self._commit(batch)
+            self._commit(file, batch)
         except Exception as error:
             if len(batch) == 1:
-                self._failed_alone(batch[0], error)
+                self._failed_alone(file, batch[0], error)
                 return
             self._is_well = False
             self._raise_if_unavailable(error)
             log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._write(half)
+                self._write(file, half)
 
-    def _commit(self, batch: Sequence[bytes]) -> None:
+    def _commit(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         entries = [unpack(packed) for packed in batch]
         callbacks = [entry for entry in entries if isinstance(entry, Callback)]
         if callbacks:
-            self._write_callbacks(callbacks)
+            self._write_callbacks(file, callbacks)
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
             self._save_answer(answer, is_probe=self._is_probe)
         for packed in batch:
             self._suspects.pop(packed, None)
 
-    def _write_callbacks(self, callbacks: Sequence[Callback]) -> None:
+    def _write_callbacks(self, file: FileDrain, callbacks: Sequence[Callback]) -> None:
         is_probe = self._is_probe
         deadline = time.monotonic() + WRITE_SECONDS
         try:
-            self._servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
+            file.servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
         except RecordRefused:
             if len(callbacks) > 1:
                 raise
-            self._servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
+            file.servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
             log.error("callback stored raw: delivery=%s", callbacks[0].delivery.id)
         self._is_well, self._alone = True, 0
 
@@ -149,14 +144,14 @@ class Drain:
     def _is_probe(self) -> bool:
         return self._may_probe and not self._database.breaker.takes_writes
 
-    def _failed_alone(self, packed: bytes, error: Exception) -> None:
+    def _failed_alone(self, file: FileDrain, packed: bytes, error: Exception) -> None:
         """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
             self._backlog.add_dead_letter(packed, error)
             self._suspects.pop(packed, None)
-            self._dead_of_file.add(packed)
+            file.dead.add(packed)
             return
-        self._is_done = self._is_well = False
+        file.has_waiting, self._is_well = True, False
         self._alone += 1
         self._raise_if_unavailable(error)
         if self._alone >= ALONE_IN_A_ROW:
