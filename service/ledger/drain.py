@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.errors import UnknownSession
-from service.ledger.file_drain import FileDrain
+from service.ledger.file_drain import FileDrain, digest, digests
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
-from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
+from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for long
@@ -24,6 +24,7 @@ WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
 MOST_TOLERATED: Final = 16  # enough to come from a batch to one entry and the next
+MOST_REMEMBERED: Final = 100_000  # entries that were committed, about 10 MB; more are written again
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
 
@@ -83,26 +84,37 @@ class Drain:
         finally:
             # A round that fails lets the next one look closer, should it be one entry that always fails.
             self._tolerated = min(self._tolerated + 1, MOST_TOLERATED) if self._failures else 0
+            self._files = {path: file for path, file in self._files.items() if _may_exist(path)}
             if not self._backlog.is_waiting:
                 self._suspects.clear()
-                self._files.clear()
 
     def _write_file(self, path: Path, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
         file = self._files.setdefault(path, FileDrain())
-        file.begin(self._database.current_server())
+        file.begin_round(self._database.current_server())
+        suspects: list[bytes] = []
         while read := list(islice(entries, self._batch)):
-            batch = [packed for packed in read if packed not in file.dead]
-            suspects = [packed for packed in batch if packed in self._suspects]
+            batch = [packed for packed in read if not file.is_settled(packed)]
+            suspects += [packed for packed in batch if packed in self._suspects]
             self._write(file, [packed for packed in batch if packed not in self._suspects])
-            for packed in suspects:
-                self._write(file, [packed])
-        file.servers.add(self._database.current_server())
-        if len(file.servers) > 1:
-            log.warning("the primary changed while the spool was drained, will drain again")
-        if file.is_complete:
-            del self._files[path]
-        return file.is_complete
+        self._write_suspects(file, suspects)
+        if self._database.current_server() != file.server:
+            self._changed_primary(file)
+        return not file.has_waiting
+
+    def _write_suspects(self, file: FileDrain, suspects: Sequence[bytes]) -> None:
+        """Each alone, right after one that the database has taken before, so as to know whose fault it is."""
+        if suspects and file.witness is not None and not self._is_well:
+            try:
+                self._write_callbacks([file.witness])
+            except Exception as error:
+                self._raise_if_unavailable(error)
+        for packed in suspects:
+            self._write(file, [packed])
+
+    def _changed_primary(self, file: FileDrain) -> None:
+        log.warning("the primary changed while the spool was drained, will drain again")
+        file.has_waiting = True
 
     def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
@@ -121,24 +133,31 @@ class Drain:
     def _commit(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         entries = [unpack(packed) for packed in batch]
         callbacks = [entry for entry in entries if isinstance(entry, Callback)]
+        servers: set[Server | None] = set()
         if callbacks:
-            self._write_callbacks(file, callbacks)
+            servers.add(self._write_callbacks(callbacks))
+            file.witness = callbacks[-1]
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
             self._save_answer(answer, is_probe=self._is_probe)
         for packed in batch:
             self._suspects.pop(packed, None)
+        if servers - {file.server}:
+            self._changed_primary(file)
+        elif sum(len(each.committed) for each in self._files.values()) + len(batch) <= MOST_REMEMBERED:
+            file.committed |= digests(batch)
 
-    def _write_callbacks(self, file: FileDrain, callbacks: Sequence[Callback]) -> None:
+    def _write_callbacks(self, callbacks: Sequence[Callback]) -> Server | None:
         is_probe = self._is_probe
         deadline = time.monotonic() + WRITE_SECONDS
         try:
-            file.servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
+            server = self._ingest.write(callbacks, deadline, is_probe=is_probe)
         except RecordRefused:
             if len(callbacks) > 1:
                 raise
-            file.servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
+            server = self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe)
             log.error("callback stored raw: delivery=%s", callbacks[0].delivery.id)
         self._is_well, self._alone = True, 0
+        return server
 
     @property
     def _is_probe(self) -> bool:
@@ -149,7 +168,7 @@ class Drain:
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
             self._backlog.add_dead_letter(packed, error)
             self._suspects.pop(packed, None)
-            file.dead.add(packed)
+            file.dead.add(digest(packed))
             return
         file.has_waiting, self._is_well = True, False
         self._alone += 1
@@ -188,4 +207,11 @@ class Drain:
         except Exception:  # what waits on disk is not to wait for it
             log.exception("answer not saved, will try again: session=%s", answer.session_id)
             return False
+        return True
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the folder cannot be read just now
         return True

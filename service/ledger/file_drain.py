@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
+
+from service.domain.callback import Callback
 from service.store.engine import Server
 
 
 class FileDrain:
-    """One spool file's, for as long as the file is there."""
+    """One spool file's, for as long as the file is there.
+
+    An entry is known by its digest. The same one in another file is a dead letter that was retried, and is
+    to be written again.
+    """
 
     def __init__(self) -> None:
-        # The same entry in another file is one that was retried: it is to be written again.
-        self.dead: set[bytes] = set()  # of which dead letters were made
-        # of this round
-        self.servers: set[Server | None] = set()  # that were the primary, or committed some of it
-        self.has_waiting = False  # entries that were not committed
+        self.server: Server | None = None  # the primary
+        self.committed: set[bytes] = set()  # on that server
+        self.dead: set[bytes] = set()
+        self.witness: Callback | None = None  # one that the database has taken
+        self.has_waiting = False  # this round left some that were not committed on that server
 
-    def begin(self, server: Server | None) -> None:
-        """A round, while `server` is the primary."""
-        self.servers, self.has_waiting = {server}, False
+    def begin_round(self, server: Server | None) -> None:
+        """`server` is the primary now. What another one committed is to be written again."""
+        if server != self.server:
+            self.committed.clear()
+        self.server, self.has_waiting = server, False
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of it was committed, on one server that is the primary still."""
-        return not self.has_waiting and len(self.servers) == 1
+    def is_settled(self, packed: bytes) -> bool:
+        """Whether it needs not be written in this round."""
+        known = digest(packed)
+        return known in self.dead or known in self.committed
+
+
+def digest(packed: bytes) -> bytes:
+    return hashlib.sha256(packed).digest()
+
+
+def digests(batch: Collection[bytes]) -> set[bytes]:
+    return set(map(digest, batch))
