@@ -77,7 +77,8 @@ class Spool:
     def drain(self, write: Write, *, with_own: bool = True) -> int:
         """Give every file that nobody owns, and its entries, to `write`, oldest file first. How many went.
 
-        A file is removed once `write` says True for all of it; an entry may be given again after a crash.
+        A file is removed once `write` says True for all of it; an entry may be given again after a crash, or
+        if the file cannot be removed.
         What `write` raises ends the draining, and the file stays.
         """
         if with_own:
@@ -205,15 +206,22 @@ class Spool:
         with claimed(path) as reading:
             if reading is None or not write(path, iter(reading)):
                 return 0
-            if reading.is_whole:
-                path.unlink(missing_ok=True)
-            else:  # written half when its process died, or damaged since: a person may want to look at it
-                log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
-                self._rename(path, DAMAGED)
-                self._dead_letters += 1
-            sync_folder(self.folder)
+            try:
+                self._remove(path, is_whole=reading.is_whole)
+            except OSError as error:  # what it holds is written; other files are not to wait for it
+                log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
+                return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}
             return reading.count
+
+    def _remove(self, path: Path, *, is_whole: bool) -> None:
+        if is_whole:
+            path.unlink(missing_ok=True)
+        else:  # written half when its process died, or damaged since: a person may want to look at it
+            log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
+            self._rename(path, DAMAGED)
+            self._dead_letters += 1
+        sync_folder(self.folder)
 
     def _rename(self, path: Path, suffix: str) -> None:
         target = path.with_suffix(suffix)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from service.domain.callback import Callback
 from service.ledger import drain
-from service.store.engine import DatabaseConflict, Server
+from service.store.engine import DatabaseConflict, RecordRefused, Server
 from tests.ledger.desk import Desk, now
-from tests.ledger.draining import Fails, failing, rounds, spooled
+from tests.ledger.draining import Fails, dead, failing, rounds, spooled
 
 
 def locked(callback: Callback, tried: list[str]) -> Fails:
@@ -70,3 +73,33 @@ def test_what_does_not_fit_into_memory_is_written_again(desk: Desk, monkeypatch:
     rounds(desk, 1)
     assert desk.deliveries() == {"siprec-started": 100}
     assert desk.is_drained()
+
+
+def test_a_file_that_cannot_be_removed_makes_each_dead_letter_once_and_holds_no_other_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = desk.callbacks(2)
+    spooled(desk, bad)
+    desk.backlog.close()
+    spooled(desk, good)
+
+    def fails(batch: list[Callback]) -> Exception | None:
+        return RecordRefused("no") if bad.delivery.id in {one.delivery.id for one in batch} else None
+
+    with failing(desk, fails, monkeypatch), monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", unremovable(Path.unlink))
+        rounds(desk, 3)
+        assert desk.deliveries() == {"siprec-started": 1}
+    assert [dead(desk), len(desk.backlog.dead_letters())] == [{bad.delivery.id}, 1]
+    rounds(desk, 1)
+    assert desk.is_drained()
+    assert len(desk.backlog.dead_letters()) == 1
+
+
+def unremovable(unlink: Callable[..., None]) -> Callable[..., None]:
+    def fail(path: Path, **options: bool) -> None:
+        if path.suffix == ".spool":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, **options)
+
+    return fail
