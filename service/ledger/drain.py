@@ -166,15 +166,23 @@ class Drain:
     def _failed_alone(self, file: FileDrain, packed: bytes, error: Exception) -> None:
         """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
-            self._backlog.add_dead_letter(packed, error)
-            self._suspects.pop(packed, None)
-            file.dead.add(digest(packed))
+            self._make_dead_letter(file, packed, error)
             return
         file.has_waiting, self._is_well = True, False
         self._alone += 1
         self._raise_if_unavailable(error)
         if self._alone >= ALONE_IN_A_ROW:
             raise error
+
+    def _make_dead_letter(self, file: FileDrain, packed: bytes, why: Exception) -> None:
+        try:
+            self._backlog.add_dead_letter(packed, why)
+        except OSError as error:  # a full disk, in which draining the others makes room
+            log.error("dead letter not kept, it waits: %s: %s", why, error)
+            file.has_waiting = True
+            return
+        self._suspects.pop(packed, None)
+        file.dead.add(digest(packed))
 
     def _always_fails(self, packed: bytes, error: Exception) -> bool:
         """Whether it has failed often enough by itself, while the database took others."""

@@ -90,7 +90,11 @@ class Spool:
         """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
         path = self.folder / f"{new_id()}{DEAD}"
         file = OwnFile(path)
-        file.append(entries)
+        try:
+            file.append(entries)
+        except OSError:
+            file.remove()
+            raise
         file.close()
         self._dead_letters += 1
         return path

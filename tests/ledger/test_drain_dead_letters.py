@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from service.domain.ids import new_id
 from service.domain.session import Notice, NoticeKind
 from service.ledger import spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
+from service.spool.files import OwnFile
 from service.store.engine import DatabaseConflict, DatabaseUnavailable, RecordRefused
 from tests.ledger.desk import Desk, now
 from tests.ledger.draining import dead, failing, rounds, spooled
@@ -154,3 +156,30 @@ def test_dead_letters_are_tried_again_at_each_start(desk: Desk, monkeypatch: pyt
     restarted.worker.run_once(now())
     assert restarted.deliveries() == {"siprec-started": 1}
     assert (restarted.depth.dead_letters, restarted.depth.entries) == (0, 0)
+
+
+def test_while_no_dead_letter_can_be_kept_the_guilty_waits_and_holds_nobody_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, and only the drain can make room."""
+    assert desk.spool
+    desk.spool.append([b"what is this"])
+    good = desk.callback()
+    spooled(desk, good)
+    desk.backlog.close()
+    spooled(desk, desk.callback("sid-2"))
+    append = OwnFile.append
+
+    def is_full(file: OwnFile, entries: list[bytes]) -> None:
+        if file.path.suffix == ".dead":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(file, entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OwnFile, "append", is_full)
+        rounds(desk, 3)
+    assert desk.deliveries() == {"siprec-started": 2}
+    assert list(desk.spool.folder.glob("*.dead")) == []
+    rounds(desk, 1)
+    assert len(desk.backlog.dead_letters()) == 1
+    assert desk.is_drained()
