@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class SaveAnswer(Protocol):
-    def __call__(self, unsaved: UnsavedAnswer, *, is_probe: bool) -> object: ...
+    def __call__(self, unsaved: UnsavedAnswer, *, is_probe: bool) -> tuple[object, Server | None]: ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Drain:
             servers.add(self._write_callbacks(callbacks))
             file.witness = callbacks[-1]
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
-            self._save_answer(answer, is_probe=self._is_probe)
+            servers.add(self._save_answer(answer, is_probe=self._is_probe)[1])
         for packed in batch:
             self._suspects.pop(packed, None)
         if servers - {file.server}:
@@ -206,7 +206,10 @@ class Drain:
 
     def _save_remembered(self, answer: UnsavedAnswer) -> bool:
         try:
-            self._save_answer(answer, is_probe=self._is_probe)
+            server = self._save_answer(answer, is_probe=self._is_probe)[1]
+            if server != self._database.current_server():
+                log.warning("the primary changed, will save again: session=%s", answer.session_id)
+                return False
             log.info("answer saved: session=%s", answer.session_id)
         except DatabaseUnavailable:
             raise
