@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,11 +39,12 @@ class SaveAnswer(Protocol):
 class Suspect:
     """An entry that failed alone, `failures` times of these while the database took others.
 
-    `live_commits` is what the intake had committed the last time.
+    `live_commits` is what the intake had committed the last time, at `tried_at` (monotonic).
     """
 
     failures: int = 0
     live_commits: int = -1
+    tried_at: float = 0.0
 
 
 class Drain:
@@ -92,25 +93,29 @@ class Drain:
         """Whether all of it was committed, on one server that is the primary still."""
         file = self._files.setdefault(path, FileDrain())
         file.begin_round(self._database.current_server())
-        suspects: list[bytes] = []
+        suspects: set[bytes] = set()
         while read := list(islice(entries, self._batch)):
             batch = [packed for packed in read if not file.is_settled(packed)]
-            suspects += [packed for packed in batch if packed in self._suspects]
+            suspects.update(packed for packed in batch if packed in self._suspects)
             self._write(file, [packed for packed in batch if packed not in self._suspects])
         self._write_suspects(file, suspects)
         if self._database.current_server() != file.server:
             self._changed_primary(file)
         return not file.has_waiting
 
-    def _write_suspects(self, file: FileDrain, suspects: Sequence[bytes]) -> None:
-        """Each alone, right after one that the database has taken before, so as to know whose fault it is."""
-        if suspects and file.witness is not None and not self._is_well:
+    def _write_suspects(self, file: FileDrain, suspects: Collection[bytes]) -> None:
+        """Each alone, right after one that the database has taken, so as to know whose fault it is."""
+        for packed in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
+            if not (self._is_well or file.is_stuck):
+                self._write_witness(file)
+            self._write(file, [packed])
+
+    def _write_witness(self, file: FileDrain) -> None:
+        if file.witness is not None:
             try:
                 self._write_callbacks([file.witness])
             except Exception as error:
                 self._raise_if_unavailable(error)
-        for packed in suspects:
-            self._write(file, [packed])
 
     def _changed_primary(self, file: FileDrain) -> None:
         log.warning("the primary changed while the spool was drained, will drain again")
@@ -118,6 +123,9 @@ class Drain:
 
     def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
+        if file.is_stuck:
+            file.has_waiting = True
+            return
         try:
             self._commit(file, batch)
         except Exception as error:
@@ -169,8 +177,11 @@ class Drain:
             self._make_dead_letter(file, packed, error)
             return
         file.has_waiting, self._is_well = True, False
-        self._alone += 1
         self._raise_if_unavailable(error)
+        if isinstance(error, DatabaseConflict):
+            file.locked += 1
+            return
+        self._alone += 1
         if self._alone >= ALONE_IN_A_ROW:
             raise error
 
@@ -189,7 +200,7 @@ class Drain:
         suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
         takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
         is_own = not isinstance(error, DatabaseConflict)  # which somebody else's lock may cause for long
-        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits)
+        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits, time.monotonic())
         self._suspects[packed] = suspect
         return suspect.failures >= FAILURES_ALONE
 

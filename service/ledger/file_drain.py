@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from typing import Final
 
 from service.domain.callback import Callback
 from service.store.engine import Server
+
+MOST_LOCKED: Final = 3  # entries of a file in a round; other files wait meanwhile
 
 
 class FileDrain:
@@ -21,13 +24,20 @@ class FileDrain:
         self.committed: set[bytes] = set()  # on that server
         self.dead: set[bytes] = set()
         self.witness: Callback | None = None  # one that the database has taken
-        self.has_waiting = False  # this round left some that were not committed on that server
+        # of this round
+        self.has_waiting = False  # some were not committed on that server
+        self.locked = 0  # how many of them somebody else's transaction held up
 
     def begin_round(self, server: Server | None) -> None:
         """`server` is the primary now. What another one committed is to be written again."""
         if server != self.server:
             self.committed.clear()
-        self.server, self.has_waiting = server, False
+        self.server, self.has_waiting, self.locked = server, False, 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the rest of it is left for the next round: each that is locked takes its time."""
+        return self.locked >= MOST_LOCKED
 
     def is_settled(self, packed: bytes) -> bool:
         """Whether it needs not be written in this round."""

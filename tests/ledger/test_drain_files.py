@@ -103,3 +103,43 @@ def unremovable(unlink: Callable[..., None]) -> Callable[..., None]:
         unlink(path, **options)
 
     return fail
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # on SQLite there is one lock for all
+def test_however_many_are_locked_those_behind_them_are_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's transaction may hold a session's row for long."""
+    held, free = [desk.callback("held", Number=str(number)) for number in range(12)], desk.callbacks(80)
+    spooled(desk, *held, *free[:70])
+    desk.backlog.close()
+    spooled(desk, *free[70:])
+    ids = {callback.delivery.id for callback in held}
+    tried = list[set[str]]()
+
+    def fails(batch: list[Callback]) -> Exception | None:
+        found = {one.delivery.id for one in batch} & ids
+        tried.append(found)
+        return DatabaseConflict("locked") if found else None
+
+    with failing(desk, fails, monkeypatch):
+        rounds(desk, 10)
+        assert desk.deliveries() == {"siprec-started": 80}
+        tried.clear()
+        rounds(desk, 6)
+        assert set().union(*tried) == ids  # each has its turn, should one be free again
+        assert sum(map(bool, tried)) <= 6 * 3
+    rounds(desk, 1)
+    assert desk.deliveries() == {"siprec-started": 92}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_on_sqlite_a_conflict_ends_the_round_and_the_next_goes_on_there(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is everybody's: nothing behind it would get it either."""
+    callbacks, tried = desk.callbacks(12), list[str]()
+    spooled(desk, *callbacks)
+    with failing(desk, locked(callbacks[4], tried), monkeypatch):
+        rounds(desk, 2)
+    assert tried == [callback.delivery.id for callback in (*callbacks[:8], *callbacks[4:8])]
