@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.ids import new_id
-from service.spool.files import Counted, OwnFile, Reading, claimed, make_folder, since, sync_folder
+from service.spool.files import (
+    Counted,
+    OwnFile,
+    Reading,
+    UnreadableFile,
+    claimed,
+    make_folder,
+    since,
+    sync_folder,
+)
 
 WAITING: Final = ".spool"
 DEAD: Final = ".dead"  # dead letters, one in each file
@@ -84,7 +93,10 @@ class Spool:
         if with_own:
             with self._reported():
                 self._seal()
-        return sum(self._drain(path, write) for path in self.files(WAITING))
+        waiting: list[Path] = []
+        with self._reported(), self._named():
+            waiting = self.files(WAITING)
+        return sum(self._drain(path, write) for path in waiting)
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
         """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
@@ -208,11 +220,15 @@ class Spool:
 
     def _drain(self, path: Path, write: Write) -> int:
         with claimed(path) as reading:
-            if reading is None or not write(path, iter(reading)):
+            try:
+                if reading is None or not write(path, iter(reading)):
+                    return 0
+            except UnreadableFile as error:  # other files are not to wait for it
+                log.error("a spool file cannot be read, it stays: %s: %s", path.name, error.strerror)
                 return 0
             try:
                 self._remove(path, is_whole=reading.is_whole)
-            except OSError as error:  # what it holds is written; other files are not to wait for it
+            except OSError as error:  # what it holds is written
                 log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
                 return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +46,19 @@ def _fails(desk: Desk) -> bool:
 def _is_probed(desk: Desk) -> bool:
     desk.worker.run_once(now())
     return desk.database.breaker.takes_writes
+
+
+def test_while_the_spool_cannot_be_read_the_heartbeat_is_the_probe(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled(desk, desk.callback())
+    lose(desk.database, "it was gone")
+
+    def fail(_folder: Path) -> Iterator[Path]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", fail)
+        wait_until(lambda: _is_probed(desk), seconds=2)
+    desk.worker.run_once(now())
+    assert desk.deliveries() == {"siprec-started": 1}
