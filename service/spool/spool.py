@@ -139,7 +139,9 @@ class Spool:
                     found[path] = (self._others.get(path) or Counted(since(path))).up_to_now(path)
         self._others = found
         self._dead_letters = len(self.files(DEAD)) + len(self.files(DAMAGED))
-        if self._missing is not None and self._size() + self._missing <= self._limit:
+        # While somebody appends, it is for him to find out: he may hang with the disk, and so would we.
+        is_appending = self._turn.locked()
+        if self._missing is not None and not is_appending and self._size() + self._missing <= self._limit:
             with contextlib.suppress(SpoolUnusable):
                 self.check()
                 self._missing = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -62,3 +64,29 @@ def test_while_the_spool_cannot_be_read_the_heartbeat_is_the_probe(
         wait_until(lambda: _is_probed(desk), seconds=2)
     desk.worker.run_once(now())
     assert desk.deliveries() == {"siprec-started": 1}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_while_the_disk_hangs_in_a_write_the_database_is_still_probed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, fsync = threading.Event(), os.fsync
+    spooled(desk, desk.callback())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda file: (hangs.wait(20), fsync(file)))
+        spooler = threading.Thread(target=spooled, args=(desk, desk.callback()))
+        spooler.start()
+        worker = threading.Thread(target=_probe_twice, args=(desk,))
+        worker.start()
+        worker.join(8)
+        is_stuck = worker.is_alive()
+        hangs.set()
+        spooler.join()
+        worker.join()
+    assert not is_stuck
+
+
+def _probe_twice(desk: Desk) -> None:
+    for _ in range(2):
+        lose(desk.database, "it was gone")
+        wait_until(lambda: _is_probed(desk), seconds=6)
