@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -349,3 +352,24 @@ def test_a_new_folder_is_on_the_disk_before_anything_is_taken(
     Spool(folder, LIMIT).append([b"one"])
     assert synced[:2] == [str(tmp_path), str(folder.parent)]
     assert str(folder) in synced[2:]
+
+
+def test_a_file_that_the_disk_does_not_give_stays_and_holds_no_other_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = left_behind(tmp_path, b"one")
+    left_behind(tmp_path, b"two")
+    real_open = Path.open
+
+    def opened(path: Path, mode: str) -> IO[Any]:
+        return BadDisk(path) if path == bad else real_open(path, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", opened)
+        assert drained(tmp_path) == [b"two"]
+    assert drained(tmp_path) == [b"one"]
+
+
+class BadDisk(io.FileIO):
+    def read(self, _size: int | None = -1) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.errors import UnknownSession
+from service.ledger.file_drain import FileDrain, digest, digests
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
@@ -23,6 +24,7 @@ WRITE_SECONDS: Final = 2.0
 FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
 MOST_TOLERATED: Final = 16  # enough to come from a batch to one entry and the next
+MOST_REMEMBERED: Final = 100_000  # entries that were committed, about 10 MB; more are written again
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
 
@@ -30,18 +32,19 @@ log = logging.getLogger(__name__)
 
 
 class SaveAnswer(Protocol):
-    def __call__(self, unsaved: UnsavedAnswer, *, is_probe: bool) -> object: ...
+    def __call__(self, unsaved: UnsavedAnswer, *, is_probe: bool) -> tuple[object, Server | None]: ...
 
 
 @dataclass(frozen=True)
 class Suspect:
     """An entry that failed alone, `failures` times of these while the database took others.
 
-    `live_commits` is what the intake had committed the last time.
+    `live_commits` is what the intake had committed the last time, at `tried_at` (monotonic).
     """
 
     failures: int = 0
     live_commits: int = -1
+    tried_at: float = 0.0
 
 
 class Drain:
@@ -62,16 +65,12 @@ class Drain:
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
         self._suspects: dict[bytes, Suspect] = {}
-        self._dead: dict[Path, set[bytes]] = {}  # dead letters of a file that is still there
+        self._files: dict[Path, FileDrain] = {}  # that are still there
         self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
         self._may_probe = False
         self._failures = self._alone = 0
         self._is_well = False  # the last that was tried was committed
-        # of this file
-        self._servers: set[Server | None] = set()
-        self._dead_of_file: set[bytes] = set()
-        self._is_done = True
 
     def run(self, *, with_own: bool = True, may_probe: bool = False) -> int:
         """One round over all that waits, oldest first. How many entries went.
@@ -86,88 +85,121 @@ class Drain:
         finally:
             # A round that fails lets the next one look closer, should it be one entry that always fails.
             self._tolerated = min(self._tolerated + 1, MOST_TOLERATED) if self._failures else 0
+            self._files = {path: file for path, file in self._files.items() if _may_exist(path)}
             if not self._backlog.is_waiting:
                 self._suspects.clear()
-                self._dead.clear()
 
     def _write_file(self, path: Path, entries: Iterator[bytes]) -> bool:
         """Whether all of it was committed, on one server that is the primary still."""
-        self._servers, self._is_done = {self._database.current_server()}, True
-        # The same entry in another file is one that was retried: it is to be written again.
-        self._dead_of_file = self._dead.setdefault(path, set())
+        file = self._files.setdefault(path, FileDrain())
+        file.begin_round(self._database.current_server())
+        suspects: set[bytes] = set()
         while read := list(islice(entries, self._batch)):
-            batch = [packed for packed in read if packed not in self._dead_of_file]
-            suspects = [packed for packed in batch if packed in self._suspects]
-            self._write([packed for packed in batch if packed not in self._suspects])
-            for packed in suspects:
-                self._write([packed])
-        self._servers.add(self._database.current_server())
-        if len(self._servers) > 1:
-            log.warning("the primary changed while the spool was drained, will drain again")
-        is_written = self._is_done and len(self._servers) == 1
-        if is_written:
-            del self._dead[path]
-        return is_written
+            batch = [packed for packed in read if not file.is_settled(packed)]
+            suspects.update(packed for packed in batch if packed in self._suspects)
+            self._write(file, [packed for packed in batch if packed not in self._suspects])
+        self._write_suspects(file, suspects)
+        if self._database.current_server() != file.server:
+            self._changed_primary(file)
+        return not file.has_waiting
 
-    def _write(self, batch: Sequence[bytes]) -> None:
+    def _write_suspects(self, file: FileDrain, suspects: Collection[bytes]) -> None:
+        """Each alone, right after one that the database has taken, so as to know whose fault it is."""
+        for packed in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
+            if not (self._is_well or file.is_stuck):
+                self._write_witness(file)
+            self._write(file, [packed])
+
+    def _write_witness(self, file: FileDrain) -> None:
+        if file.witness is not None:
+            try:
+                self._write_callbacks([file.witness])
+            except Exception as error:
+                self._raise_if_unavailable(error)
+
+    def _changed_primary(self, file: FileDrain) -> None:
+        log.warning("the primary changed while the spool was drained, will drain again")
+        file.has_waiting = True
+
+    def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
+        if file.is_stuck:
+            file.has_waiting = True
+            return
         try:
-            self._commit(batch)
+            self._commit(file, batch)
         except Exception as error:
             if len(batch) == 1:
-                self._failed_alone(batch[0], error)
+                self._failed_alone(file, batch[0], error)
                 return
             self._is_well = False
             self._raise_if_unavailable(error)
             log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._write(half)
+                self._write(file, half)
 
-    def _commit(self, batch: Sequence[bytes]) -> None:
+    def _commit(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         entries = [unpack(packed) for packed in batch]
         callbacks = [entry for entry in entries if isinstance(entry, Callback)]
+        servers: set[Server | None] = set()
         if callbacks:
-            self._write_callbacks(callbacks)
+            servers.add(self._write_callbacks(callbacks))
+            file.witness = callbacks[-1]
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
-            self._save_answer(answer, is_probe=self._is_probe)
+            servers.add(self._save_answer(answer, is_probe=self._is_probe)[1])
         for packed in batch:
             self._suspects.pop(packed, None)
+        if servers - {file.server}:
+            self._changed_primary(file)
+        elif sum(len(each.committed) for each in self._files.values()) + len(batch) <= MOST_REMEMBERED:
+            file.committed |= digests(batch)
 
-    def _write_callbacks(self, callbacks: Sequence[Callback]) -> None:
+    def _write_callbacks(self, callbacks: Sequence[Callback]) -> Server | None:
         is_probe = self._is_probe
         deadline = time.monotonic() + WRITE_SECONDS
         try:
-            self._servers.add(self._ingest.write(callbacks, deadline, is_probe=is_probe))
+            server = self._ingest.write(callbacks, deadline, is_probe=is_probe)
         except RecordRefused:
             if len(callbacks) > 1:
                 raise
-            self._servers.add(self._ingest.write([callbacks[0].raw()], deadline, is_probe=is_probe))
-            log.error("callback stored raw: delivery=%s", callbacks[0].delivery.id)
+            server = self._ingest.write_refused(callbacks[0], deadline, is_probe=is_probe)
         self._is_well, self._alone = True, 0
+        return server
 
     @property
     def _is_probe(self) -> bool:
         return self._may_probe and not self._database.breaker.takes_writes
 
-    def _failed_alone(self, packed: bytes, error: Exception) -> None:
+    def _failed_alone(self, file: FileDrain, packed: bytes, error: Exception) -> None:
         """Make a dead letter of what is guilty; let the rest wait, unless it alone fails all the time."""
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
-            self._backlog.add_dead_letter(packed, error)
-            self._suspects.pop(packed, None)
-            self._dead_of_file.add(packed)
+            self._make_dead_letter(file, packed, error)
             return
-        self._is_done = self._is_well = False
-        self._alone += 1
+        file.has_waiting, self._is_well = True, False
         self._raise_if_unavailable(error)
+        if isinstance(error, DatabaseConflict):
+            file.locked += 1
+            return
+        self._alone += 1
         if self._alone >= ALONE_IN_A_ROW:
             raise error
+
+    def _make_dead_letter(self, file: FileDrain, packed: bytes, why: Exception) -> None:
+        try:
+            self._backlog.add_dead_letter(packed, why)
+        except OSError as error:  # a full disk, in which draining the others makes room
+            log.error("dead letter not kept, it waits: %s: %s", why, error)
+            file.has_waiting = True
+            return
+        self._suspects.pop(packed, None)
+        file.dead.add(digest(packed))
 
     def _always_fails(self, packed: bytes, error: Exception) -> bool:
         """Whether it has failed often enough by itself, while the database took others."""
         suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
         takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
         is_own = not isinstance(error, DatabaseConflict)  # which somebody else's lock may cause for long
-        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits)
+        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits, time.monotonic())
         self._suspects[packed] = suspect
         return suspect.failures >= FAILURES_ALONE
 
@@ -184,7 +216,10 @@ class Drain:
 
     def _save_remembered(self, answer: UnsavedAnswer) -> bool:
         try:
-            self._save_answer(answer, is_probe=self._is_probe)
+            server = self._save_answer(answer, is_probe=self._is_probe)[1]
+            if server != self._database.current_server():
+                log.warning("the primary changed, will save again: session=%s", answer.session_id)
+                return False
             log.info("answer saved: session=%s", answer.session_id)
         except DatabaseUnavailable:
             raise
@@ -193,4 +228,11 @@ class Drain:
         except Exception:  # what waits on disk is not to wait for it
             log.exception("answer not saved, will try again: session=%s", answer.session_id)
             return False
+        return True
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the folder cannot be read just now
         return True

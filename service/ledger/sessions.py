@@ -30,7 +30,7 @@ from service.ledger.spool_entry import UnsavedAnswer
 from service.ledger.transaction import Transaction
 from service.store import events, sessions
 from service.store.batch import Batch
-from service.store.engine import Database, DatabaseError
+from service.store.engine import Database, DatabaseError, Server, server_of
 from service.store.events import Change, EventKind
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback_url import CallbackUrls
@@ -108,8 +108,8 @@ class Sessions:
             raise StopFailed(session, error)
         return session
 
-    def save_answer(self, unsaved: UnsavedAnswer, *, is_probe: bool = False) -> Session:
-        """Merge Telnyx's answer into its session; again and again, if need be.
+    def save_answer(self, unsaved: UnsavedAnswer, *, is_probe: bool = False) -> tuple[Session, Server | None]:
+        """Merge Telnyx's answer into its session, again and again if need be; and which server committed it.
 
         Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
         """
@@ -123,9 +123,9 @@ class Sessions:
             if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
                 transaction.answer(unsaved.session_id, unsaved.notice)
             changed = transaction.close()
-            saved = _read(db, unsaved.session_id)
+            saved, server = _read(db, unsaved.session_id), server_of(db)
         self._changed(changed)
-        return saved
+        return saved, server
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -188,7 +188,7 @@ class Sessions:
         """The second commit. If it finds no database, the app gets the session as first written."""
         unsaved = UnsavedAnswer(started.id, started.attempts, started.order.call_sid, answer)
         try:
-            return self.save_answer(unsaved)
+            return self.save_answer(unsaved)[0]
         except UNSAVED as error:
             log.error("answer not saved, will save later: session=%s: %s", started.id, error)
             self._save_later(unsaved)

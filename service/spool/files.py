@@ -83,8 +83,12 @@ class OwnFile:
         self._length += len(content)
 
 
+class UnreadableFile(OSError):
+    """The disk does not give it; perhaps later."""
+
+
 class Reading:
-    """The entries of an open file, up to its end or the first that is not whole."""
+    """The entries of an open file, up to its end or the first that is not whole. Raises UnreadableFile."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -92,17 +96,23 @@ class Reading:
         self._offset = 0  # behind the last whole entry
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._file.read(len(MAGIC)) != MAGIC:
+        if self._read(len(MAGIC)) != MAGIC:
             return
         self._offset = len(MAGIC)
-        while len(head := self._file.read(HEAD.size)) == HEAD.size:
+        while len(head := self._read(HEAD.size)) == HEAD.size:
             length, checksum = HEAD.unpack(head)
-            entry = self._file.read(length) if length <= LARGEST_ENTRY else b""
+            entry = self._read(length) if length <= LARGEST_ENTRY else b""
             if len(entry) < length or zlib.crc32(entry) != checksum:
                 return
             self._offset += HEAD.size + length
             self.count += 1
             yield entry
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise UnreadableFile(error.errno, error.strerror) from error
 
     @property
     def is_whole(self) -> bool:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.ids import new_id
-from service.spool.files import Counted, OwnFile, Reading, claimed, make_folder, since, sync_folder
+from service.spool.files import (
+    Counted,
+    OwnFile,
+    Reading,
+    UnreadableFile,
+    claimed,
+    make_folder,
+    since,
+    sync_folder,
+)
 
 WAITING: Final = ".spool"
 DEAD: Final = ".dead"  # dead letters, one in each file
@@ -77,19 +86,27 @@ class Spool:
     def drain(self, write: Write, *, with_own: bool = True) -> int:
         """Give every file that nobody owns, and its entries, to `write`, oldest file first. How many went.
 
-        A file is removed once `write` says True for all of it; an entry may be given again after a crash.
+        A file is removed once `write` says True for all of it; an entry may be given again after a crash, or
+        if the file cannot be removed.
         What `write` raises ends the draining, and the file stays.
         """
         if with_own:
             with self._reported():
                 self._seal()
-        return sum(self._drain(path, write) for path in self.files(WAITING))
+        waiting: list[Path] = []
+        with self._reported(), self._named():
+            waiting = self.files(WAITING)
+        return sum(self._drain(path, write) for path in waiting)
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
         """Keep what nobody can take in a file of its own, until `retry`. Raises OSError."""
         path = self.folder / f"{new_id()}{DEAD}"
         file = OwnFile(path)
-        file.append(entries)
+        try:
+            file.append(entries)
+        except OSError:
+            file.remove()
+            raise
         file.close()
         self._dead_letters += 1
         return path
@@ -122,7 +139,9 @@ class Spool:
                     found[path] = (self._others.get(path) or Counted(since(path))).up_to_now(path)
         self._others = found
         self._dead_letters = len(self.files(DEAD)) + len(self.files(DAMAGED))
-        if self._missing is not None and self._size() + self._missing <= self._limit:
+        # While somebody appends, it is for him to find out: he may hang with the disk, and so would we.
+        is_appending = self._turn.locked()
+        if self._missing is not None and not is_appending and self._size() + self._missing <= self._limit:
             with contextlib.suppress(SpoolUnusable):
                 self.check()
                 self._missing = None
@@ -203,17 +222,28 @@ class Spool:
 
     def _drain(self, path: Path, write: Write) -> int:
         with claimed(path) as reading:
-            if reading is None or not write(path, iter(reading)):
+            try:
+                if reading is None or not write(path, iter(reading)):
+                    return 0
+            except UnreadableFile as error:  # other files are not to wait for it
+                log.error("a spool file cannot be read, it stays: %s: %s", path.name, error.strerror)
                 return 0
-            if reading.is_whole:
-                path.unlink(missing_ok=True)
-            else:  # written half when its process died, or damaged since: a person may want to look at it
-                log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
-                self._rename(path, DAMAGED)
-                self._dead_letters += 1
-            sync_folder(self.folder)
+            try:
+                self._remove(path, is_whole=reading.is_whole)
+            except OSError as error:  # what it holds is written
+                log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
+                return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}
             return reading.count
+
+    def _remove(self, path: Path, *, is_whole: bool) -> None:
+        if is_whole:
+            path.unlink(missing_ok=True)
+        else:  # written half when its process died, or damaged since: a person may want to look at it
+            log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
+            self._rename(path, DAMAGED)
+            self._dead_letters += 1
+        sync_folder(self.folder)
 
     def _rename(self, path: Path, suffix: str) -> None:
         target = path.with_suffix(suffix)
