@@ -199,6 +199,9 @@ class Transaction:
             for sid in session.progress.sids
         }
         wanted = [sids for sids in self._reserved if sids in owners]
+        if wanted and self._known.get(None):
+            self._write_callbacks(batch)  # one of this very batch may come home too
+            batch.write()
         found = callbacks.unmatched_of(self._db, wanted, BROUGHT_HOME_AT_ONCE)
         self.has_more_unmatched = len(found) == BROUGHT_HOME_AT_ONCE
         homes: defaultdict[str, list[KnownCallback]] = defaultdict(list)

@@ -1,0 +1,42 @@
+"""What was stored without a session comes home when one is adopted or learns its sid, however much waits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.domain.callback import Callback
+from service.domain.ids import new_id
+from service.store.engine import Database
+from tests.ledger.arrivals import Arrivals, Said
+from tests.ledger.desk import Desk
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def arrivals(database: Database, tmp_path: Path) -> Arrivals:
+    return Arrivals(database, Desk(database, tmp_path / "spool"))
+
+
+def nameless(arrivals: Arrivals, number: int, received: int) -> Callback:
+    """One that nobody can adopt, for it names no account; each `number` is another one."""
+    return arrivals.read(Said(account_sid=None, happened=number * SECOND), received * SECOND)
+
+
+def at_home(arrivals: Arrivals) -> int:
+    """How many callbacks the one session has; none is left without."""
+    shown = arrivals.shown()
+    (session,) = shown.sessions
+    assert {one["session"] is None for one in shown.callbacks} == {False}
+    assert session["callbacks"] == len(shown.callbacks)
+    return len(shown.callbacks)
+
+
+def test_one_comes_home_that_is_written_with_the_one_that_teaches_the_sid(arrivals: Arrivals) -> None:
+    ours = new_id()
+    arrivals.start(ours)
+    arrivals.write([nameless(arrivals, 1, 1), arrivals.read(Said("siprec-stopped"), 2 * SECOND, ours)])
+    assert at_home(arrivals) == 2
