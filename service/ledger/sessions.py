@@ -114,16 +114,18 @@ class Sessions:
         """
         sid = unsaved.notice.siprec_sid
         sids = {(unsaved.call_sid, sid)} if sid else set()
-        with self._database.begin(is_probe=is_probe) as db:
-            transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
-            session = transaction.sessions.get(unsaved.session_id)
-            if session is None:
-                raise UnknownSession(unsaved.session_id)
-            if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
-                transaction.answer(unsaved.session_id, unsaved.notice)
-            changed = transaction.close()
-            saved = _read(db, unsaved.session_id)
-        self._changed(changed)
+        has_more = True
+        while has_more:
+            with self._database.begin(is_probe=is_probe) as db:
+                transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
+                session = transaction.sessions.get(unsaved.session_id)
+                if session is None:
+                    raise UnknownSession(unsaved.session_id)
+                if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
+                    transaction.answer(unsaved.session_id, unsaved.notice)
+                changed, has_more = transaction.close(), transaction.has_more_unmatched
+                saved = _read(db, unsaved.session_id)
+            self._changed(changed)
         return saved
 
     def expire(self) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from service.domain.callback import Callback
 from service.domain.ids import new_id
+from service.domain.progress import MOST_FOLDED
 from service.store.engine import Database
 from tests.ledger.arrivals import Arrivals, Said
 from tests.ledger.desk import Desk
@@ -40,3 +41,11 @@ def test_one_comes_home_that_is_written_with_the_one_that_teaches_the_sid(arriva
     arrivals.start(ours)
     arrivals.write([nameless(arrivals, 1, 1), arrivals.read(Said("siprec-stopped"), 2 * SECOND, ours)])
     assert at_home(arrivals) == 2
+
+
+def test_an_answer_brings_home_more_than_fit_into_one_batch(arrivals: Arrivals) -> None:
+    ours = new_id()
+    arrivals.start(ours)
+    arrivals.write([nameless(arrivals, number, number) for number in range(2 * MOST_FOLDED + 1)])
+    arrivals.answer(ours)
+    assert at_home(arrivals) == 2 * MOST_FOLDED + 1
