@@ -83,12 +83,17 @@ class Transaction:
         digests: defaultdict[str | None, set[bytes]] = defaultdict(set)
         for came, session_id in received:
             digests[session_id].add(came.notice.digest)
-        same = callbacks.unmatched_with(self._db, digests.pop(None, set()))
+        for known in callbacks.unmatched_with(self._db, digests.pop(None, set())):
+            self._known[None].setdefault(known.notice.digest, known)
         for session_id, of_session in digests.items():
-            if session_id and self.sessions[session_id].callbacks > rules.MOST_FOLDED:
-                same += callbacks.with_digests(self._db, session_id, of_session)
-        for known in same:
-            self._known[known.session_id].setdefault(known.notice.digest, known)
+            if session_id:
+                self._look_up_beyond(session_id, of_session)
+
+    def _look_up_beyond(self, session_id: str, digests: Collection[bytes]) -> None:
+        """Those of a session with these digests, where its first ones may not be all."""
+        if self.sessions[session_id].callbacks > rules.MOST_FOLDED:
+            for known in callbacks.with_digests(self._db, session_id, digests):
+                self._known[session_id].setdefault(known.notice.digest, known)
 
     def _add(self, came: Callback, session_id: str | None) -> None:
         siblings, new = self._known[session_id], callbacks.new(came, session_id)
@@ -178,9 +183,7 @@ class Transaction:
         batch.write()
         self._known.pop(adopted.id, None)
         while moving := list(callbacks.first_of(self._db, [adopted.id])):
-            same = callbacks.with_digests(self._db, session_id, {known.notice.digest for known in moving})
-            for known in same:
-                self._known[session_id].setdefault(known.notice.digest, known)
+            self._look_up_beyond(session_id, {known.notice.digest for known in moving})
             self._take_over(session_id, moving)
         if adopted.progress.stop_requested_at and session_id not in self._wishes:
             wish = self._wish(adopted)
@@ -211,6 +214,7 @@ class Transaction:
             self._write_callbacks(batch)
             batch.write()
         for session_id, coming in homes.items():
+            self._look_up_beyond(session_id, {known.notice.digest for known in coming})
             self._take_over(session_id, coming)
             self._fold(session_id)
 

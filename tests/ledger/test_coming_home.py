@@ -49,3 +49,14 @@ def test_an_answer_brings_home_more_than_fit_into_one_batch(arrivals: Arrivals) 
     arrivals.write([nameless(arrivals, number, number) for number in range(2 * MOST_FOLDED + 1)])
     arrivals.answer(ours)
     assert at_home(arrivals) == 2 * MOST_FOLDED + 1
+
+
+def test_one_that_is_there_already_becomes_a_repeat_beyond_those_that_are_folded_too(
+    arrivals: Arrivals,
+) -> None:
+    """It is the session's last, and the last of those that come home."""
+    arrivals.write([nameless(arrivals, number, number) for number in range(MOST_FOLDED + 2)])
+    again = nameless(arrivals, MOST_FOLDED + 1, 2 * MOST_FOLDED)
+    arrivals.write([arrivals.read(Said("siprec-stopped"), MOST_FOLDED * SECOND), again])
+    assert at_home(arrivals) == MOST_FOLDED + 3
+    assert sum(one["deliveries"] for one in arrivals.shown().callbacks) == MOST_FOLDED + 4
