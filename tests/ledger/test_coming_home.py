@@ -60,3 +60,19 @@ def test_one_that_is_there_already_becomes_a_repeat_beyond_those_that_are_folded
     arrivals.write([arrivals.read(Said("siprec-stopped"), MOST_FOLDED * SECOND), again])
     assert at_home(arrivals) == MOST_FOLDED + 3
     assert sum(one["deliveries"] for one in arrivals.shown().callbacks) == MOST_FOLDED + 4
+
+
+def test_a_repeat_keeps_its_bytes_when_its_callback_becomes_a_repeat(arrivals: Arrivals) -> None:
+    """Where fields come in another order, it is the same callback, but not the same evidence."""
+    ours, said = new_id(), Said()
+    arrivals.start(ours)
+    came = [
+        arrivals.read(said, 1 * SECOND, ours),
+        arrivals.read(said, 2 * SECOND, reverses_fields=True),
+        arrivals.read(said, 3 * SECOND, reverses_fields=True),
+    ]
+    arrivals.write(came[1:])
+    arrivals.write(came[:1])
+    assert at_home(arrivals) == 1
+    bodies = {id: body for id, (_, body) in arrivals.shown().deliveries.items()}
+    assert bodies == {one.delivery.id: one.delivery.body for one in came}
