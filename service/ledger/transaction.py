@@ -99,14 +99,12 @@ class Transaction:
         siblings, new = self._known[session_id], callbacks.new(came, session_id)
         known = siblings.get(came.notice.digest)
         if known is None:
-            if session_id is None:
-                reasons = (rules.implausible(came.notice), UNMATCHED)
-                new = replace(new, contradiction="; ".join(filter(None, reasons)))
-            siblings[came.notice.digest] = new
+            siblings[came.notice.digest] = _unmatched(new) if session_id is None else new
             self._new[new.id] = came
         else:
             self._repeats.append((known, came))
-            self._change(callbacks.together(known, new))
+            again = callbacks.together(known, new)
+            self._change(_unmatched(again) if session_id is None else again)
         if session_id is not None:
             self._count(session_id, came.delivery.received_at, 1 if known is None else 0)
             self._timeline.receive(session_id, came.notice, new.id if known is None else known.id)
@@ -261,6 +259,11 @@ class Transaction:
         callbacks.add_repeats(batch, repeats, self._now)
         callbacks.change(batch, [known for id, known in self._dirty.items() if id not in self._new])
         self._new, self._repeats, self._dirty = {}, [], {}
+
+
+def _unmatched(known: KnownCallback) -> KnownCallback:
+    reasons = (rules.implausible(known.notice), UNMATCHED)
+    return replace(known, contradiction="; ".join(filter(None, reasons)))
 
 
 def _is_same_recording(ours: LockedSession, adopted: LockedSession) -> bool:

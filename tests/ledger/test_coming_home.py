@@ -76,3 +76,14 @@ def test_a_repeat_keeps_its_bytes_when_its_callback_becomes_a_repeat(arrivals: A
     assert at_home(arrivals) == 1
     bodies = {id: body for id, (_, body) in arrivals.shown().deliveries.items()}
     assert bodies == {one.delivery.id: one.delivery.body for one in came}
+
+
+def test_one_without_a_session_is_believed_too_once_a_delivery_of_it_can_be(arrivals: Arrivals) -> None:
+    said = Said(siprec_sid=None)
+    arrivals.write([arrivals.read(said, timedelta(days=8))])
+    (far,) = arrivals.shown().callbacks
+    assert "set no time" in far["problem"]
+    arrivals.write([arrivals.read(said, SECOND)])
+    (near,) = arrivals.shown().callbacks
+    assert near["time_is_plausible"]
+    assert "set no time" not in near["problem"]
