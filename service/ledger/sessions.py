@@ -114,8 +114,8 @@ class Sessions:
         """
         sid = unsaved.notice.siprec_sid
         sids = {(unsaved.call_sid, sid)} if sid else set()
-        has_more = True
-        while has_more:
+        is_done = False
+        while not is_done:
             with self._database.begin(is_probe=is_probe) as db:
                 transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
                 session = transaction.sessions.get(unsaved.session_id)
@@ -123,9 +123,13 @@ class Sessions:
                     raise UnknownSession(unsaved.session_id)
                 if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
                     transaction.answer(unsaved.session_id, unsaved.notice)
-                changed, has_more = transaction.close(), transaction.has_more_unmatched
+                changed = transaction.close()
                 saved = _read(db, unsaved.session_id)
             self._changed(changed)
+            # Beside the answer's sid, the callbacks' may count now that did not before: it is reserved next.
+            learned = {(unsaved.call_sid, one) for one in saved.progress.sids - session.progress.sids} - sids
+            is_done = not learned and not transaction.has_more_unmatched
+            sids |= learned
         return saved
 
     def expire(self) -> int:

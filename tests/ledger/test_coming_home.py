@@ -87,3 +87,14 @@ def test_one_without_a_session_is_believed_too_once_a_delivery_of_it_can_be(arri
     (near,) = arrivals.shown().callbacks
     assert near["time_is_plausible"]
     assert "set no time" not in near["problem"]
+
+
+def test_a_callback_s_sid_that_counts_only_beside_the_answer_s_brings_home_too(arrivals: Arrivals) -> None:
+    """Until Telnyx answers, the sid received first is the one that counts, and the other is a third."""
+    ours = new_id()
+    arrivals.start(ours)
+    arrivals.write([arrivals.read(Said(), 1 * SECOND, ours)])
+    arrivals.write([arrivals.read(Said("siprec-stopped", siprec_sid="sid-2"), 2 * SECOND, ours)])
+    arrivals.write([arrivals.read(Said("siprec-failed", siprec_sid="sid-2"), 3 * SECOND)])
+    arrivals.answer(ours)
+    assert at_home(arrivals) == 3
