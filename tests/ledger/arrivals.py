@@ -43,8 +43,8 @@ class Shown:
     """All that must not depend on the order; sessions go by what they are known by, not by their ids."""
 
     sessions: list[Row]
-    callbacks: list[Row]  # each with the session that it belongs to
-    deliveries: dict[str, tuple[bytes, bytes]]  # id -> its callback's digest, and its own body
+    callbacks: list[Row]  # each with the session that it belongs to, and the ids of its deliveries
+    bodies: dict[str, bytes]  # of every delivery, by its id
 
 
 class Arrivals:
@@ -114,23 +114,30 @@ class Arrivals:
             "SELECT shown.*, callback.digest, callback.account_sid, callback.time_is_plausible"
             " FROM report_callbacks_v1 AS shown JOIN callback ON callback.id = shown.callback_id"
         )
+        bodies, ids = self._deliveries()
+        for one in kept:
+            one["session"] = names[one["session_id"]] if one["session_id"] else None
+            one["ids"] = sorted(ids[one["callback_id"]])
         left_out = ("callback_id", "session_id", "written_at", "spooled_on")
-        callbacks = [
-            {**_without(one, *left_out), "session": names[one["session_id"]] if one["session_id"] else None}
-            for one in kept
-        ]
-        sessions = [_without(one, "session_id") for one in found]
-        return Shown(sorted(sessions, key=repr), sorted(callbacks, key=repr), self._deliveries())
+        return Shown(
+            sorted((_without(one, "session_id") for one in found), key=repr),
+            sorted((_without(one, *left_out) for one in kept), key=lambda one: one["ids"]),
+            bodies,
+        )
 
-    def _deliveries(self) -> dict[str, tuple[bytes, bytes]]:
+    def _deliveries(self) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+        """Their bodies by their ids, and their ids by the callback's."""
         rows = self._rows(
-            "SELECT id, digest, body FROM callback UNION ALL"
-            " SELECT callback_repeat.id, digest, COALESCE(callback_repeat.body, callback.body)"
+            "SELECT id, id AS callback_id, body FROM callback UNION ALL"
+            " SELECT callback_repeat.id, callback_id, COALESCE(callback_repeat.body, callback.body)"
             " FROM callback_repeat JOIN callback ON callback.id = callback_repeat.callback_id"
         )
-        found = {row["id"]: (bytes(row["digest"]), bytes(row["body"])) for row in rows}
-        assert len(found) == len(rows), "a delivery is there twice"
-        return found
+        ids: dict[str, list[str]] = {}
+        for row in rows:
+            ids.setdefault(row["callback_id"], []).append(row["id"])
+        bodies = {row["id"]: bytes(row["body"]) for row in rows}
+        assert len(bodies) == len(rows), "a delivery is there twice"
+        return bodies, ids
 
     def _rows(self, query: str) -> list[Row]:
         with self.database.read() as db:

@@ -74,8 +74,7 @@ def test_a_repeat_keeps_its_bytes_when_its_callback_becomes_a_repeat(arrivals: A
     arrivals.write(came[1:])
     arrivals.write(came[:1])
     assert at_home(arrivals) == 1
-    bodies = {id: body for id, (_, body) in arrivals.shown().deliveries.items()}
-    assert bodies == {one.delivery.id: one.delivery.body for one in came}
+    assert arrivals.shown().bodies == {one.delivery.id: one.delivery.body for one in came}
 
 
 def test_one_without_a_session_is_believed_too_once_a_delivery_of_it_can_be(arrivals: Arrivals) -> None:
