@@ -6,7 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, RowMapping, bindparam, select, text, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    literal,
+    select,
+    text,
+    tuple_,
+)
 
 from service.domain.callback import Callback, Delivery
 from service.domain.progress import MOST_FOLDED
@@ -73,7 +83,9 @@ def of_session(
     db: Connection, session_id: str, after: tuple[datetime, str] | None, limit: int
 ) -> list[StoredCallback]:
     """In the order in which they were received; `after` is (received_at, id) of the last one already seen."""
-    query = select(callback).where(callback.c.session_id == session_id)
+    # Not the id itself: of a session with many, PostgreSQL would search the whole ledger in order of receipt.
+    wanted = select(literal(session_id)).scalar_subquery()
+    query = select(callback).where(callback.c.session_id == wanted)
     if after is not None:
         query = query.where(tuple_(callback.c.received_at, callback.c.id) > after)
     query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)

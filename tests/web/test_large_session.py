@@ -182,7 +182,7 @@ def test_a_hundred_thousand_callbacks_of_a_session_slow_nobody_down(
     large, counts = Large(indoors), {"few": MOST_FOLDED, "many": MANY}
     ids = {call_sid: large.session(call_sid, count) for call_sid, count in counts.items()}
     batches = {call_sid: large.batch(ids[call_sid], call_sid, count) for call_sid, count in counts.items()}
-    large.others(200)
+    large.others(5_000)
     large.analyse()
     work = Work(indoors.context.database, monkeypatch)
 
