@@ -30,7 +30,7 @@ from service.ledger.spool_entry import UnsavedAnswer
 from service.ledger.transaction import Transaction
 from service.store import events, sessions
 from service.store.batch import Batch
-from service.store.engine import Database, DatabaseError, Server, server_of
+from service.store.engine import Database, DatabaseError, Server, make_durable, server_of
 from service.store.events import Change, EventKind
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback_url import CallbackUrls
@@ -115,16 +115,24 @@ class Sessions:
         """
         sid = unsaved.notice.siprec_sid
         sids = {(unsaved.call_sid, sid)} if sid else set()
-        with self._database.begin(is_probe=is_probe) as db:
-            transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
-            session = transaction.sessions.get(unsaved.session_id)
-            if session is None:
-                raise UnknownSession(unsaved.session_id)
-            if session.attempts == unsaved.attempt:  # a later attempt has an answer of its own
-                transaction.answer(unsaved.session_id, unsaved.notice)
-            changed = transaction.close()
-            saved, server = _read(db, unsaved.session_id), server_of(db)
-        self._changed(changed)
+        is_done = False
+        while not is_done:
+            with self._database.begin(is_probe=is_probe) as db:
+                transaction = ingest.open_for_answer(db, self._clock(), unsaved.session_id, sids)
+                session = transaction.sessions.get(unsaved.session_id)
+                if session is None:
+                    raise UnknownSession(unsaved.session_id)
+                if session.attempts == unsaved.attempt:
+                    transaction.answer(unsaved.session_id, unsaved.notice)
+                else:  # a later attempt has an answer of its own
+                    make_durable(db)
+                changed = transaction.close()
+                saved, server = _read(db, unsaved.session_id), server_of(db)
+            self._changed(changed)
+            # Beside the answer's sid, the callbacks' may count now that did not before: it is reserved next.
+            learned = {(unsaved.call_sid, one) for one in saved.progress.sids - session.progress.sids} - sids
+            is_done = not learned and not transaction.has_more_unmatched
+            sids |= learned
         return saved, server
 
     @contextmanager

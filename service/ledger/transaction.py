@@ -83,25 +83,28 @@ class Transaction:
         digests: defaultdict[str | None, set[bytes]] = defaultdict(set)
         for came, session_id in received:
             digests[session_id].add(came.notice.digest)
-        same = callbacks.unmatched_with(self._db, digests.pop(None, set()))
+        for known in callbacks.unmatched_with(self._db, digests.pop(None, set())):
+            self._known[None].setdefault(known.notice.digest, known)
         for session_id, of_session in digests.items():
-            if session_id and self.sessions[session_id].callbacks > rules.MOST_FOLDED:
-                same += callbacks.with_digests(self._db, session_id, of_session)
-        for known in same:
-            self._known[known.session_id].setdefault(known.notice.digest, known)
+            if session_id:
+                self._look_up_beyond(session_id, of_session)
+
+    def _look_up_beyond(self, session_id: str, digests: Collection[bytes]) -> None:
+        """Those of a session with these digests, where its first ones may not be all."""
+        if self.sessions[session_id].callbacks > rules.MOST_FOLDED:
+            for known in callbacks.with_digests(self._db, session_id, digests):
+                self._known[session_id].setdefault(known.notice.digest, known)
 
     def _add(self, came: Callback, session_id: str | None) -> None:
         siblings, new = self._known[session_id], callbacks.new(came, session_id)
         known = siblings.get(came.notice.digest)
         if known is None:
-            if session_id is None:
-                reasons = (rules.implausible(came.notice), UNMATCHED)
-                new = replace(new, contradiction="; ".join(filter(None, reasons)))
-            siblings[came.notice.digest] = new
+            siblings[came.notice.digest] = _unmatched(new) if session_id is None else new
             self._new[new.id] = came
         else:
             self._repeats.append((known, came))
-            self._change(callbacks.together(known, new))
+            again = callbacks.together(known, new)
+            self._change(_unmatched(again) if session_id is None else again)
         if session_id is not None:
             self._count(session_id, came.delivery.received_at, 1 if known is None else 0)
             self._timeline.receive(session_id, came.notice, new.id if known is None else known.id)
@@ -178,9 +181,7 @@ class Transaction:
         batch.write()
         self._known.pop(adopted.id, None)
         while moving := list(callbacks.first_of(self._db, [adopted.id])):
-            same = callbacks.with_digests(self._db, session_id, {known.notice.digest for known in moving})
-            for known in same:
-                self._known[session_id].setdefault(known.notice.digest, known)
+            self._look_up_beyond(session_id, {known.notice.digest for known in moving})
             self._take_over(session_id, moving)
         if adopted.progress.stop_requested_at and session_id not in self._wishes:
             wish = self._wish(adopted)
@@ -199,6 +200,9 @@ class Transaction:
             for sid in session.progress.sids
         }
         wanted = [sids for sids in self._reserved if sids in owners]
+        if wanted and self._known.get(None):
+            self._write_callbacks(batch)  # one of this very batch may come home too
+            batch.write()
         found = callbacks.unmatched_of(self._db, wanted, BROUGHT_HOME_AT_ONCE)
         self.has_more_unmatched = len(found) == BROUGHT_HOME_AT_ONCE
         homes: defaultdict[str, list[KnownCallback]] = defaultdict(list)
@@ -208,6 +212,7 @@ class Transaction:
             self._write_callbacks(batch)
             batch.write()
         for session_id, coming in homes.items():
+            self._look_up_beyond(session_id, {known.notice.digest for known in coming})
             self._take_over(session_id, coming)
             self._fold(session_id)
 
@@ -254,6 +259,11 @@ class Transaction:
         callbacks.add_repeats(batch, repeats, self._now)
         callbacks.change(batch, [known for id, known in self._dirty.items() if id not in self._new])
         self._new, self._repeats, self._dirty = {}, [], {}
+
+
+def _unmatched(known: KnownCallback) -> KnownCallback:
+    reasons = (rules.implausible(known.notice), UNMATCHED)
+    return replace(known, contradiction="; ".join(filter(None, reasons)))
 
 
 def _is_same_recording(ours: LockedSession, adopted: LockedSession) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, literal, select, text, tuple_
 
 from service.domain.callback import Callback, Delivery
 from service.domain.value import value
@@ -27,7 +27,9 @@ def of_session(
     db: Connection, session_id: str, after: tuple[datetime, str] | None, limit: int
 ) -> list[StoredCallback]:
     """In the order in which they were received; `after` is (received_at, id) of the last one already seen."""
-    query = select(callback).where(callback.c.session_id == session_id)
+    # Not the id itself: of a session with many, PostgreSQL would search the whole ledger in order of receipt.
+    wanted = select(literal(session_id)).scalar_subquery()
+    query = select(callback).where(callback.c.session_id == wanted)
     if after is not None:
         query = query.where(tuple_(callback.c.received_at, callback.c.id) > after)
     query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)

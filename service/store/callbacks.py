@@ -213,7 +213,12 @@ _DELIVERIES = (
     .union_all(select(callback_repeat.c.id).where(callback_repeat.c.id.in_(_WANTED)))
 )
 _MOVE = text("UPDATE callback SET session_id = :to WHERE id = :moved")
-_REPEATS_GO = text("UPDATE callback_repeat SET callback_id = :kept WHERE callback_id = :gone")
+_REPEATS_GO = text(  # those whose bytes were the first one's get them, for the first one is another now
+    "UPDATE callback_repeat SET callback_id = :kept,"
+    " query = COALESCE(query, (SELECT query FROM callback WHERE id = :gone)),"
+    " body = COALESCE(body, (SELECT body FROM callback WHERE id = :gone))"
+    " WHERE callback_id = :gone"
+)
 _BECOME_REPEAT = text(
     "INSERT INTO callback_repeat (id, callback_id, received_at, written_at, method, query, body, headers,"
     " verified_by, answered, spooled_on) SELECT id, :kept, received_at, written_at, method, query, body,"
