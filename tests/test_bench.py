@@ -14,7 +14,7 @@ from sqlalchemy import text
 from service.store.engine import Database
 from tests.bed import browser
 from tests.bed.web import CHECKOUT
-from tests.bench import machine, peers, report
+from tests.bench import machine, peers, tables
 from tests.bench.background import Background, Readers, SlowClients
 from tests.bench.contestants import Contestant, running, running_peer
 from tests.bench.data import Made
@@ -24,7 +24,7 @@ from tests.bench.load import Load
 from tests.bench.machine import Compiled
 from tests.bench.race import Result, Track
 from tests.bench.reads import Reader
-from tests.bench.report import Run
+from tests.bench.run import Run, as_json
 from tests.bench.targets import AT_LEAST, AT_MOST, Target, targets
 
 LOAD = Load(connections=4, seconds=0.4)
@@ -93,10 +93,10 @@ def test_it_shows_a_floor_a_naive_handler_and_ours_side_by_side(
     assert "/callbacks" not in field[-1].web.log  # nobody keeps an access log
     stage = Stage("4", "Concurrency 4", result, {"naive": FLOOR, "ours": FLOOR})
     assert stage.ratio("ours", FLOOR, "rate") > 0
-    table = report.stage(stage).splitlines()
+    table = tables.stage(stage).splitlines()
     assert table[2].startswith("| contestant | callbacks/s |")
     assert [line.split()[1] for line in table[4:]] == ["floor", "naive", "ours"]
-    assert '"ours": {' in report.data(Run({}, [stage], [], []))
+    assert '"ours": {' in as_json(Run({}, [stage], [], []))
     assert stage.median("ours", "cpu") > stage.median(FLOOR, "cpu") / 10 > 0
 
 
