@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from tests.bench.post import SECRET_KEY, signer
 THREADS = 32
 LEDGER = "tests.bench.quiet:web()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
+SETTLE_SECONDS = 60
+LOOK_SECONDS = 0.5
+IDLE = 0.04  # of a core
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class Contestant:
                 times = process.cpu_times()
                 used += times.user + times.system
         return used
+
+    def settle(self) -> None:
+        """Wait until its server is idle: what it has left to do would be in the way of who comes next."""
+        give_up = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < give_up:
+            used = self.cpu_seconds()
+            time.sleep(LOOK_SECONDS)
+            if self.cpu_seconds() - used < IDLE * LOOK_SECONDS:
+                return
 
 
 @contextmanager

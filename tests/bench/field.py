@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.bench.background import Readers, SlowClients
+from tests.bench.background import Background, Forgers, Readers, SlowClients
 from tests.bench.contestants import Contestant, PinnedPostgres, running, running_peer
 from tests.bench.data import CALLBACKS_EACH
 from tests.bench.figures import (
     FLOOR,
     FLOOR_WSGI,
+    FORGERS,
     KINDS,
     POSTGRESQL,
     READERS,
@@ -44,7 +45,7 @@ class Field:
     server: PinnedPostgres
 
     def floor(self, added: str = "") -> Contestant:
-        background = SlowClients() if added == SLOW_CLIENTS else None
+        background = self._background(added)
         return self.stack.enter_context(running(FLOOR + added, f"{APPS}floor()", background=background))
 
     def floors(self) -> list[Contestant]:
@@ -78,13 +79,15 @@ class Field:
                 ledger=ledger,
                 workers=2 if added == TWO_WORKERS else 1,
                 preload=self.compiled.slow_sync if added == SLOW_FSYNC else None,
-                background=self._background(added, ledger),
+                background=self._background(added, ledger.api_key),
             )
         )
 
-    def _background(self, added: str, ledger: Ours) -> Readers | SlowClients | None:
+    def _background(self, added: str, api_key: str = "") -> Background | None:
         if added == READERS:
-            return Readers(self.compiled.load, self.folder, ledger.api_key)
+            return Readers(self.compiled.load, self.folder, api_key)
+        if added == FORGERS:
+            return Forgers(self.compiled.load, self.folder)
         return SlowClients() if added == SLOW_CLIENTS else None
 
     def pairs(

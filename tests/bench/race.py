@@ -91,6 +91,8 @@ class Track:
             result.statuses[one.name].update(sent.statuses)
             if one.ledger:
                 result.audits[one.name] += one.ledger.audit(mark, callbacks, sent)
+            if one.background:
+                one.settle()
             return reading
 
         for one in contestants:

@@ -31,6 +31,8 @@ One callback in a hundred is a repeat, sent at the same time as its first. After
 answered 200 is looked for in the database. *Lost*: it is not there. *Twice*: it is there more often than it
 was sent. *Miscounted*: a count of deliveries is wrong. All but ours keep repeats as new callbacks.
 *CPU µs* is what the server's processes used for each callback, the database's not among them.
+In an open loop callbacks come at random times,
+whether or not those before are answered, and what is compared is the p99.
 """
 SUMMARY = {
     "floor": "*floor*: verified, nothing kept",

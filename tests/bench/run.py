@@ -58,5 +58,6 @@ def _readings(shown: Stage, name: str) -> dict[str, Any]:
         "statuses": dict(sorted(result.statuses[name].items())),
         "audit": asdict(result.audits[name]) if name in result.audits else None,
         "versus": other,
-        "ratio": shown.ratio(name, other, "rate") if other else None,
+        "compared": shown.compared if other else None,
+        "ratio": shown.ratio(name, other, shown.compared) if other else None,
     }

@@ -51,7 +51,7 @@ def targets(reached: Sequence[Target]) -> str:
 
 def _row(shown: Stage, name: str) -> dict[str, str]:
     rates = shown.all(name, "rate")
-    statuses, audit = shown.result.statuses[name], shown.result.audits.get(name)
+    audit = shown.result.audits.get(name)
     return {
         "contestant": name,
         "callbacks/s": f"{shown.median(name, 'rate'):,.0f}",
@@ -64,7 +64,7 @@ def _row(shown: Stage, name: str) -> dict[str, str]:
         "server core": f"{shown.median(name, 'server_core'):.0%}",
         "other core": f"{shown.median(name, 'load_core'):.0%}",
         **_background(shown, name),
-        "not 200": f"{statuses.total() - statuses[200]:,}",
+        "not 200": f"{shown.failed(name):,}",
         "lost / twice / miscounted": f"{audit.lost} / {audit.twice} / {audit.miscounted}" if audit else "",
     }
 
@@ -73,8 +73,10 @@ def _ratio(shown: Stage, name: str) -> dict[str, str]:
     if not shown.versus:
         return {}
     title = "of the floor" if set(shown.versus.values()) == {FLOOR} else "of without"
+    if shown.compared != "rate":
+        title = f"{shown.compared}, {title}"
     other = shown.versus.get(name)
-    return {title: f"{shown.ratio(name, other, 'rate'):.2f}" if other else ""}
+    return {title: f"{shown.ratio(name, other, shown.compared):.2f}" if other else ""}
 
 
 def _background(shown: Stage, name: str) -> dict[str, str]:
