@@ -16,7 +16,7 @@ from tests.bed import browser
 from tests.bed.web import CHECKOUT
 from tests.bench import machine, peers, tables
 from tests.bench.background import Background, DidNotGoOn, Forgers, Readers, SlowClients
-from tests.bench.contestants import Contestant, running, running_peer
+from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, running, running_peer
 from tests.bench.data import Made
 from tests.bench.figures import FLOOR, Stage
 from tests.bench.ledgers import Naive, Ours
@@ -63,10 +63,10 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-def ours(stack: ExitStack, track: Track, folder: Path) -> Contestant:
+def ours(stack: ExitStack, track: Track, folder: Path, app: str = LEDGER) -> Contestant:
     ledger = Ours(f"sqlite:///{folder}/ours.sqlite3", track.sessions)
     stack.callback(ledger.close)
-    return stack.enter_context(running("ours", ledger=ledger))
+    return stack.enter_context(running("ours", app, ledger))
 
 
 def race(track: Track, *contestants: Contestant) -> Result:
@@ -175,6 +175,20 @@ def test_what_is_not_answered_as_it_should_be_makes_no_figure(
     readers = Readers(compiled.load, tmp_path, "not a key")
     with pytest.raises(DidNotGoOn, match="answered 200"):
         race(track, stack.enter_context(running(FLOOR, "tests.bench.apps:floor()", background=readers)))
+
+
+def test_an_event_loop_is_watched_where_it_is_asked_for(
+    track: Track, stack: ExitStack, tmp_path: Path
+) -> None:
+    field = [
+        stack.enter_context(running(FLOOR, "tests.bench.apps:floor()")),
+        ours(stack, track, tmp_path, WATCHED_LEDGER),
+    ]
+    stage = Stage("clients", "Watched", race(track, *field), {})
+    assert [stage.is_watched(name) for name in (FLOOR, "ours")] == [False, True]
+    assert stage.median("ours", "lag") > 0
+    *_, floor, watched = tables.stage(stage).splitlines()
+    assert [cell(row, "loop p99 ms", stage) != "" for row in (floor, watched)] == [False, True]
 
 
 def cell(row: str, title: str, stage: Stage) -> str:

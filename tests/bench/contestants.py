@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import requests
 
 from tests.bed.postgres import Postgres
 from tests.bed.web import Web
@@ -23,20 +24,26 @@ from tests.bench.post import SECRET_KEY, signer
 
 THREADS = 32
 LEDGER = "tests.bench.quiet:web()"
+WATCHED_LEDGER = "tests.bench.quiet:watched()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
 SETTLE_SECONDS = 60
 LOOK_SECONDS = 0.5
+LAG_SECONDS = 10  # to be told the lags
 IDLE = 0.04  # of a core
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`ledger` None: it stores nothing. `background` is what goes on beside each of its slices."""
+    """`ledger` None: it stores nothing. `background` is what goes on beside each of its slices.
+
+    `is_watched`: it knows the lags of its event loop.
+    """
 
     name: str
     web: Web
     ledger: Ledger | None = None
     background: Background | None = None
+    is_watched: bool = False
 
     @property
     def port(self) -> int:
@@ -51,6 +58,12 @@ class Contestant:
                 times = process.cpu_times()
                 used += times.user + times.system
         return used
+
+    def lags(self) -> list[float]:
+        """How many seconds late its event loop was, each time since this was last asked; ascending."""
+        if not self.is_watched:
+            return []
+        return sorted(requests.get(f"{self.web.url}/lag", timeout=LAG_SECONDS).json()["lags"])
 
     def settle(self) -> None:
         """Wait until its server is idle: what it has left to do would be in the way of who comes next."""
@@ -74,13 +87,13 @@ def running(
     background: Background | None = None,
 ) -> Iterator[Contestant]:
     """An app under gunicorn: the ledger as it ships; others by `sync` (one thread) or `gthread`."""
-    config = LEDGER_CONFIG if app == LEDGER else None
+    config = LEDGER_CONFIG if app in (LEDGER, WATCHED_LEDGER) else None
     web = Web({}, workers=workers, threads=threads, app=app, config=config)
     web.env |= {"THREADS": str(threads), "WEB_CONCURRENCY": str(workers)}
     if preload:
         web.env["LD_PRELOAD"] = str(preload)
     with _started(web, ledger):
-        yield Contestant(name, web, ledger, background)
+        yield Contestant(name, web, ledger, background, is_watched=app == WATCHED_LEDGER)
 
 
 @contextmanager

@@ -34,6 +34,10 @@ class Stage:
     def median(self, name: str, figure: str) -> float:
         return statistics.median(self.all(name, figure))
 
+    def is_watched(self, name: str) -> bool:
+        """Whether it is known how late its event loop was."""
+        return None not in self.all(name, "lag")
+
     def failed(self, name: str) -> int:
         """How many callbacks were not answered 200, or not at all."""
         statuses = self.result.statuses[name]

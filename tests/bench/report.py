@@ -30,8 +30,8 @@ slices; what is shown are medians over the rounds, and ratios are taken within a
 One callback in a hundred is a repeat, sent at the same time as its first. After each slice, what was
 answered 200 is looked for in the database. *Lost*: it is not there. *Twice*: it is there more often than it
 was sent. *Miscounted*: a count of deliveries is wrong. All but ours keep repeats as new callbacks.
-*CPU µs* is what the server's processes used for each callback, the database's not among them.
-In an open loop callbacks come at random times,
+*CPU µs* is what the server's processes used for each callback, the database's not among them. *Loop p99 ms*
+is how late the ledger's event loop was, of ticks every 5 ms. In an open loop callbacks come at random times,
 whether or not those before are answered, and what is compared is the p99.
 """
 SUMMARY = {

@@ -63,6 +63,7 @@ def _row(shown: Stage, name: str) -> dict[str, str]:
         "CPU µs": f"{shown.median(name, 'cpu'):.0f}",
         "server core": f"{shown.median(name, 'server_core'):.0%}",
         "other core": f"{shown.median(name, 'load_core'):.0%}",
+        **_lag(shown, name),
         **_background(shown, name),
         "not 200": f"{shown.failed(name):,}",
         "lost / twice / miscounted": f"{audit.lost} / {audit.twice} / {audit.miscounted}" if audit else "",
@@ -77,6 +78,13 @@ def _ratio(shown: Stage, name: str) -> dict[str, str]:
         title = f"{shown.compared}, {title}"
     other = shown.versus.get(name)
     return {title: f"{shown.ratio(name, other, shown.compared):.2f}" if other else ""}
+
+
+def _lag(shown: Stage, name: str) -> dict[str, str]:
+    """A column where anybody's event loop is watched."""
+    if not any(shown.is_watched(one) for one in shown.result.readings):
+        return {}
+    return {"loop p99 ms": f"{shown.median(name, 'lag'):.2f}" if shown.is_watched(name) else ""}
 
 
 def _background(shown: Stage, name: str) -> dict[str, str]:

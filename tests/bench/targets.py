@@ -109,6 +109,12 @@ GOALS = (
         added=SLOW_CLIENTS,
     ),
     Goal(
+        "event loop's lag beside 1,000 slow clients, p99 in ms",
+        *("clients", "lag", None, AT_MOST),
+        limits=_both((20, None), (20, None)),
+        added=SLOW_CLIENTS,
+    ),
+    Goal(
         "p99 beside 64 forgers, in ms",
         *("forgers", "p99", None, AT_MOST),
         limits=_both((50, None), (50, None)),
