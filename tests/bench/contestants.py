@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,10 +25,7 @@ THREADS = 32
 LEDGER = "tests.bench.quiet:web()"
 WATCHED_LEDGER = "tests.bench.quiet:watched()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
-SETTLE_SECONDS = 60
-LOOK_SECONDS = 0.5
 LAG_SECONDS = 10  # to be told the lags
-IDLE = 0.04  # of a core
 
 
 @dataclass(frozen=True)
@@ -64,15 +60,6 @@ class Contestant:
         if not self.is_watched:
             return []
         return sorted(requests.get(f"{self.web.url}/lag", timeout=LAG_SECONDS).json()["lags"])
-
-    def settle(self) -> None:
-        """Wait until its server is idle: what it has left to do would be in the way of who comes next."""
-        give_up = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < give_up:
-            used = self.cpu_seconds()
-            time.sleep(LOOK_SECONDS)
-            if self.cpu_seconds() - used < IDLE * LOOK_SECONDS:
-                return
 
 
 @contextmanager

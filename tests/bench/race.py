@@ -93,8 +93,8 @@ class Track:
             result.statuses[one.name].update(sent.statuses)
             if one.ledger:
                 result.audits[one.name] += one.ledger.audit(mark, callbacks, sent)
-            if one.background:
-                one.settle()
+                if one.background:
+                    one.ledger.settle()
             return reading
 
         for one in contestants:
