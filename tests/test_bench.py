@@ -14,17 +14,17 @@ from sqlalchemy import text
 from service.store.engine import Database
 from tests.bed import browser
 from tests.bed.web import CHECKOUT
-from tests.bench import machine, peers, report
-from tests.bench.background import Background, Readers, SlowClients
-from tests.bench.contestants import Contestant, running, running_peer
+from tests.bench import machine, peers, tables
+from tests.bench.background import Background, DidNotGoOn, Forgers, Readers, SlowClients
+from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, running, running_peer
 from tests.bench.data import Made
 from tests.bench.figures import FLOOR, Stage
 from tests.bench.ledgers import Naive, Ours
 from tests.bench.load import Load
 from tests.bench.machine import Compiled
-from tests.bench.race import Result, Track
+from tests.bench.race import Reading, Result, Track
 from tests.bench.reads import Reader
-from tests.bench.report import Run
+from tests.bench.run import Run, as_json
 from tests.bench.targets import AT_LEAST, AT_MOST, Target, targets
 
 LOAD = Load(connections=4, seconds=0.4)
@@ -63,10 +63,10 @@ def stack() -> Iterator[ExitStack]:
         yield opened
 
 
-def ours(stack: ExitStack, track: Track, folder: Path) -> Contestant:
+def ours(stack: ExitStack, track: Track, folder: Path, app: str = LEDGER) -> Contestant:
     ledger = Ours(f"sqlite:///{folder}/ours.sqlite3", track.sessions)
     stack.callback(ledger.close)
-    return stack.enter_context(running("ours", ledger=ledger))
+    return stack.enter_context(running("ours", app, ledger))
 
 
 def race(track: Track, *contestants: Contestant) -> Result:
@@ -93,10 +93,10 @@ def test_it_shows_a_floor_a_naive_handler_and_ours_side_by_side(
     assert "/callbacks" not in field[-1].web.log  # nobody keeps an access log
     stage = Stage("4", "Concurrency 4", result, {"naive": FLOOR, "ours": FLOOR})
     assert stage.ratio("ours", FLOOR, "rate") > 0
-    table = report.stage(stage).splitlines()
+    table = tables.stage(stage).splitlines()
     assert table[2].startswith("| contestant | callbacks/s |")
     assert [line.split()[1] for line in table[4:]] == ["floor", "naive", "ours"]
-    assert '"ours": {' in report.data(Run({}, [stage], [], []))
+    assert '"ours": {' in as_json(Run({}, [stage], [], []))
     assert stage.median("ours", "cpu") > stage.median(FLOOR, "cpu") / 10 > 0
 
 
@@ -152,7 +152,7 @@ def test_every_peer_is_measured_or_left_out_by_name(track: Track, stack: ExitSta
         assert (audit.lost, audit.twice, audit.miscounted) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("unit", ["lists/s", "slow clients"])
+@pytest.mark.parametrize("unit", ["lists/s", "forged/s", "slow clients"])
 def test_something_goes_on_beside_a_slice(
     compiled: Compiled, track: Track, stack: ExitStack, tmp_path: Path, unit: str
 ) -> None:
@@ -160,10 +160,42 @@ def test_something_goes_on_beside_a_slice(
     beside: Background = SlowClients(count=20)  # fewer than there are threads
     if unit == "lists/s":
         beside = Readers(compiled.load, tmp_path, ledger.api_key)
+    if unit == "forged/s":
+        beside = Forgers(compiled.load, tmp_path)
     result = race(track, stack.enter_context(running("ours", ledger=ledger, background=beside)))
+    assert set(result.statuses["ours"]) == {200}
     assert result.background == unit
     assert result.readings["ours"][0].background > 1
     assert result.audits["ours"].lost == 0
+
+
+def test_what_is_not_answered_as_it_should_be_makes_no_figure(
+    compiled: Compiled, track: Track, stack: ExitStack, tmp_path: Path
+) -> None:
+    readers = Readers(compiled.load, tmp_path, "not a key")
+    with pytest.raises(DidNotGoOn, match="answered 200"):
+        race(track, stack.enter_context(running(FLOOR, "tests.bench.apps:floor()", background=readers)))
+
+
+def test_an_event_loop_is_watched_where_it_is_asked_for(
+    track: Track, stack: ExitStack, tmp_path: Path
+) -> None:
+    field = [
+        stack.enter_context(running(FLOOR, "tests.bench.apps:floor()")),
+        ours(stack, track, tmp_path, WATCHED_LEDGER),
+    ]
+    stage = Stage("clients", "Watched", race(track, *field), {})
+    assert [stage.is_watched(name) for name in (FLOOR, "ours")] == [False, True]
+    assert stage.median("ours", "lag") > 0
+    *_, floor, watched = tables.stage(stage).splitlines()
+    assert [cell(row, "loop p99 ms", stage) != "" for row in (floor, watched)] == [False, True]
+
+
+def cell(row: str, title: str, stage: Stage) -> str:
+    titles, cells = (
+        [one.strip() for one in line.split("|")] for line in (tables.stage(stage).splitlines()[2], row)
+    )
+    return cells[titles.index(title)]
 
 
 def test_the_made_sessions_are_shown_as_if_they_had_happened(tmp_path: Path) -> None:
@@ -205,3 +237,38 @@ def test_a_target_is_reached_as_a_must_or_as_an_aim(
 
 def test_nothing_measured_makes_no_target() -> None:
     assert targets([], []) == []
+
+
+def reading(**figures: float) -> Reading:
+    zero = dict.fromkeys(
+        ("rate", "p50", "slowest", "cpu", "background", "server_core", "load_core", "load_program"), 0.0
+    )
+    return Reading(**{**zero, **figures})
+
+
+def forged(p99: list[float], statuses: dict[int, int]) -> Stage:
+    """A race of ours on SQLite only, beside forgers."""
+    result = Result()
+    for name, factor in (("ours, SQLite", 0.5), ("ours, SQLite, 64 forgers", 1)):
+        result.readings[name] = [reading(p99=one * factor, rate=100) for one in p99]
+    result.statuses["ours, SQLite, 64 forgers"].update(statuses)
+    return Stage("forgers", "Forgers", result, {"ours, SQLite, 64 forgers": "ours, SQLite"}, "p99")
+
+
+@pytest.mark.parametrize(
+    ("p99", "statuses", "reached"),
+    [
+        ([20, 49, 500], {200: 100}, [True, True]),
+        ([20, 51, 52], {200: 100}, [False, True]),
+        ([20, 20, 20], {200: 100, 503: 1}, [True, False]),
+        ([20, 20, 20], {200: 100, 1: 1}, [True, False]),
+    ],
+)
+def test_forgers_may_neither_delay_a_callback_nor_turn_it_away(
+    p99: list[float], statuses: dict[int, int], reached: list[bool]
+) -> None:
+    stage = forged(p99, statuses)
+    assert [target.is_reached for target in targets([stage], [])] == reached
+    *_, beside = tables.stage(stage).splitlines()
+    assert cell(beside, "p99, of without", stage) == "2.00"
+    assert cell(beside, "not 200", stage) == str(sum(statuses.values()) - 100)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import machine, peers, reads, report, targets
+from tests.bench import machine, peers, reads, report, tables, targets
 from tests.bench.course import RACES, Course, Scale
 from tests.bench.peers import Peer
-from tests.bench.report import Run
+from tests.bench.run import Run, as_json
 
 FULL = Scale(rounds=5, seconds=2.5, stored=1_000_000, sessions=(10_000, 1_000_000))
 QUICK = Scale(rounds=1, seconds=0.7, stored=20_000, sessions=(1_000, 20_000))
@@ -57,16 +57,16 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
         stages, taken = [], []
         for stage in course.stages(parts):
             stages.append(stage)
-            print(report.stage(stage), flush=True)
+            print(tables.stage(stage), flush=True)
         if READS in parts:
             taken = list(reads.run(folder, scale.sessions, scale.rounds))
-            print(report.reads(taken, scale.sessions), flush=True)
+            print(tables.reads(taken, scale.sessions), flush=True)
     found = Run(facts, stages, taken, targets.targets(stages, taken))
     print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
-    print(report.targets(found.targets), report.warning(stages), sep="\n")
+    print(tables.targets(found.targets), report.warning(stages), sep="\n")
     if into:
         (into / "FIGURES.md").write_text(report.document(found, scale.sessions))
-        (into / "figures.json").write_text(report.data(found))
+        (into / "figures.json").write_text(as_json(found))
         print("FIGURES.md and figures.json are written; the README quotes the table *In short*.")
 
 

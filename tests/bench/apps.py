@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Flask, Response, request
+from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 from sqlalchemy import ForeignKey, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -126,6 +127,7 @@ def _verify(key: VerifyKey, headers: Mapping[str, str] | Headers, body: bytes) -
 def _flask() -> Flask:
     app = Flask("bench", static_folder=None)
     app.add_url_rule("/healthz", view_func=lambda: Response(status=200))
+    app.register_error_handler(BadSignatureError, lambda _: Response(status=403))
     return app
 
 

@@ -1,4 +1,4 @@
-"""What goes on beside a slice: readers that list sessions, or clients that send half of a request."""
+"""What goes on beside a slice: readers that list sessions, forgers, or clients that are slow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from tests.bed import slow
 from tests.bench import load, post
 from tests.bench.load import Load
 from tests.bench.machine import LOAD_CORE, on_core
+from tests.bench.post import Post
 
 READERS = 8
+FORGERS = 64
 SLOW_CLIENTS = 1000
 HALF_A_HEADER = b"POST /callbacks/siprec HTTP/1.1\r\nHost: localhost\r\nContent-Ty"
 MOST_LISTS = 20_000  # in a slice
+MOST_FORGERIES = 100_000
 
 
 class DidNotGoOn(Exception):
@@ -36,24 +39,48 @@ class Background(Protocol):
     def going_on(self, port: int, seconds: float) -> AbstractContextManager[Seen]: ...
 
 
-class Readers:
-    """List the newest sessions as fast as they are answered, each on a connection of its own."""
+class ClosedLoop:
+    """Clients that ask as fast as they are answered, each on a connection of its own."""
 
-    unit = "lists/s"
+    unit: str
+    clients: int
+    status: int  # that each of them is answered
 
-    def __init__(self, program: Path, folder: Path, api_key: str) -> None:
+    def __init__(self, program: Path, requests: Post) -> None:
         self._program = program
-        self._lists = post.prepare_lists(folder / f"lists-{api_key[:16]}", api_key, MOST_LISTS)
+        self._requests = requests
 
     @contextmanager
     def going_on(self, port: int, seconds: float) -> Iterator[Seen]:
         seen = Seen()
-        with load.sending(self._program, port, self._lists, 0, Load(READERS, seconds)) as finish:
+        with load.sending(self._program, port, self._requests, 0, Load(self.clients, seconds)) as finish:
             yield seen
             sent = finish()
-        if sent.kept < len(sent.statuses):
-            raise DidNotGoOn(f"only {sent.kept} of {len(sent.statuses)} lists were answered 200")
-        seen.amount = sent.rate
+        answered, all_ = sent.statuses.count(self.status), len(sent.statuses)
+        if answered < all_:
+            raise DidNotGoOn(f"of {all_} for {self.unit}, {answered} were answered {self.status}")
+        if all_ == len(self._requests.bodies):
+            raise DidNotGoOn(f"{all_} for {self.unit} were not enough")
+        seen.amount = answered / sent.seconds
+
+
+class Readers(ClosedLoop):
+    """List the newest sessions."""
+
+    unit, clients, status = "lists/s", READERS, 200
+
+    def __init__(self, program: Path, folder: Path, api_key: str) -> None:
+        lists = post.prepare_lists(folder / f"lists-{api_key[:16]}", api_key, MOST_LISTS)
+        super().__init__(program, lists)
+
+
+class Forgers(ClosedLoop):
+    """Send callbacks whose signature is wrong."""
+
+    unit, clients, status = "forged/s", FORGERS, 403
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        super().__init__(program, post.prepare_forged(folder / "forged", MOST_FORGERIES))
 
 
 class SlowClients:

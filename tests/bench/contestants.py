@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import requests
 
 from tests.bed.postgres import Postgres
 from tests.bed.web import Web
@@ -22,17 +23,23 @@ from tests.bench.post import SECRET_KEY, signer
 
 THREADS = 32
 LEDGER = "tests.bench.quiet:web()"
+WATCHED_LEDGER = "tests.bench.quiet:watched()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
+LAG_SECONDS = 10  # to be told the lags
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`ledger` None: it stores nothing. `background` is what goes on beside each of its slices."""
+    """`ledger` None: it stores nothing. `background` is what goes on beside each of its slices.
+
+    `is_watched`: it knows the lags of its event loop.
+    """
 
     name: str
     web: Web
     ledger: Ledger | None = None
     background: Background | None = None
+    is_watched: bool = False
 
     @property
     def port(self) -> int:
@@ -48,6 +55,12 @@ class Contestant:
                 used += times.user + times.system
         return used
 
+    def lags(self) -> list[float]:
+        """How many seconds late its event loop was, each time since this was last asked; ascending."""
+        if not self.is_watched:
+            return []
+        return sorted(requests.get(f"{self.web.url}/lag", timeout=LAG_SECONDS).json()["lags"])
+
 
 @contextmanager
 def running(
@@ -61,13 +74,13 @@ def running(
     background: Background | None = None,
 ) -> Iterator[Contestant]:
     """An app under gunicorn: the ledger as it ships; others by `sync` (one thread) or `gthread`."""
-    config = LEDGER_CONFIG if app == LEDGER else None
+    config = LEDGER_CONFIG if app in (LEDGER, WATCHED_LEDGER) else None
     web = Web({}, workers=workers, threads=threads, app=app, config=config)
     web.env |= {"THREADS": str(threads), "WEB_CONCURRENCY": str(workers)}
     if preload:
         web.env["LD_PRELOAD"] = str(preload)
     with _started(web, ledger):
-        yield Contestant(name, web, ledger, background)
+        yield Contestant(name, web, ledger, background, is_watched=app == WATCHED_LEDGER)
 
 
 @contextmanager

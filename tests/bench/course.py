@@ -15,6 +15,7 @@ from tests.bench.field import APPS, Field
 from tests.bench.figures import (
     FLOOR,
     FLOOR_WSGI,
+    FORGERS,
     KINDS,
     POSTGRESQL,
     READERS,
@@ -31,6 +32,7 @@ from tests.bench.race import Track
 
 NAIVE_THREADS = (1, 4, 8)  # one: gunicorn's sync worker
 USUAL_THREADS = 4  # where it was not tried what suits it best
+GENUINE_RATE = 100  # a second, beside forgers
 PROBES = 3
 PROBE_SECONDS = 0.5
 PROBE_BLOCKS = 50
@@ -179,6 +181,13 @@ class Course:
             title = "Beside 8 readers that list sessions as fast as they can, concurrency 64"
             yield _beside_each_other("readers", title, pairs, load, field.track)
 
+    def _forgers(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load = Load(64, self._scale.seconds * 3, GENUINE_RATE)  # longer, since a p99 wants many
+        with self._field(server, [load]) as field:
+            pairs = [(field.floor(), field.floor(FORGERS)), *field.pairs(FORGERS)]
+            title = f"{GENUINE_RATE} a second, open loop, beside 64 forgers that forge as fast as they can"
+            yield _beside_each_other("forgers", title, pairs, load, field.track)
+
     @contextmanager
     def _field(
         self, server: PinnedPostgres, loads: Iterable[Load], folder: Path | None = None
@@ -198,6 +207,7 @@ RACES: Mapping[str, Callable[[Course, PinnedPostgres], Iterator[Stage]]] = {
     "stored": Course._many_stored,
     "workers": Course._two_workers,
     "readers": Course._readers,
+    "forgers": Course._forgers,
 }
 
 
@@ -209,7 +219,7 @@ def _beside_the_floor(
     key: str, title: str, contestants: Sequence[Contestant], load: Load, track: Track
 ) -> Stage:
     versus = {one.name: FLOOR for one in contestants if one.name != FLOOR}
-    return Stage(key, title, track.race(contestants, load), versus)
+    return Stage(key, title, track.race(contestants, load), versus, _compared(load))
 
 
 def _beside_each_other(
@@ -217,4 +227,10 @@ def _beside_each_other(
 ) -> Stage:
     """`pairs` are without and with what the race is about."""
     versus = {one.name: other.name for other, one in pairs}
-    return Stage(key, title, track.race([one for pair in pairs for one in pair], load), versus)
+    result = track.race([one for pair in pairs for one in pair], load)
+    return Stage(key, title, result, versus, _compared(load))
+
+
+def _compared(load: Load) -> str:
+    """In an open loop all have the same rate, or should."""
+    return "p99" if load.rate else "rate"

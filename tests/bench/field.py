@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.bench.background import Readers, SlowClients
-from tests.bench.contestants import Contestant, PinnedPostgres, running, running_peer
+from tests.bench.background import Background, Forgers, Readers, SlowClients
+from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, PinnedPostgres, running, running_peer
 from tests.bench.data import CALLBACKS_EACH
 from tests.bench.figures import (
     FLOOR,
     FLOOR_WSGI,
+    FORGERS,
     KINDS,
     POSTGRESQL,
     READERS,
@@ -44,7 +45,7 @@ class Field:
     server: PinnedPostgres
 
     def floor(self, added: str = "") -> Contestant:
-        background = SlowClients() if added == SLOW_CLIENTS else None
+        background = self._background(added)
         return self.stack.enter_context(running(FLOOR + added, f"{APPS}floor()", background=background))
 
     def floors(self) -> list[Contestant]:
@@ -64,9 +65,9 @@ class Field:
             for peer in installed
         ]
 
-    def ours(self, kind: str) -> Contestant:
+    def ours(self, kind: str, app: str = LEDGER) -> Contestant:
         ledger = self._open(Ours(self._url(kind), self.track.sessions))
-        return self.stack.enter_context(running(f"ours, {kind}", ledger=ledger))
+        return self.stack.enter_context(running(f"ours, {kind}", app, ledger))
 
     def put_through(self, kind: str, added: str, stored: int = 0) -> Contestant:
         """Ours again, with what its name says; of callbacks so many are `stored` before it begins."""
@@ -75,23 +76,26 @@ class Field:
         return self.stack.enter_context(
             running(
                 f"ours, {kind}{added}",
-                ledger=ledger,
+                _app(added),
+                ledger,
                 workers=2 if added == TWO_WORKERS else 1,
                 preload=self.compiled.slow_sync if added == SLOW_FSYNC else None,
-                background=self._background(added, ledger),
+                background=self._background(added, ledger.api_key),
             )
         )
 
-    def _background(self, added: str, ledger: Ours) -> Readers | SlowClients | None:
+    def _background(self, added: str, api_key: str = "") -> Background | None:
         if added == READERS:
-            return Readers(self.compiled.load, self.folder, ledger.api_key)
+            return Readers(self.compiled.load, self.folder, api_key)
+        if added == FORGERS:
+            return Forgers(self.compiled.load, self.folder)
         return SlowClients() if added == SLOW_CLIENTS else None
 
     def pairs(
         self, added: str, kinds: Sequence[str] = KINDS, stored: int = 0
     ) -> list[tuple[Contestant, Contestant]]:
         """For each kind of database ours without and with what is added."""
-        return [(self.ours(kind), self.put_through(kind, added, stored)) for kind in kinds]
+        return [(self.ours(kind, _app(added)), self.put_through(kind, added, stored)) for kind in kinds]
 
     def _open(self, ledger: AnyLedger) -> AnyLedger:
         return self.stack.enter_context(closing(ledger))
@@ -101,3 +105,8 @@ class Field:
         if kind == POSTGRESQL:
             return self.server.create_database()
         return f"sqlite:///{self.folder}/{next(_numbers)}.sqlite3"
+
+
+def _app(added: str) -> str:
+    """Where others could hold up the event loop, it is watched, with them and without."""
+    return WATCHED_LEDGER if added in (SLOW_CLIENTS, FORGERS) else LEDGER

@@ -13,18 +13,19 @@ SQLITE, POSTGRESQL = KINDS = ("SQLite", "PostgreSQL")
 FLOOR, FLOOR_WSGI = "floor", "floor without Flask"
 # What is added to a name.
 SLOW_FSYNC, STORED, TWO_WORKERS = ", slow fsync", ", many stored", ", two workers"
-READERS, SLOW_CLIENTS = ", 8 readers", ", slow clients"
+READERS, SLOW_CLIENTS, FORGERS = ", 8 readers", ", slow clients", ", 64 forgers"
 NO_RESULT = 0.15  # machines drift, and a smaller difference is none
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One race; `versus` says beside whom each contestant's ratio is taken."""
+    """One race; `versus` says beside whom each contestant's ratio is taken: of the figure `compared`."""
 
     key: str
     title: str
     result: Result
     versus: Mapping[str, str]
+    compared: str = "rate"
 
     def all(self, name: str, figure: str) -> list[float]:
         """What a field of the readings was, round by round."""
@@ -32,6 +33,15 @@ class Stage:
 
     def median(self, name: str, figure: str) -> float:
         return statistics.median(self.all(name, figure))
+
+    def is_watched(self, name: str) -> bool:
+        """Whether it is known how late its event loop was."""
+        return None not in self.all(name, "lag")
+
+    def failed(self, name: str) -> int:
+        """How many callbacks were not answered 200, or not at all."""
+        statuses = self.result.statuses[name]
+        return statuses.total() - statuses[200]
 
     def ratio(self, name: str, other: str, figure: str) -> float:
         """The median of the ratios within a round."""

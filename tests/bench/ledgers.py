@@ -15,7 +15,7 @@ from service.domain.ids import new_id
 from service.store import keys, schema
 from service.store.columns import written_out
 from service.store.engine import Database
-from service.store.tables import callback, session, session_attempt
+from service.store.tables import callback, rejected_delivery, session, session_attempt
 from tests.bench import bulk
 from tests.bench.apps import Base, NaiveCallback, NaiveSession
 from tests.bench.data import Made
@@ -23,6 +23,8 @@ from tests.bench.load import Slice
 from tests.bench.post import ACCOUNT, Post, call_sid, session_id, siprec_sid
 
 PATIENCE_SECONDS = 10  # for what was answered from the spool and has yet to reach the database
+SETTLE_SECONDS = 60
+UNCHANGED_SECONDS = 1  # the service writes the next 50 after a twentieth of it
 
 # Of a session that Telnyx accepted, and whose callbacks are expected.
 SESSION = (
@@ -71,6 +73,9 @@ class Ledger(ABC):
             time.sleep(0.2)
         return found
 
+    def settle(self) -> None:  # noqa: B027
+        """Wait until nothing more is written: it would be in the way of who is measured next."""
+
     def close(self) -> None:
         self._database.close()
 
@@ -108,6 +113,21 @@ class Ours(Ledger):
             twice=sum(many > 1 for many in times.values()),
             miscounted=sum(not answered[body] <= many <= asked[body] for body, many in deliveries.items()),
         )
+
+    def settle(self) -> None:
+        """What was rejected is stored in its own time, and what is too much of it deleted."""
+        seen, give_up = self._rejected(), time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < give_up:
+            time.sleep(UNCHANGED_SECONDS)
+            before, seen = seen, self._rejected()
+            if seen == before:
+                return
+
+    def _rejected(self) -> tuple[Any, ...]:
+        """How many there are, and which was the last: changes with each that is stored or deleted."""
+        query = select(func.count(), func.max(rejected_delivery.c.sequence))
+        with self._database.read() as db:
+            return tuple(db.execute(query).one())
 
 
 class Naive(Ledger):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,14 @@ class Slice:
 
     def percentile(self, share: float) -> float:
         """Milliseconds; infinite if nothing was answered."""
-        if not self.milliseconds:
-            return float("inf")
-        return self.milliseconds[min(self.kept - 1, int(self.kept * share))]
+        return percentile(self.milliseconds, share)
+
+
+def percentile(ascending: Sequence[float], share: float) -> float:
+    """Infinite if there is nothing."""
+    if not ascending:
+        return float("inf")
+    return ascending[min(len(ascending) - 1, int(len(ascending) * share))]
 
 
 def send(program: Path, port: int, post: Post, first: int, load: Load) -> Slice:

@@ -86,8 +86,8 @@ def describe(folder: Path) -> dict[str, str]:
     """In words; `folder` is where the databases are."""
     return {
         "CPU": f"{_cpu()}, {len(CORES)} cores",
-        "cores": f"servers on core {SERVER_CORE}; load program, readers, slow clients and PostgreSQL on core "
-        f"{LOAD_CORE}",
+        "cores": f"servers on core {SERVER_CORE}; load program, readers, forgers, slow clients and "
+        f"PostgreSQL on core {LOAD_CORE}",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),

@@ -68,13 +68,21 @@ def prepare_lists(path: Path, api_key: str, count: int) -> Post:
     return Post(path, [b""] * count)
 
 
+def prepare_forged(path: Path, count: int) -> Post:
+    """The same request again and again: a callback of session 1, signed by a key that is not Telnyx's."""
+    body, request = _request(1, STARTED, datetime.now(UTC), is_forged=True)
+    path.write_bytes(_framed(request) * count)
+    return Post(path, [body] * count)
+
+
 def _framed(request: bytes) -> bytes:
     """As the load program reads it."""
     return struct.pack("=I", len(request)) + request
 
 
-def _request(number: int, event: str, now: datetime) -> tuple[bytes, bytes]:
+def _request(number: int, event: str, now: datetime, *, is_forged: bool = False) -> tuple[bytes, bytes]:
     """The body, and the whole request."""
+    sign = signer.forge if is_forged else signer.sign
     session = Session(ACCOUNT, call_sid(number), siprec_sid(number))
     body = compose(session, event, now + timedelta(microseconds=number), behaviour).form
     # Sent in minutes from now: a callback signed more than 5 minutes ago is kept with that problem.
@@ -83,7 +91,7 @@ def _request(number: int, event: str, now: datetime) -> tuple[bytes, bytes]:
         "User-Agent": "telnyx-webhooks",
         "Content-Type": "application/x-www-form-urlencoded",
         "Content-Length": str(len(body)),
-        **signer.sign(body, now + timedelta(minutes=4)),
+        **sign(body, now + timedelta(minutes=4)),
     }
     lines = [f"POST {callback_urls.of(session_id(number))} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from service import app
+from tests.web.watched import Watched
 
 
 def web() -> Any:
     """What gunicorn serves."""
     vars(app)["AccessLog"] = _no_log
     return app.web()
+
+
+def watched() -> Watched:
+    """The same, and it says how long its event loop lets others wait."""
+    return Watched(web())
 
 
 def _no_log(inner: Any) -> Any:

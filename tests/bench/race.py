@@ -12,7 +12,7 @@ from tests.bench import post
 from tests.bench.background import Seen
 from tests.bench.contestants import Contestant
 from tests.bench.ledgers import Audit
-from tests.bench.load import Load, Slice, send
+from tests.bench.load import Load, Slice, percentile, send
 from tests.bench.machine import Meter
 from tests.bench.post import BLOCK, CALLBACKS, Post
 
@@ -28,7 +28,8 @@ class OutOfPost(Exception):
 class Reading:
     """One slice: callbacks answered 200 a second, and milliseconds; how busy the cores were is up to 1.
 
-    `cpu` is the server's microseconds for each callback; `background` what its background came to.
+    `cpu` is the server's microseconds for each callback; `background` what its background came to; `lag`
+    the 99th percentile of its event loop's, of a contestant that is watched.
     """
 
     rate: float
@@ -40,6 +41,7 @@ class Reading:
     server_core: float
     load_core: float
     load_program: float
+    lag: float | None = None
 
 
 class Result:
@@ -91,6 +93,8 @@ class Track:
             result.statuses[one.name].update(sent.statuses)
             if one.ledger:
                 result.audits[one.name] += one.ledger.audit(mark, callbacks, sent)
+                if one.background:
+                    one.ledger.settle()
             return reading
 
         for one in contestants:
@@ -105,9 +109,12 @@ class Track:
     def _slice(self, one: Contestant, callbacks: Post, first: int, load: Load) -> tuple[Slice, Reading]:
         beside = one.background.going_on(one.port, load.seconds) if one.background else nullcontext(Seen())
         meter = Meter()
-        with beside as seen, meter.running(one.cpu_seconds):
-            sent = send(self._program, one.port, callbacks, first, load)
-        return sent, _reading(sent, meter, seen)
+        with beside as seen:
+            one.lags()  # only those from now on count
+            with meter.running(one.cpu_seconds):
+                sent = send(self._program, one.port, callbacks, first, load)
+            lags = one.lags()
+        return sent, _reading(sent, meter, seen, lags)
 
     def _prepare(self, blocks: int) -> Post:
         first = self._next_session
@@ -115,7 +122,7 @@ class Track:
         return post.prepare(self._folder / f"post-{first}", first, blocks)
 
 
-def _reading(sent: Slice, meter: Meter, seen: Seen) -> Reading:
+def _reading(sent: Slice, meter: Meter, seen: Seen, lags: Sequence[float]) -> Reading:
     return Reading(
         rate=sent.rate,
         p50=sent.percentile(0.5),
@@ -126,4 +133,5 @@ def _reading(sent: Slice, meter: Meter, seen: Seen) -> Reading:
         server_core=meter.server,
         load_core=meter.load,
         load_program=sent.cpu_seconds / sent.seconds if sent.seconds else 0,
+        lag=percentile(lags, 0.99) * 1000 if lags else None,
     )
