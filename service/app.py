@@ -23,6 +23,7 @@ from service.web.callbacks import CallbackEndpoint, is_callback
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
+from service.web.pace import ReadPace
 from service.web.pool import Pool
 from service.web.problems import Problem
 from service.web.traffic import Traffic
@@ -114,7 +115,9 @@ class Serving:
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock
         )
-        self._flask = FlaskBridge(create(context).wsgi_app, threads)
+        self._flask = FlaskBridge(
+            create(context).wsgi_app, threads, ReadPace(lambda: services.intake.is_waited_for)
+        )
         self._ending = Pool("end", 1, 8)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

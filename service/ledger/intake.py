@@ -74,6 +74,11 @@ class Intake:
         self.commits = 0  # how many batches were committed
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether any callback is not answered yet; any thread may ask."""
+        return self._count > 0
+
+    @property
     def is_late(self) -> bool:
         """Whether the writer still has in hand what was given to the spool; any thread may ask."""
         return any(ticket.is_late for ticket in self._writer.in_hand)

@@ -14,6 +14,7 @@ from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
 from service.telnyx.callback import RejectedCallback, RejectionReason
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
+from service.web.pace import RejectionPace
 from service.web.pool import Pool, PoolFull
 from service.web.request_id import request_id_of
 
@@ -36,6 +37,7 @@ STATUSES: Final = {
     RejectionReason.GET_NOT_ORDERED: HTTPStatus.FORBIDDEN,
     RejectionReason.GET_WITH_BODY: HTTPStatus.FORBIDDEN,
 }
+REJECTED: Final = set(STATUSES.values())
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +67,14 @@ class CallbackEndpoint:
         self._rejected = rejected
         self._clock = clock
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
+        self._rejections = RejectionPace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
         status = await self._status(scope, receive)
+        if status in REJECTED:
+            scope["state"]["release_body"]()
+            await self._rejections.wait()
         headers = [
             (b"x-request-id", request_id_of(header(scope, b"x-request-id")).encode()),
             (b"cache-control", b"no-store"),

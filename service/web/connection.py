@@ -143,11 +143,17 @@ class Connection(RequestReader):
         self._running = cycle
         size = len(cycle.body)
 
+        def release() -> None:
+            nonlocal size
+            self._traffic.release(size)
+            size = 0
+
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            scope["state"]["release_body"] = release  # for who keeps nothing of it, and answers later
             try:
                 await app(scope, receive, send)
             finally:  # not before: a client that leaves does not make a body smaller that is worked on
-                self._traffic.release(size)
+                release()
 
         super()._start_asgi_task(cycle, run)
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
+from service.web.pace import ReadPace
 from service.web.pool import Pool, PoolFull
 from service.web.problems import Problem
 
@@ -82,8 +83,9 @@ class Answer:
 class FlaskBridge:
     """Made on the event loop that serves. At most `threads` requests are in the application at once."""
 
-    def __init__(self, app: WSGIApplication, threads: int) -> None:
+    def __init__(self, app: WSGIApplication, threads: int, pace: ReadPace) -> None:
         self._app = app
+        self._pace = pace
         self._pool = Pool("flask", threads, threads * WAITING_FOR_EACH)
         self._streams = Pool("stream", STREAM_THREADS, STREAM_THREADS * WAITING_FOR_EACH)
 
@@ -104,6 +106,12 @@ class FlaskBridge:
             await self._stream(made, body, receive, send)
 
     def _respond(self, environ: WSGIEnvironment) -> tuple[Answer, bytes]:
+        if environ["REQUEST_METHOD"] != "GET":  # it may wait for Telnyx for long, and computes little
+            return self._answer(environ)
+        with self._pace.turn():
+            return self._answer(environ)
+
+    def _answer(self, environ: WSGIEnvironment) -> tuple[Answer, bytes]:
         made = Answer(self._app, environ)
         return made, made.fetch(WHOLE_ANSWER)
 

@@ -83,5 +83,8 @@ def _scope(environ: WSGIEnvironment, body: bytes) -> dict[str, Any]:
         "headers": headers,
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
-        "state": {"refused": 413} if len(body) > largest_body(path) else {},
+        "state": {
+            "release_body": lambda: None,
+            "refused": 413 if len(body) > largest_body(path) else None,
+        },
     }

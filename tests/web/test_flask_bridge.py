@@ -15,8 +15,10 @@ from flask import Flask, Response, request, stream_with_context
 
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
+from service.web.pace import ReadPace
 
 MIB = 1024 * 1024
+UNPACED = ReadPace(lambda: False)
 
 
 def scope_of(path: str = "/", method: str = "GET", headers: Any = (), query: bytes = b"") -> dict[str, Any]:
@@ -79,7 +81,7 @@ def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Clien
 
     async def asked() -> None:
         answered.append(Client(body))
-        await FlaskBridge(app, 1)(scope, answered[0].receive, answered[0].send)
+        await FlaskBridge(app, 1, UNPACED)(scope, answered[0].receive, answered[0].send)
 
     run(asked)
     return answered[0]
@@ -121,7 +123,7 @@ def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> N
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2)
+        bridge = FlaskBridge(app, 2, UNPACED)
         taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
         serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
         await asyncio.sleep(0.05)
@@ -179,7 +181,7 @@ def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> No
     closed = threading.Event()
 
     async def asked() -> None:
-        bridge = FlaskBridge(large(1000, closed), 1)
+        bridge = FlaskBridge(large(1000, closed), 1, UNPACED)
         slow = [Client(reads=False) for _ in range(10)]
         serving = [
             asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
@@ -207,7 +209,7 @@ def test_requests_do_not_see_each_other_s_context() -> None:
         return [before.encode()]
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 1)
+        bridge = FlaskBridge(app, 1, UNPACED)
         for path in ("/a", "/b"):
             client = Client()
             await bridge(scope_of(path), client.receive, client.send)

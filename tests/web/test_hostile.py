@@ -175,3 +175,11 @@ def test_who_does_not_read_holds_no_thread(watched: Watched) -> None:
         time.sleep(0.5)
         assert watched.get("/v1/sessions").status_code == 200
         assert statistics.median(watched.times(10)) < 1
+
+
+def test_bodies_of_rejected_callbacks_that_wait_for_their_answer_fill_no_memory(watched: Watched) -> None:
+    body = b"x" * (MIB - 1)
+    forged = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with hostile.connections(watched.web.address, 300, forged):
+        watched.times(20)
+    assert "too much at once" not in watched.web.log
