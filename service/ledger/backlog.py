@@ -97,9 +97,9 @@ class Backlog:
         if self._spool is not None:
             self._spool.survey()
 
-    def drain(self, write: Write, *, with_own: bool) -> int:
+    def drain(self, write: Write, may_seal: Callable[[], bool]) -> int:
         """Give what waits on disk to `write`, file by file; see Spool.drain."""
-        return self._spool.drain(write, with_own=with_own) if self._spool is not None else 0
+        return self._spool.drain(write, may_seal) if self._spool is not None else 0
 
     def add_dead_letter(self, packed: bytes, why: Exception) -> None:
         """Make a dead letter of an entry. Raises OSError."""

@@ -72,7 +72,7 @@ class Drain:
         self._failures = self._alone = 0
         self._is_well = False  # the last that was tried was committed
 
-    def run(self, *, with_own: bool = True, may_probe: bool = False) -> int:
+    def run(self, may_seal: Callable[[], bool] = lambda: True, *, may_probe: bool = False) -> int:
         """One round over all that waits, oldest first. How many entries went.
 
         What the database does not take stays, and is tried again in the next round. `may_probe`: whoever
@@ -81,7 +81,7 @@ class Drain:
         self._may_probe, self._failures, self._alone, self._is_well = may_probe, 0, 0, False
         try:
             self._backlog.save_remembered(self._save_remembered)
-            return self._backlog.drain(self._write_file, with_own=with_own)
+            return self._backlog.drain(self._write_file, may_seal)
         finally:
             # A round that fails lets the next one look closer, should it be one entry that always fails.
             self._tolerated = min(self._tolerated + 1, MOST_TOLERATED) if self._failures else 0

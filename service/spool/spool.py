@@ -83,16 +83,16 @@ class Spool:
                 raise
             self._missing = None
 
-    def drain(self, write: Write, *, with_own: bool = True) -> int:
+    def drain(self, write: Write, may_seal: Callable[[], bool] = lambda: True) -> int:
         """Give every file that nobody owns, and its entries, to `write`, oldest file first. How many went.
 
+        Our own is among them if `may_seal`, which is asked while nothing is appended.
         A file is removed once `write` says True for all of it; an entry may be given again after a crash, or
         if the file cannot be removed.
         What `write` raises ends the draining, and the file stays.
         """
-        if with_own:
-            with self._reported():
-                self._seal()
+        with self._reported():
+            self._seal(may_seal)
         waiting: list[Path] = []
         with self._reported(), self._named():
             waiting = self.files(WAITING)
@@ -199,20 +199,18 @@ class Spool:
             raise
         lost.close()
 
-    def _seal(self) -> None:
+    def _seal(self, may_seal: Callable[[], bool] = lambda: True) -> None:
         # Whoever appends may be stuck with the disk; nobody else is to be stuck with him.
         if not self._turn.acquire(timeout=SEAL_SECONDS):
             raise SpoolUnusable("it is being written to for long")
         try:
-            self._seal_in_turn()
+            with self._named():
+                if self._file is not None and not self._file.is_in_place():
+                    self._rescue()
+                if may_seal():
+                    self._leave()
         finally:
             self._turn.release()
-
-    def _seal_in_turn(self) -> None:
-        with self._named():
-            if self._file is not None and not self._file.is_in_place():
-                self._rescue()
-            self._leave()
 
     def _leave(self) -> None:
         if self._file is not None:

@@ -43,7 +43,7 @@ class DrainWorker:
     def _write(self, *, may_probe: bool = False) -> None:
         if not self._backlog.is_waiting:
             return
-        count = self._drain.run(with_own=not self._intake.is_late, may_probe=may_probe)
+        count = self._drain.run(lambda: not self._intake.is_late, may_probe=may_probe)
         if count:
             log.info("spool drained: count=%d", count)
 

@@ -18,8 +18,11 @@ import requests
 from sqlalchemy import text
 
 from service.domain.callback import Callback
+from service.domain.ids import new_id
+from service.domain.session import Notice, NoticeKind
 from service.ledger import intake
 from service.ledger.intake import NotDurable
+from service.ledger.spool_entry import UnsavedAnswer
 from service.sandbox import Behaviour, Sandbox, Session
 from service.spool import SpoolUnusable
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
@@ -543,3 +546,44 @@ def test_a_refusal_that_ends_meanwhile_takes_no_meaning_away(database_url: str, 
     undrained.ingest.write([callback], time.monotonic() + 5)
     assert undrained.deliveries() == {"siprec-started": 1}
     other.close()
+
+
+def test_what_becomes_late_as_the_drain_begins_is_counted_once(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer has it still when it is spooled: drained meanwhile, it would be the writer's repeat."""
+    desk, is_in_hand, may_go_on = undrained, threading.Event(), threading.Event()
+    desk.backlog.save_later(UnsavedAnswer(new_id(), 1, "v3:call", Notice(NoticeKind.REFUSED, now())))
+    desk.keep(*desk.callbacks(1))
+    with desk.database.read() as db:
+        session_id = db.scalar(text("SELECT session_id FROM report_sessions_v1"))
+    first, late = (replace(desk.callback(Number=n), session_id=session_id) for n in ("first", "late"))
+    writes, save_remembered = Writes(desk, monkeypatch), desk.backlog.save_remembered
+
+    def hold_up(batch: list[Callback]) -> None:
+        if threading.current_thread().name != "writer":
+            return
+        if late in batch:
+            is_in_hand.set()
+            wait_for(may_go_on)
+        else:
+            time.sleep(0.5)  # so that the late one is late before its own batch is
+
+    def be_late(save: Callable[[UnsavedAnswer], bool]) -> None:
+        assert keeping[1].result(SECONDS)  # from the spool
+        save_remembered(save)
+
+    writes.before = hold_up
+    monkeypatch.setattr(desk.backlog, "save_remembered", be_late)
+    with ThreadPoolExecutor(2) as pool:
+        keeping = [pool.submit(desk.keep, first)]
+        time.sleep(0.05)
+        keeping.append(pool.submit(desk.keep, late))
+        wait_for(is_in_hand)
+        desk.worker.run_once(now())
+        may_go_on.set()
+        assert [len(one.result()) for one in keeping] == [1, 1]
+    monkeypatch.setattr(desk.backlog, "save_remembered", save_remembered)
+    wait_until(lambda: not desk.intake.is_late)
+    desk.worker.run_once(now())
+    assert desk.deliveries() == {"siprec-started": 3}
