@@ -19,7 +19,7 @@ from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
 from service.web.errors import telnyx_problem
-from service.web.openapi import Answer, Header, operation
+from service.web.openapi import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
 from service.web.responses import (
@@ -58,7 +58,7 @@ blueprint.after_request(add_spool_age)
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
     body=StartRequest,
-    headers=(Header("Idempotency-Key", "1 to 255 visible ASCII characters; never expires; yours alone"),),
+    headers={"Idempotency-Key": "1 to 255 visible ASCII characters; never expires; yours alone"},
 )
 def start(body: StartRequest) -> Answer:
     """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.

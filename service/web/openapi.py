@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
-from inspect import getdoc
 from typing import Any, TypeVar
 
 from flask import Response, request
@@ -34,61 +33,39 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Header:
-    """A request header that a route reads."""
-
-    name: str
-    description: str
-
-
-@dataclass(frozen=True)
 class Operation:
-    summary: str
-    answers: Mapping[int, type[BaseModel]]
-    problems: tuple[str, ...]
-    body: type[BaseModel] | None
-    body_is_required: bool
-    query: type[BaseModel] | None
-    headers: tuple[Header, ...]
-    description: str
-
-
-# View function -> what it declares, for the API documents.
-declared: dict[Callable[..., Response], Operation] = {}
-
-
-def operation(
-    summary: str,
-    *,
-    answers: Mapping[int, type[BaseModel]],
-    problems: tuple[str, ...] = (),
-    body: type[BaseModel] | None = None,
-    body_is_required: bool = True,
-    query: type[BaseModel] | None = Empty,
-    headers: tuple[Header, ...] = (),
-) -> Callable[[View], Callable[..., Response]]:
-    """The view gets `body` and `query` as instances of their models, where it declares them.
+    """Decorates a view, which gets `body` and `query` as instances of their models, where it declares them.
 
     `problems` are the names of those that only some routes have. A query of None is not looked at.
     """
 
-    def declare(view: View) -> Callable[..., Response]:
+    summary: str
+    _: KW_ONLY
+    answers: Mapping[int, type[BaseModel]]
+    problems: tuple[str, ...] = ()
+    body: type[BaseModel] | None = None
+    body_is_required: bool = True
+    query: type[BaseModel] | None = Empty
+    headers: Mapping[str, str] = field(default_factory=dict)  # that it reads: name -> description
+
+    def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)
-        def serve(**path: Any) -> Response:
-            arguments = dict(path)
-            read = _read_query(query) if query else None  # an unknown parameter is refused everywhere else
-            if query not in {None, Empty}:
-                arguments["query"] = read
-            if body is not None:
-                arguments["body"] = _read_body(body, is_required=body_is_required)
+        def serve(**arguments: Any) -> Response:
+            # An unknown parameter is refused everywhere else.
+            query = _read_query(self.query) if self.query else None
+            if self.query not in {None, Empty}:
+                arguments["query"] = query
+            if self.body is not None:
+                arguments["body"] = _read_body(self.body, is_required=self.body_is_required)
             return view(**arguments).response()
 
-        declared[serve] = Operation(
-            summary, answers, problems, body, body_is_required, query, headers, getdoc(view) or ""
-        )
+        declared[serve] = self
         return serve
 
-    return declare
+
+operation = Operation  # as a decorator
+# View function -> what it declares, for the API documents.
+declared: dict[Callable[..., Any], Operation] = {}
 
 
 def _read_body(model: type[M], *, is_required: bool) -> M:
