@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Flask, Response, g, request
@@ -24,7 +25,7 @@ from service.ledger.errors import (
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
 from service.web.asgi import COMMON
 from service.web.cursor import InvalidCursor
-from service.web.problems import KINDS, OtherProblem, Problem, TelnyxError, wrong_field
+from service.web.problems import KINDS, Kind, Problem, TelnyxError, wrong_field
 from service.web.request_id import request_id_of
 
 RETRY_SOON: Final = {"Retry-After": "5"}
@@ -117,7 +118,7 @@ def _http(error: HTTPException) -> Problem:
     status = error.code or 500
     if status in names:
         return Problem(names[status], error.description)
-    return OtherProblem(status, error.description)
+    return Problem("http", error.description, kind=Kind(status, HTTPStatus(status).phrase))
 
 
 def _unforeseen(error: Exception) -> Problem:
