@@ -99,7 +99,7 @@ def index(query: SessionQuery) -> Answer:
 def show(session_id: UUID) -> Answer:
     with context.current().database.read() as db:
         session = sessions.find(db, str(session_id))
-        found = events.of_session(db, str(session_id), limit=LONGEST_TIMELINE + 1)
+        found = events.of_session(db, str(session_id), 0, LONGEST_TIMELINE + 1)
     if session is None:
         raise UnknownSession
     page, last = _page(found, LONGEST_TIMELINE)
