@@ -64,7 +64,7 @@ class Desk:
         )
         heartbeat = Heartbeat(database, self.backlog)
         self.worker = DrainWorker(self.drain, self.backlog, self.intake, database.breaker, heartbeat)
-        self._runner = Runner("drain", self.worker, 0.1, now)
+        self._runner = Runner("drain", self.worker.run_once, 0.1, now)
         self._sandbox = Sandbox()
         self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
 
