@@ -33,6 +33,10 @@ from service.web.responses import (
 LARGEST_BODY: Final = 64 * 1024
 LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
 IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY_HEADER: Final = {
+    "description": "1 to 255 visible ASCII characters; never expires; yours alone",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 TELNYX_FAILED: Final = ("telnyx-refused", "telnyx-credentials", "telnyx-rate-limit", "telnyx-unreachable")
 BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
@@ -58,7 +62,7 @@ blueprint.after_request(add_spool_age)
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
     body=StartRequest,
-    headers={"Idempotency-Key": "1 to 255 visible ASCII characters; never expires; yours alone"},
+    headers={"Idempotency-Key": IDEMPOTENCY_KEY_HEADER},
 )
 def start(body: StartRequest) -> Answer:
     """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.

@@ -150,16 +150,9 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _headers(operation: Operation) -> list[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
     return [
-        {
-            "name": name,
-            "in": "header",
-            "required": False,
-            "description": description,
-            "schema": schema,
-        }
-        for name, description in operation.headers.items()
+        {"name": name, "in": "header", "required": False, **members}
+        for name, members in operation.headers.items()
     ]
 
 

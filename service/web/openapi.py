@@ -45,7 +45,8 @@ class Operation:
     body: type[BaseModel] | None = None
     body_is_required: bool = True
     query: type[BaseModel] | None = Empty
-    headers: Mapping[str, str] = field(default_factory=dict)  # that it reads: name -> description
+    # That it reads, by name, with what else the document says of them.
+    headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)
