@@ -217,13 +217,9 @@ def load() -> Settings:
         return Settings()
     except ValidationError as wrong:
         lines = sorted(
-            {f"{_name(error['loc'])}: {_reason(error)}" for error in wrong.errors(include_input=False)}
+            {f"{error['loc'][0]}: {_reason(error)}" for error in wrong.errors(include_input=False)}
         )
         raise WrongConfiguration("\n".join(lines)) from None
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    return str(location[0])
 
 
 def _reason(error: Any) -> str:

@@ -19,7 +19,7 @@ except WrongConfiguration as wrong:
 ONE_PROCESS = "on SQLite there is one web process: WEB_CONCURRENCY and --workers must be 1"
 
 
-class MaskingLogger(Logger):
+class QueueLogger(Logger):
     """gunicorn's own lines, and uvicorn's, which take the same handlers."""
 
     def setup(self, cfg: Any) -> None:
@@ -37,7 +37,7 @@ timeout = 60  # a worker that hangs this long is replaced
 graceful_timeout = 30
 keepalive = 75
 accesslog = "-"
-logger_class = MaskingLogger
+logger_class = QueueLogger
 control_socket_disable = True
 is_sqlite = settings.DATABASE_URL.get_secret_value().startswith("sqlite:")
 

@@ -23,7 +23,6 @@ from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
-from service.workers.rejected import RejectedWorker
 from service.workers.runner import Runner
 
 DRAIN_SECONDS = 0.25
@@ -85,6 +84,7 @@ def wire(settings: Settings) -> Services:
     rejected = RejectedQueue(database)
     heartbeat = Heartbeat(database, backlog)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
+    deadlines = Deadlines(database, _changed)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
@@ -97,10 +97,10 @@ def wire(settings: Settings) -> Services:
         rejected=rejected,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
         workers=[
-            Runner("drain", drain_worker, DRAIN_SECONDS, _now),
-            Runner("heartbeat", heartbeat, HEARTBEAT_SECONDS, _now),
-            Runner("deadlines", Deadlines(database, _changed), settings.WATCH_SECONDS, _now),
-            Runner("rejected", RejectedWorker(rejected), REJECTED_SECONDS, _now),
+            Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
+            Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
+            Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
+            Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
         ],
         clock=_now,
     )

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Protocol
 
-from service.domain.session import Notice, NoticeKind, Progress, State
+from service.domain.order import Order
+from service.domain.session import Error, LockedSession, Notice, NoticeKind, Progress, State
 
 MOST_FOLDED = 256  # callbacks of one session; Telnyx sends two or three
 
-
-class Call(Protocol):
-    """What is recorded, as callbacks name it."""
-
-    @property
-    def account_sid(self) -> str: ...
-
-    @property
-    def call_sid(self) -> str: ...
+Call = Order | LockedSession  # what is recorded, as callbacks name it
 
 
 def fold(call: Call, notices: Iterable[Notice]) -> Progress:
@@ -39,7 +31,6 @@ def fold(call: Call, notices: Iterable[Notice]) -> Progress:
     # What Telnyx answered knows best when it was: others tell only what it does not.
     by_trust = [own, others] if answer_sid else [own + others]
     states = [_state_of(notice) for notice in (*own, *others)] + ([answer.kind.state] if answer else [])
-    failure = _first_of(by_trust, {NoticeKind.FAILED})
     return Progress(
         state=max(states, key=lambda state: state.rank, default=State.REQUESTED),
         answer_siprec_sid=answer_sid,
@@ -50,7 +41,7 @@ def fold(call: Call, notices: Iterable[Notice]) -> Progress:
         stop_requested_at=wish.received_at if wish else None,
         stop_requested_by=wish.actor if wish else None,
         refusal=answer.error if answer else None,
-        failure=failure.error if failure else None,
+        failure=_failure(by_trust),
     )
 
 
@@ -59,11 +50,9 @@ def first(received: Iterable[Notice]) -> list[Notice]:
     return [notice for notice in received if notice.kind.is_callback][:MOST_FOLDED]
 
 
-def first_account(notices: Iterable[Notice]) -> str | None:
-    """The AccountSid that was received first: an adopted session's."""
-    naming = (notice for notice in notices if notice.account_sid)
-    earliest = min(naming, key=lambda notice: notice.receipt, default=None)
-    return earliest.account_sid if earliest else None
+def first_account(received: Iterable[Notice]) -> str | None:
+    """The AccountSid that was received first: an adopted session's. `received` is sorted by receipt."""
+    return next((notice.account_sid for notice in received if notice.account_sid), None)
 
 
 def _state_of(notice: Notice) -> State:
@@ -80,11 +69,11 @@ def _earliest(by_trust: Iterable[Iterable[Notice]], kinds: Collection[NoticeKind
     return None
 
 
-def _first_of(by_trust: Iterable[Iterable[Notice]], kinds: Collection[NoticeKind]) -> Notice | None:
+def _failure(by_trust: Iterable[Iterable[Notice]]) -> Error | None:
     for notices in by_trust:
-        saying = [notice for notice in notices if notice.kind in kinds]
-        if saying:
-            return min(saying, key=lambda notice: notice.precedence)
+        failed = [notice for notice in notices if notice.kind is NoticeKind.FAILED]
+        if failed:
+            return min(failed, key=lambda notice: notice.precedence).error
     return None
 
 

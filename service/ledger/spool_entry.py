@@ -112,7 +112,7 @@ def _read_callback(read: Mapping[str, Any]) -> Callback:
 def _read_answer(read: Mapping[str, Any]) -> UnsavedAnswer:
     error = read["error"]
     notice = Notice(
-        kind=next(kind for kind in NoticeKind if kind.is_answer and kind.label == read["outcome"]),
+        kind=_OUTCOMES[read["outcome"]],
         received_at=datetime.fromisoformat(read["received_at"]),
         siprec_sid=read["siprec_sid"],
         error=Error(**{**error, "kind": ErrorKind(error["kind"])}) if error else None,
@@ -124,6 +124,7 @@ def _read_reason(read: Mapping[str, Any]) -> Reason:
     return Reason(datetime.fromisoformat(read["failed_at"]), read["text"])
 
 
+_OUTCOMES = {kind.label: kind for kind in NoticeKind if kind.is_answer}
 _READERS: dict[str, Callable[[Mapping[str, Any]], Entry]] = {
     "callback": _read_callback,
     "answer": _read_answer,

@@ -12,6 +12,8 @@ from service.store import events
 from service.store.batch import Batch
 from service.store.events import TELNYX, Change, EventKind
 
+Facts = dict[str, tuple[object, object]]  # fact -> (before, after)
+
 
 @dataclass
 class _Cause:
@@ -30,6 +32,7 @@ class Timeline:
     def __init__(self, sessions: Mapping[str, LockedSession]) -> None:
         self._before = dict(sessions)
         self._after: dict[str, LockedSession] = {}
+        self._changes: dict[str, Facts] = {}  # between the two
         self._causes: dict[str, _Cause] = {}
         self._merges: list[Change] = []
         self._merged: set[str] = set()
@@ -53,6 +56,7 @@ class Timeline:
 
     def folded(self, session: LockedSession) -> None:
         self._after[session.id] = session
+        self._changes[session.id] = self._facts(session)
 
     def merged(self, adopted_id: str, session_id: str, now: datetime) -> None:
         """A line on both: where it went, and what came."""
@@ -63,23 +67,18 @@ class Timeline:
         ]
 
     def changed(self) -> set[str]:
-        return {session_id for session_id in self._after if self._facts(session_id)} | self._merged
+        return {session_id for session_id, facts in self._changes.items() if facts} | self._merged
 
     def write(self, batch: Batch, now: datetime) -> None:
-        changes = [
-            self._change(session_id)
-            for session_id in sorted(self._after)
-            if session_id not in self._merged and self._facts(session_id)
-        ]
+        changes = [self._change(session_id) for session_id in sorted(self.changed() - self._merged)]
         events.add(batch, [*changes, *self._merges], now)
 
     def _is_created(self, session_id: str) -> bool:
         before = self._before[session_id]
         return before.origin is Origin.ADOPTED and before.callbacks == 0
 
-    def _facts(self, session_id: str) -> dict[str, tuple[object, object]]:
-        before, after = self._before[session_id], self._after[session_id]
-        is_created = self._is_created(session_id)
+    def _facts(self, after: LockedSession) -> Facts:
+        before, is_created = self._before[after.id], self._is_created(after.id)
         facts = rules.changes(None if is_created else before.progress, after.progress)
         if after.account_sid != before.account_sid and not is_created:
             facts["account_sid"] = (before.account_sid, after.account_sid)
@@ -88,11 +87,10 @@ class Timeline:
         return facts
 
     def _change(self, session_id: str) -> Change:
-        cause, after, facts = self._causes[session_id], self._after[session_id], self._facts(session_id)
-        is_created = self._is_created(session_id)
+        cause, after, facts = self._causes[session_id], self._after[session_id], self._changes[session_id]
         return Change(
             session_id=session_id,
-            kind=EventKind.CREATED if is_created else EventKind.CHANGED,
+            kind=EventKind.CREATED if self._is_created(session_id) else EventKind.CHANGED,
             actor=cause.actor,
             facts=facts,
             state=after.progress.state,
@@ -103,7 +101,7 @@ class Timeline:
             correction=cause.is_late and any(before is not None for before, _ in facts.values()),
         )
 
-    def _merge(self, session_id: str, facts: dict[str, tuple[object, object]], now: datetime) -> Change:
+    def _merge(self, session_id: str, facts: Facts, now: datetime) -> Change:
         session = self._after.get(session_id, self._before[session_id])
         return Change(
             session_id=session_id,

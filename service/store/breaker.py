@@ -62,16 +62,6 @@ class Breaker:
                 self.answers = True  # it did, though it refused
             self._open(outage, reason)
 
-    def opened(self, reason: str, *, answers: bool) -> None:
-        """As `failed`; `answers`: it refused to write, and may be read."""
-        self.failed(Outage.WRITES if answers else Outage.ALL, reason)
-
-    def closed(self) -> None:
-        """A write was committed."""
-        with self._lock:
-            if not self.takes_writes:
-                self._close()
-
     def stalled(self) -> None:
         """A write takes too long. If it is at its COMMIT, that may close the breaker when it ends."""
         with self._lock:
@@ -104,16 +94,14 @@ class Breaker:
             self._commits += 1
         try:
             yield
-        except BaseException:
+            with self._lock:
+                if resets_backoff:
+                    self._backoff = FIRST_BACKOFF_SECONDS
+                if not self.takes_writes:
+                    self._close()
+        finally:
             with self._lock:
                 self._commits -= 1
-            raise
-        with self._lock:
-            self._commits -= 1
-            if resets_backoff:
-                self._backoff = FIRST_BACKOFF_SECONDS
-            if not self.takes_writes:
-                self._close()
 
     def _begin_probe(self) -> bool:
         with self._lock:

@@ -18,7 +18,6 @@ class StoredCallback:
 
     callback: Callback
     last_received_at: datetime
-    written_at: datetime
     deliveries: int
     contradiction: str | None
 
@@ -66,6 +65,4 @@ def _stored(row: RowMapping) -> StoredCallback:
     said = Callback(
         delivery, row["session_id"], row["verified_by"], row["event"], notice(row), row["problem"]
     )
-    return StoredCallback(
-        said, row["last_received_at"], row["written_at"], row["deliveries"], row["contradiction"]
-    )
+    return StoredCallback(said, row["last_received_at"], row["deliveries"], row["contradiction"])

@@ -67,7 +67,7 @@ class Database:
         self._check_writes(deadline, is_probe=is_probe)
         engine = self._writing if deadline is None else self._writing_by_deadline
         with self._watching(writes=True), self._kind.turn(deadline), self._lent(engine, deadline) as db:
-            connection = _require_writable(db)
+            connection: DriverConnection = driver(db)
             connection.prepare(deadline)
             with db.begin() as transaction:
                 yield db
@@ -95,8 +95,7 @@ class Database:
             self._kind.turn(deadline),
             self._keeper.lent(deadline) as connection,
         ):
-            if not connection.is_writable:
-                raise kinds.read_only()
+            kinds.require_writable(connection)
             connection.prepare(deadline)
             committing = self.breaker.committing(connection.epoch, resets_backoff=not is_probe)
             with self._kind.transaction(connection, committing):  # type: ignore[arg-type]
@@ -135,8 +134,7 @@ class Database:
         with self._watching(writes=False):
             connection = self._connect(for_ingest=False)
             try:
-                if not connection.is_writable:
-                    raise kinds.read_only()
+                kinds.require_writable(connection)
                 return kinds.current_server(connection)
             finally:
                 connection.close()
@@ -172,13 +170,14 @@ class Database:
 
     @contextmanager
     def _lent(self, engine: Engine, deadline: float | None) -> Iterator[Connection]:
+        """A connection to a server that takes writes."""
         with until(deadline):
             db = engine.connect()
         with db:
             if not driver(db).is_writable:  # it was made while there was no primary
                 db.invalidate()
-                with until(deadline):
-                    driver(db)
+            with until(deadline):  # an invalid one is made anew
+                kinds.require_writable(driver(db))
             yield db
 
     @contextmanager
@@ -233,10 +232,3 @@ def make_durable(db: AnyConnection) -> None:
     """
     if is_postgresql(db):
         driver(db).execute("SELECT pg_logical_emit_message(true, 'siprec-ledger', '')")
-
-
-def _require_writable(db: Connection) -> DriverConnection:
-    connection: DriverConnection = driver(db)
-    if not connection.is_writable:
-        raise kinds.read_only()
-    return connection

@@ -34,10 +34,8 @@ class Event:
     """`changes` is fact -> [before, after], as JSON values; times are UTC."""
 
     sequence: int
-    session_id: str
     kind: EventKind
     actor: str
-    callback_id: str | None
     correction: bool
     state: State
     changes: dict[str, list[Any]]
@@ -69,7 +67,7 @@ def add(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
     batch.add(event, [_row(change, written_at) for change in changes])
 
 
-def of_session(db: Connection, session_id: str, after: int = 0, limit: int = 250) -> list[Event]:
+def of_session(db: Connection, session_id: str, after: int, limit: int) -> list[Event]:
     """In the order in which they were written; `after` is the sequence of the last one already seen."""
     query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
     query = query.where(event.c.sequence > after).order_by(event.c.sequence).limit(limit)
@@ -103,10 +101,8 @@ def digest(row: Mapping[str, Any]) -> bytes:
 def _event(row: RowMapping) -> Event:
     return Event(
         sequence=row["sequence"],
-        session_id=row["subject_id"],
         kind=EventKind(row["kind"]),
         actor=row["actor"],
-        callback_id=row["callback_id"],
         correction=row["correction"],
         state=State(row["state"]),
         changes=row["changes"],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -15,6 +17,7 @@ from service.domain.ids import new_id
 from service.store.tables import api_key, api_key_secret
 
 PREFIX = "slk"  # so that a leaked one is recognised
+_COMPACT_ID = re.compile("[0-9a-f]{32}")
 
 
 class NameTaken(Exception):
@@ -70,13 +73,12 @@ def recognise(db: Connection, text: str, now: datetime) -> ApiKey | None:
     """The key in force that `text` is."""
     prefix, _, rest = text.partition("_")
     compact, _, secret = rest.partition("_")
-    if prefix != PREFIX or len(compact) != 32 or not compact.isalnum() or not compact.isascii():
+    if prefix != PREFIX or not _COMPACT_ID.fullmatch(compact):
         return None
-    secret_id = "-".join((compact[:8], compact[8:12], compact[12:16], compact[16:20], compact[20:]))
     query = (
         select(api_key, api_key_secret.c.sha256, api_key_secret.c.expires_at)
         .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
-        .where(api_key_secret.c.id == secret_id, api_key_secret.c.revoked_at.is_(None))
+        .where(api_key_secret.c.id == str(UUID(compact)), api_key_secret.c.revoked_at.is_(None))
     )
     row = db.execute(query).one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= now):

@@ -146,8 +146,9 @@ def _too_slow_to_connect(error: BaseException) -> Failure:
     return Failure(DatabaseUnavailable(describe(error)), Outage.ALL if is_outage else Outage.NONE)
 
 
-def read_only() -> psycopg.Error:
-    return psycopg.errors.ReadOnlySqlTransaction("no primary was found, only a server that reads")
+def require_writable(connection: DriverConnection) -> None:
+    if not connection.is_writable:
+        raise psycopg.errors.ReadOnlySqlTransaction("no primary was found, only a server that reads")
 
 
 def _begin(db: Connection) -> None:

@@ -7,11 +7,10 @@ Each is one text, however many rows are wanted, so that it is prepared once.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Table
@@ -39,10 +38,7 @@ class Lookup:
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
         else:
             found = driver(db).execute(self._on_sqlite, [json.dumps(list(wanted))])
-        return self._rows(found)
-
-    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        yield from _read(self.table, self.columns, found.fetchall())
+        return _read(self.table, self.columns, found.fetchall)
 
     @cached_property
     def _on_sqlite(self) -> str:
@@ -74,12 +70,9 @@ class First:
         """As of a Lookup."""
         if is_postgresql(db):
             found = driver(db).execute(self._on_postgresql, [list(wanted)])
-            return self._rows(found)
-        rows = (driver(db).execute(self._one, [value]).fetchall() for value in wanted)
-        return _read(self.table, self.columns, list(chain.from_iterable(rows)))
-
-    def _rows(self, found: Any) -> Iterator[dict[str, Any]]:
-        yield from _read(self.table, self.columns, found.fetchall())
+            return _read(self.table, self.columns, found.fetchall)
+        rows = [row for value in wanted for row in driver(db).execute(self._one, [value]).fetchall()]
+        return _read(self.table, self.columns, lambda: rows)
 
     @cached_property
     def _one(self) -> str:
@@ -108,9 +101,12 @@ def looked_up_at_once(db: AnyConnection) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _read(table: Table, columns: tuple[str, ...], rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+def _read(
+    table: Table, columns: tuple[str, ...], fetch: Callable[[], Sequence[Any]]
+) -> Iterator[dict[str, Any]]:
+    """What `fetch` gives is asked for with the first row."""
     converted = conversions(table, columns, read_back, _from_json)
-    for values in rows:
+    for values in fetch():
         row = dict(zip(columns, values, strict=True))
         for _, name, convert in converted:
             if row[name] is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-IDLE_SECONDS: Final = 60
+IDLE_SECONDS: Final = 60.0
 WAIT_SECONDS: Final = 2  # for a connection that others use
 
 
@@ -21,17 +21,11 @@ class BoundedPool(Pool):
     SQLAlchemy's own pool keeps every connection for ever, or makes a new one for each peak.
     """
 
-    def __init__(
-        self,
-        creator: Callable[[], Any],
-        size: int,
-        is_fit: Callable[[Any], bool],
-        idle_seconds: float = IDLE_SECONDS,
-    ) -> None:
+    def __init__(self, creator: Callable[[], Any], size: int, is_fit: Callable[[Any], bool]) -> None:
         super().__init__(creator)
         self._slots = threading.BoundedSemaphore(size)
         self._is_fit = is_fit
-        self._idle_seconds = idle_seconds
+        self._idle_seconds = IDLE_SECONDS
         self._idle: list[tuple[float, ConnectionPoolEntry]] = []  # returned at, the latest last
         self._idle_lock = threading.Lock()
 
@@ -43,9 +37,6 @@ class BoundedPool(Pool):
 
     def dispose(self) -> None:
         self.close_idle(0)
-
-    def status(self) -> str:
-        return f"{len(self._idle)} idle"
 
     def _do_get(self) -> ConnectionPoolEntry:
         if not self._slots.acquire(timeout=remaining(WAIT_SECONDS)):

@@ -27,7 +27,6 @@ ANSWER_SECONDS: Final = 4.5  # more than statement_timeout, which the server kee
 COMMIT_SECONDS: Final = 2
 ROLLBACK_SECONDS: Final = 0.5
 CANCEL_SECONDS: Final = 0.25  # for the cancel, and for the server to have heard of it
-LOCK_SECONDS: Final = 0.5
 SHORT_SECONDS: Final = 0.75  # a deadline nearer than this leaves less time for a lock
 
 CONFLICTS: Final = {"40001", "40P01", "55P03"}  # serialization_failure, deadlock_detected, lock_not_available

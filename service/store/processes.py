@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, literal_column, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete, insert, literal_column, select, update
 
 from service.store.columns import UtcTime
 from service.store.tables import process
@@ -26,7 +25,6 @@ def beat(
     seen = {"alive_at": now, "spool_oldest_at": spool_oldest_at, "unavailable_since": unavailable_since}
     changed = db.execute(update(process).where(process.c.id == process_id).values(seen))
     if changed.rowcount == 0:
-        insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
         db.execute(insert(process).values(id=process_id, host=host, started_at=now, **seen))
         db.execute(delete(process).where(process.c.alive_at < now - FORGOTTEN_AFTER))
 

@@ -56,7 +56,10 @@ def check(database: Database, wait_seconds: float = MIGRATION_SECONDS) -> None:
     except DatabaseUnavailable as error:
         log.warning("the database cannot be checked: %s", error)
         return
-    _require(found)
+    if found is Age.OF_0_1:
+        raise DatabaseUnusable(OF_0_1)
+    if found in {Age.MISSING, Age.OLDER}:
+        raise DatabaseUnusable(BEHIND.format(age=found))
 
 
 def upgrade(database: Database) -> None:
@@ -75,9 +78,9 @@ def age(db: Connection) -> Age:
         return Age.MISSING
     if current == NEVER_RELEASED:
         return Age.OF_0_1
-    if current == _head():
+    if current == _revisions()[0]:
         return Age.CURRENT
-    return Age.OLDER if current in _known() else Age.NEWER
+    return Age.OLDER if current in _revisions() else Age.NEWER
 
 
 def _age_of(database: Database) -> Age:
@@ -85,22 +88,11 @@ def _age_of(database: Database) -> Age:
         return age(db)
 
 
-def _require(found: Age) -> None:
-    if found is Age.OF_0_1:
-        raise DatabaseUnusable(OF_0_1)
-    if found in {Age.MISSING, Age.OLDER}:
-        raise DatabaseUnusable(BEHIND.format(age=found))
-
-
 @cache
-def _known() -> frozenset[str]:
+def _revisions() -> tuple[str, ...]:
+    """The latest first."""
     scripts = ScriptDirectory.from_config(_config())
-    return frozenset(script.revision for script in scripts.walk_revisions())
-
-
-@cache
-def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return tuple(script.revision for script in scripts.walk_revisions())
 
 
 def _config() -> Config:

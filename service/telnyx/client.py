@@ -103,10 +103,11 @@ class Client:
         latest = time.monotonic() + RETRY_SECONDS
         for pause_seconds in PAUSES_SECONDS:
             result = self._ask(url, form)
-            if not isinstance(result, Error) or not _may_ask_again(result):
+            if not isinstance(result, Error) or result.kind is not ErrorKind.RATE_LIMITED:
                 return result
-            pause_seconds = max(pause_seconds, _seconds(result.retry_after))
-            if time.monotonic() + pause_seconds > latest:
+            wait = result.retry_after or timedelta(0)
+            pause_seconds = max(pause_seconds, wait.total_seconds())
+            if wait > LONGEST_WAIT or time.monotonic() + pause_seconds > latest:
                 return result
             time.sleep(pause_seconds)
         return self._ask(url, form)
@@ -179,12 +180,3 @@ def _form(order: Order, status_callback: str) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _may_ask_again(error: Error) -> bool:
-    wait = error.retry_after or timedelta(0)
-    return error.kind is ErrorKind.RATE_LIMITED and wait <= LONGEST_WAIT
-
-
-def _seconds(wait: timedelta | None) -> float:
-    return wait.total_seconds() if wait else 0.0

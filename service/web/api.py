@@ -19,7 +19,7 @@ from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
 from service.web.errors import telnyx_problem
-from service.web.openapi import Answer, Header, operation
+from service.web.openapi import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
 from service.web.responses import (
@@ -33,6 +33,10 @@ from service.web.responses import (
 LARGEST_BODY: Final = 64 * 1024
 LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
 IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY_HEADER: Final = {
+    "description": "1 to 255 visible ASCII characters; never expires; yours alone",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 TELNYX_FAILED: Final = ("telnyx-refused", "telnyx-credentials", "telnyx-rate-limit", "telnyx-unreachable")
 BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
@@ -58,7 +62,7 @@ blueprint.after_request(add_spool_age)
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
     body=StartRequest,
-    headers=(Header("Idempotency-Key", "1 to 255 visible ASCII characters; never expires; yours alone"),),
+    headers={"Idempotency-Key": IDEMPOTENCY_KEY_HEADER},
 )
 def start(body: StartRequest) -> Answer:
     """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.
@@ -99,7 +103,7 @@ def index(query: SessionQuery) -> Answer:
 def show(session_id: UUID) -> Answer:
     with context.current().database.read() as db:
         session = sessions.find(db, str(session_id))
-        found = events.of_session(db, str(session_id), limit=LONGEST_TIMELINE + 1)
+        found = events.of_session(db, str(session_id), 0, LONGEST_TIMELINE + 1)
     if session is None:
         raise UnknownSession
     page, last = _page(found, LONGEST_TIMELINE)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,20 @@ def document(app: Flask) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     used: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
     routes = [
-        (rule, declared[view]) for rule in app.url_map.iter_rules() if (view := _view(app, rule)) in declared
+        (rule, view)
+        for rule in app.url_map.iter_rules()
+        if (view := app.view_functions[rule.endpoint]) in declared
     ]
-    for _, operation in routes:
+    for _, view in routes:
+        operation = declared[view]
         used += [(model, "serialization") for model in operation.answers.values()]
         used += [(operation.query, "validation")] if operation.query else []
         used += [(operation.body, "validation")] if operation.body else []
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
-    for rule, operation in routes:
+    for rule, view in routes:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         method = next(m for m in sorted(rule.methods or ()) if m not in {"HEAD", "OPTIONS"}).lower()
-        paths.setdefault(path, {})[method] = _operation(rule, operation, names, schemas["$defs"])
+        paths.setdefault(path, {})[method] = _operation(rule, view, names, schemas["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -95,16 +99,13 @@ def document(app: Flask) -> dict[str, Any]:
     }
 
 
-def _view(app: Flask, rule: Rule) -> Any:
-    return app.view_functions[rule.endpoint]
-
-
-def _operation(rule: Rule, operation: Operation, names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation = declared[view]
     needs_key = rule.rule.startswith("/v1")
     made: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
         "summary": operation.summary,
-        "description": operation.description,
+        "description": getdoc(view) or "",
         "tags": ["sessions" if needs_key else "health"],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
         "responses": _responses(operation, names, needs_key=needs_key),
@@ -143,22 +144,15 @@ def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dic
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """In a query there is no null: what is not set is left out."""
-    kept = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
-    choices = [choice for choice in kept.pop("anyOf", []) if choice != {"type": "null"}]
-    return {**kept, **choices[0]} if len(choices) == 1 else kept
+    shown = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
+    choices = [choice for choice in shown.pop("anyOf", []) if choice != {"type": "null"}]
+    return {**shown, **choices[0]} if len(choices) == 1 else shown
 
 
 def _headers(operation: Operation) -> list[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
     return [
-        {
-            "name": header.name,
-            "in": "header",
-            "required": False,
-            "description": header.description,
-            "schema": schema,
-        }
-        for header in operation.headers
+        {"name": name, "in": "header", "required": False, **members}
+        for name, members in operation.headers.items()
     ]
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Flask, Response, g, request
@@ -24,7 +25,7 @@ from service.ledger.errors import (
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
 from service.web.asgi import COMMON
 from service.web.cursor import InvalidCursor
-from service.web.problems import KINDS, OtherProblem, Problem, TelnyxError, wrong_field
+from service.web.problems import KINDS, Kind, Problem, TelnyxError, wrong_field
 from service.web.request_id import request_id_of
 
 RETRY_SOON: Final = {"Retry-After": "5"}
@@ -40,7 +41,7 @@ TELNYX_PROBLEMS: Final = {
 log = logging.getLogger(__name__)
 
 
-def telnyx_problem(error: Error, session_id: str, retry_after: timedelta | None = None) -> Problem:
+def telnyx_problem(error: Error, session_id: str, retry_after: timedelta | None) -> Problem:
     """What an app is told when Telnyx did not do what it was asked for.
 
     `retry_after` is how long Telnyx wants us to wait.
@@ -85,18 +86,6 @@ def _cannot_stop(error: CannotStop) -> Problem:
     return Problem(name, f"It cannot be stopped: {error}", session_id=session.id)
 
 
-def _stop_failed(error: StopFailed) -> Problem:
-    return telnyx_problem(error.error, error.session.id, error.error.retry_after)
-
-
-def _unknown_session(_: UnknownSession) -> Problem:
-    return Problem("unknown-session", "No session has this id")
-
-
-def _telnyx_busy(_: TelnyxBusy) -> Problem:
-    return Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)
-
-
 def _database_unavailable(error: DatabaseUnavailable) -> Problem:
     log.error("database unavailable, answered 503: request_id=%s: %s", request_id(), error)
     return Problem("database-unavailable", "Nothing was done; ask again", headers=RETRY_SOON)
@@ -117,7 +106,7 @@ def _http(error: HTTPException) -> Problem:
     status = error.code or 500
     if status in names:
         return Problem(names[status], error.description)
-    return OtherProblem(status, error.description)
+    return Problem("http", error.description, kind=Kind(status, HTTPStatus(status).phrase))
 
 
 def _unforeseen(error: Exception) -> Problem:
@@ -131,9 +120,9 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (StillStarting, _still_starting),
     (KeyReused, _key_reused),
     (CannotStop, _cannot_stop),
-    (StopFailed, _stop_failed),
-    (UnknownSession, _unknown_session),
-    (TelnyxBusy, _telnyx_busy),
+    (StopFailed, lambda error: telnyx_problem(error.error, error.session.id, error.error.retry_after)),
+    (UnknownSession, lambda _: Problem("unknown-session", "No session has this id")),
+    (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),
     (DatabaseUnavailable, _database_unavailable),
     (DatabaseConflict, _database_busy),
     (InvalidCursor, _invalid_cursor),

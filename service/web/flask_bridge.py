@@ -94,7 +94,8 @@ class FlaskBridge:
         try:
             made, body = await self._pool.submit(self._respond, environ)
         except PoolFull:
-            await answer_problem(scope, send, busy())
+            detail = "Too many requests wait; nothing was done, ask again"
+            await answer_problem(scope, send, Problem("busy", detail, headers={"Retry-After": "1"}))
             return
         except Exception as error:  # Flask answers its own; this is a fault around it
             log.error("request failed: method=%s", scope["method"], exc_info=error)
@@ -127,12 +128,6 @@ class FlaskBridge:
             gone.cancel()
             if not made.is_whole:
                 await self._streams.submit(made.close_early)
-
-
-def busy() -> Problem:
-    return Problem(
-        "busy", "Too many requests wait; nothing was done, ask again", headers={"Retry-After": "1"}
-    )
 
 
 def environ_of(scope: Scope, body: bytes) -> WSGIEnvironment:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
-from inspect import getdoc
 from typing import Any, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.web.problems import Problem, WrongField, wrong_field
 from service.web.requests import Empty
@@ -34,65 +32,44 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Header:
-    """A request header that a route reads."""
-
-    name: str
-    description: str
-
-
-@dataclass(frozen=True)
 class Operation:
-    summary: str
-    answers: Mapping[int, type[BaseModel]]
-    problems: tuple[str, ...]
-    body: type[BaseModel] | None
-    body_is_required: bool
-    query: type[BaseModel] | None
-    headers: tuple[Header, ...]
-    description: str
-
-
-# View function -> what it declares, for the API documents.
-declared: dict[Callable[..., Response], Operation] = {}
-
-
-def operation(
-    summary: str,
-    *,
-    answers: Mapping[int, type[BaseModel]],
-    problems: tuple[str, ...] = (),
-    body: type[BaseModel] | None = None,
-    body_is_required: bool = True,
-    query: type[BaseModel] | None = Empty,
-    headers: tuple[Header, ...] = (),
-) -> Callable[[View], Callable[..., Response]]:
-    """The view gets `body` and `query` as instances of their models, where it declares them.
+    """Decorates a view, which gets `body` and `query` as instances of their models, where it declares them.
 
     `problems` are the names of those that only some routes have. A query of None is not looked at.
     """
 
-    def declare(view: View) -> Callable[..., Response]:
+    summary: str
+    _: KW_ONLY
+    answers: Mapping[int, type[BaseModel]]
+    problems: tuple[str, ...] = ()
+    body: type[BaseModel] | None = None
+    body_is_required: bool = True
+    query: type[BaseModel] | None = Empty
+    # That it reads, by name, with what else the document says of them.
+    headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)
-        def serve(**path: Any) -> Response:
-            arguments = dict(path)
-            read = _read_query(query) if query else None  # an unknown parameter is refused everywhere else
-            if query not in {None, Empty}:
-                arguments["query"] = read
-            if body is not None:
-                arguments["body"] = _read_body(body, is_required=body_is_required)
+        def serve(**arguments: Any) -> Response:
+            # An unknown parameter is refused everywhere else.
+            query = _read_query(self.query) if self.query else None
+            if self.query not in {None, Empty}:
+                arguments["query"] = query
+            if self.body is not None:
+                arguments["body"] = _read_body(self.body, is_required=self.body_is_required)
             return view(**arguments).response()
 
-        declared[serve] = Operation(
-            summary, answers, problems, body, body_is_required, query, headers, getdoc(view) or ""
-        )
+        declared[serve] = self
         return serve
 
-    return declare
+
+operation = Operation  # as a decorator
+# View function -> what it declares, for the API documents.
+declared: dict[Callable[..., Any], Operation] = {}
 
 
 def _read_body(model: type[M], *, is_required: bool) -> M:
-    raw = _raw_body()
+    raw = request.get_data()
     if not raw and not is_required:
         return model()
     if not request.is_json:
@@ -104,17 +81,6 @@ def _read_body(model: type[M], *, is_required: bool) -> M:
     if found[0]["type"] == "json_invalid":
         raise Problem("invalid-json", found[0]["msg"])
     raise Problem("invalid-request", errors=[_wrong("body", one) for one in found])
-
-
-def _raw_body() -> bytes:
-    largest = request.max_content_length
-    assert largest is not None
-    # At its limit werkzeug cuts a chunked body off without a word.
-    request.max_content_length = largest + 1
-    raw = request.get_data()
-    if len(raw) > largest:
-        raise RequestEntityTooLarge
-    return raw
 
 
 def _read_query(model: type[M]) -> M:

@@ -6,20 +6,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+Job = tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]]  # what to call, and what waits for it
 
 
 class PoolFull(Exception):
     """All threads are busy, and as many jobs wait for one as may."""
-
-
-class _Job(Generic[T]):
-    def __init__(self, do: Callable[..., T], arguments: tuple[Any, ...], done: asyncio.Future[T]) -> None:
-        self.do = do
-        self.arguments = arguments
-        self.done = done
 
 
 class Pool:
@@ -29,7 +23,7 @@ class Pool:
     """
 
     def __init__(self, name: str, threads: int, waiting: int) -> None:
-        self._jobs: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._most = threads + waiting
         self._unfinished = 0
         self._loop = asyncio.get_running_loop()
@@ -42,30 +36,30 @@ class Pool:
             raise PoolFull
         self._unfinished += 1
         done: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(do, arguments, done))
+        self._jobs.put((do, arguments, done))
         return done
 
     def _run(self) -> None:
         while True:
-            job = self._jobs.get()
+            do, arguments, done = self._jobs.get()
             result, error = None, None
             try:
-                result = job.do(*job.arguments)
+                result = do(*arguments)
             except BaseException as raised:  # whatever it is, it belongs to who waits
                 error = raised
             try:
-                self._loop.call_soon_threadsafe(self._finish, job, result, error)
+                self._loop.call_soon_threadsafe(self._finish, done, result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
-            del job, result, error  # or an idle thread would hold on to a whole request
+            del do, arguments, done, result, error  # or an idle thread would hold on to a whole request
 
-    def _finish(self, job: _Job[Any], result: Any, error: BaseException | None) -> None:
+    def _finish(self, done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._unfinished -= 1
-        if job.done.done():  # who waited has been cancelled
+        if done.done():  # who waited has been cancelled
             return
         if error is None:
-            job.done.set_result(result)
+            done.set_result(result)
         elif isinstance(error, Exception):
-            job.done.set_exception(error)
+            done.set_exception(error)
         else:  # a future takes no StopIteration, and the loop must not end by SystemExit
-            job.done.set_exception(RuntimeError(f"a thread met {error!r}"))
+            done.set_exception(RuntimeError(f"a thread met {error!r}"))

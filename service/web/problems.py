@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,48 +76,36 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class Problem(Exception):
-    """`name` is one of KINDS, and becomes the document's type; `detail` tells what to do."""
+    """`name` becomes the document's type; its `kind` is that of KINDS. `detail` tells what to do."""
 
     def __init__(
         self,
         name: str,
         detail: str | None = None,
         *,
+        kind: Kind | None = None,
         errors: list[WrongField] | None = None,
         session_id: str | None = None,
         telnyx: TelnyxError | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name)
-        self.name = name
-        self.status = KINDS[name].status
-        self.title = KINDS[name].title
-        self.detail = detail
-        self.errors = errors
-        self.session_id = session_id
-        self.telnyx = telnyx
+        kind = kind or KINDS[name]
+        self.status = kind.status
         self.headers = dict(headers or {})
+        self._members = {
+            "type": f"urn:siprec-ledger:problem:{name}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": detail,
+            "errors": errors,
+            "session_id": session_id,
+            "telnyx": telnyx,
+        }
 
     def document(self, request_id: str) -> dict[str, Any]:
-        document = ProblemDocument(
-            type=f"urn:siprec-ledger:problem:{self.name}",
-            title=self.title,
-            status=self.status,
-            detail=self.detail,
-            errors=self.errors,
-            session_id=self.session_id,
-            telnyx=self.telnyx,
-            request_id=request_id,
-        )
+        document = ProblemDocument.model_validate({**self._members, "request_id": request_id})
         return document.model_dump(mode="json", exclude_none=True, by_alias=True)
-
-
-class OtherProblem(Problem):
-    """A status of HTTP's that none of our own names stands for."""
-
-    def __init__(self, status: int, detail: str | None) -> None:
-        super().__init__("internal-error", detail)
-        self.name, self.status, self.title = "http", status, HTTPStatus(status).phrase
 
 
 def wrong_field(place: str, pointer: str, detail: str) -> WrongField:

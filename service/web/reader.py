@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.web.traffic import Traffic
+from service.web.traffic import Peer, Traffic
 
 KIB: Final = 1024
 LARGEST_HEAD: Final = 16 * KIB
@@ -42,7 +42,7 @@ def largest_body(path: str) -> int:
     return LARGEST_CALLBACK if path.startswith("/callbacks/") else LARGEST_REQUEST
 
 
-class RequestReader(HttpToolsProtocol):
+class RequestReader(HttpToolsProtocol, Peer):
     """What it does with a request, `Connection` says."""
 
     def __init__(
@@ -86,17 +86,6 @@ class RequestReader(HttpToolsProtocol):
 
     def hang_up(self, status: HTTPStatus) -> None:
         """Nothing more is read."""
-        raise NotImplementedError
-
-    # Called by Traffic
-
-    def time_out(self) -> None:
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        raise NotImplementedError
-
-    def held(self) -> int:
         raise NotImplementedError
 
     def unread(self) -> int:

@@ -207,16 +207,7 @@ def session_members(shown: Session) -> dict[str, Any]:
 
 
 def event(shown: Event) -> EventResponse:
-    return EventResponse(
-        sequence=shown.sequence,
-        kind=shown.kind,
-        actor=shown.actor,
-        correction=shown.correction,
-        state=shown.state,
-        changes={fact: (before, after) for fact, (before, after) in shown.changes.items()},
-        happened_at=shown.happened_at,
-        written_at=shown.written_at,
-    )
+    return EventResponse.model_validate(shown, from_attributes=True)
 
 
 def callback(shown: StoredCallback) -> CallbackResponse:

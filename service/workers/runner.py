@@ -1,4 +1,4 @@
-"""The thread of a worker: it runs it again and again, whatever happens."""
+"""The thread of a worker, which runs again and again, whatever happens."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
 
 from service.store.engine import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 
-class Worker(Protocol):
-    def run_once(self, now: datetime) -> None:
-        """What is due at `now` (UTC). May raise anything; it is run again all the same."""
-
-
 class Runner:
-    """Runs `worker` every `interval_seconds`; start it after the fork."""
+    """Calls `run_once` with the time (UTC) every `interval_seconds`, whatever it raises.
+
+    Start it after the fork.
+    """
 
     def __init__(
-        self, name: str, worker: Worker, interval_seconds: float, clock: Callable[[], datetime]
+        self,
+        name: str,
+        run_once: Callable[[datetime], None],
+        interval_seconds: float,
+        clock: Callable[[], datetime],
     ) -> None:
         self._name = name
-        self._worker = worker
+        self._run_once = run_once
         self._interval = interval_seconds
         self._clock = clock
         self._ended = threading.Event()
@@ -45,7 +46,7 @@ class Runner:
     def _run(self) -> None:
         while not self._ended.wait(self._interval):
             try:
-                self._worker.run_once(self._clock())
+                self._run_once(self._clock())
             except DatabaseUnavailable as error:
                 log.warning("%s: the database is unavailable, will try again: %s", self._name, error)
             except Exception:  # a thread that ends is noticed by nobody

@@ -25,6 +25,7 @@ from service.sandbox import Sandbox, Session
 from service.spool import Depth, Spool
 from service.store import processes
 from service.store.engine import Database
+from service.store.errors import Outage
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
@@ -63,7 +64,7 @@ class Desk:
         )
         heartbeat = Heartbeat(database, self.backlog)
         self.worker = DrainWorker(self.drain, self.backlog, self.intake, database.breaker, heartbeat)
-        self._runner = Runner("drain", self.worker, 0.1, now)
+        self._runner = Runner("drain", self.worker.run_once, 0.1, now)
         self._sandbox = Sandbox()
         self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
 
@@ -148,7 +149,7 @@ def running(desk: Desk, *, drains: bool = True) -> Iterator[Desk]:
 
 def lose(database: Database, reason: str) -> None:
     """As if a transaction had failed; whoever reads still gets an answer."""
-    database.breaker.opened(reason, answers=True)
+    database.breaker.failed(Outage.WRITES, reason)
 
 
 def regain(database: Database) -> None:

@@ -176,12 +176,12 @@ def test_a_row_that_somebody_holds_is_a_conflict_whatever_the_deadline(database:
 
 
 def test_who_asks_an_open_breaker_gets_no_connection(database: Database) -> None:
-    database.breaker.opened("a test", answers=True)
+    database.breaker.failed(Outage.WRITES, "a test")
     with database.read() as db:
         assert db.scalar(text("SELECT 1")) == 1
     with pytest.raises(DatabaseUnavailable), database.begin():
         pytest.fail("it began")
-    database.breaker.opened("a test", answers=False)
+    database.breaker.failed(Outage.ALL, "a test")
     with pytest.raises(DatabaseUnavailable), database.read():
         pytest.fail("it began")
 
@@ -190,7 +190,7 @@ def test_who_began_before_it_opened_does_not_commit(database: Database) -> None:
     def write() -> None:
         with database.begin() as db:
             keys.create(db, "an app", NOW)
-            opening = partial(database.breaker.opened, "a test", answers=True)
+            opening = partial(database.breaker.failed, Outage.WRITES, "a test")
             threading.Thread(target=opening).start()
             wait_until(lambda: not database.breaker.takes_writes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -55,6 +56,9 @@ def test_anything_else_is_nobody_s(database: Database) -> None:
         f"xxx_{compact}_{secret}",
         f"{prefix}_{other.split('_')[1]}_{secret}",
         f"{prefix}_{'0' * 32}_{secret}",
+        f"{prefix}_{compact.upper()}_{secret}",
+        f"{prefix}_{UUID(compact)}_{secret}",
+        f"{prefix}_{{{compact}}}_{secret}",
         f"{prefix}_{compact[:-1]}'_{secret}",
         f"{prefix}_{compact[:-1]}\0_{secret}",
         f"{prefix}_{compact[:-1]}\u0661_{secret}",

@@ -207,7 +207,7 @@ def test_a_change_is_told_in_values_that_json_has(database: Database, claim: Ide
         events.add(batch, [change], NOW + SECOND)
         batch.write()
     with database.read() as db:
-        (event,) = events.of_session(db, one.id)
+        (event,) = events.of_session(db, one.id, 0, 2)
     assert (event.state, event.happened_at, event.written_at) == (State.REFUSED, NOW, NOW + SECOND)
     assert event.changes == {
         "state": ["requested", "refused"],

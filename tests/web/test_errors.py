@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from service.store.engine import DatabaseConflict, DatabaseError, RecordRefused
+from service.store.errors import Outage
 from tests.web.indoors import Indoors
 
 pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -144,7 +145,7 @@ def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
 ) -> None:
     client, session_id = indoors.client, indoors.started()
     indoors.stop_draining()
-    indoors.context.database.breaker.opened("a test", answers=False)
+    indoors.context.database.breaker.failed(Outage.ALL, "a test")
     monkeypatch.setattr(indoors.context.database, "_reading", None)  # whoever reaches for it fails otherwise
     for path in ("/v1/sessions", f"/v1/sessions/{session_id}", "/v1/callbacks"):
         answer = client.get(path)
@@ -155,7 +156,7 @@ def test_while_the_database_is_known_not_to_answer_nothing_waits_for_it(
 def test_while_writes_are_refused_reads_go_on_and_starts_and_stops_get_503(indoors: Indoors) -> None:
     session_id = indoors.started()
     indoors.stop_draining()
-    indoors.context.database.breaker.opened("a test", answers=True)
+    indoors.context.database.breaker.failed(Outage.WRITES, "a test")
     assert indoors.client.get(f"/v1/sessions/{session_id}").status_code == 200
     for answer in (
         indoors.start("v3:call-2"),

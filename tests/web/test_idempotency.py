@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from service.sandbox import Answer
+from service.store.errors import Outage
 from tests.house import wait_until
 from tests.web.indoors import Indoors, JsonResponse, at_once
 
@@ -158,7 +159,7 @@ def test_a_second_attempt_whose_answer_cannot_be_saved_is_not_told_as_the_first(
     indoors.stop_draining()
     with at_once(lambda: indoors.start(key="k")) as second:
         wait_until(lambda: len(indoors.sandbox.requests) == 1)
-        indoors.context.database.breaker.opened("a test", answers=True)
+        indoors.context.database.breaker.failed(Outage.WRITES, "a test")
     answer = second.result()
     assert (answer.status_code, answer.json["id"]) == (202, session_id)
 

@@ -26,7 +26,7 @@ class Fails:
 
 def test_it_runs_again_whatever_happens_until_it_is_ended(caplog: pytest.LogCaptureFixture) -> None:
     worker = Fails()
-    runner = Runner("worker", worker, 0.01, lambda: NOW)
+    runner = Runner("worker", worker.run_once, 0.01, lambda: NOW)
     runner.start()
     wait_until(lambda: len(worker.times) > 4)
     runner.end()
@@ -40,6 +40,6 @@ def test_it_runs_again_whatever_happens_until_it_is_ended(caplog: pytest.LogCapt
 
 
 def test_one_that_never_started_can_be_ended() -> None:
-    runner = Runner("worker", Fails(), 0.01, lambda: NOW)
+    runner = Runner("worker", Fails().run_once, 0.01, lambda: NOW)
     runner.end()
     runner.join(5)
