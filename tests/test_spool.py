@@ -228,7 +228,8 @@ def test_two_who_drain_share_the_files_of_a_dead_process(tmp_path: Path) -> None
 def test_a_removed_folder_loses_nothing_while_its_process_lives(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     spool = Spool(folder, LIMIT)
-    spool.append([b"before"])
+    before = [str(number).encode() for number in range(2500)]
+    spool.append(before)
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
@@ -236,7 +237,7 @@ def test_a_removed_folder_loses_nothing_while_its_process_lives(tmp_path: Path) 
     spool.append([b"after"])
     found: list[bytes] = []
     spool.drain(into(found))
-    assert found == [b"before", b"after"]
+    assert found == [*before, b"after"]
 
 
 def test_a_full_spool_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -50,10 +50,10 @@ class OwnFile:
         self._write(b"".join(HEAD.pack(len(entry), zlib.crc32(entry)) + entry for entry in entries))
         self.counted = Counted(self.counted.since, self.counted.entries + len(entries), self._length)
 
-    def read(self) -> list[bytes]:
+    def read(self) -> Iterator[bytes]:
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             file.seek(0)
-            return list(Reading(file))
+            yield from Reading(file)
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to it; a removed file takes writes without a word."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from service.spool.files import (
 WAITING: Final = ".spool"
 DEAD: Final = ".dead"  # dead letters, one in each file
 DAMAGED: Final = ".damaged"  # files whose end cannot be read
+RESCUED_AT_ONCE: Final = 1000  # entries, lest all of a large file is in memory
 SEAL_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -192,8 +194,10 @@ class Spool:
         lost, self._file = self._file, None
         assert lost is not None
         log.error("the spool was removed, writing it again: %s", self.folder)
+        entries = lost.read()
         try:
-            self._append(lost.read())
+            while some := list(islice(entries, RESCUED_AT_ONCE)):
+                self._append(some)
         except OSError:
             self._file = lost  # there is nowhere else yet
             raise

@@ -228,7 +228,10 @@ def make_durable(db: AnyConnection) -> None:
     """Once this transaction is committed, so is for certain what it has seen of others.
 
     With a synchronous standby, what others committed may be seen though the standby does not have it yet;
-    and a transaction that has written nothing does not wait for the standby.
+    and a transaction that has written nothing does not wait for the standby. With a full disk, SQLite commits
+    what has written nothing.
     """
     if is_postgresql(db):
         driver(db).execute("SELECT pg_logical_emit_message(true, 'siprec-ledger', '')")
+    else:
+        driver(db).execute("PRAGMA user_version = 0")

@@ -23,6 +23,7 @@ from service.store.engine import (
     DatabaseError,
     DatabaseUnavailable,
     RecordRefused,
+    make_durable,
 )
 from service.store.json import canonical_json
 from tests.bed.postgres import Postgres
@@ -348,3 +349,20 @@ def test_every_usual_name_of_postgresql_is_known(scheme: str) -> None:
 
 def test_json_is_the_same_text_everywhere() -> None:
     assert canonical_json({"b": [1, None], "a": "ü\u2603\n"}) == '{"a":"ü\u2603\\n","b":[1,null]}'
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_is_durable_on_sqlite_was_written(database: Database) -> None:
+    """An empty transaction is committed on a full disk too, and would say that it takes writes."""
+
+    def version() -> int:
+        return int(watching.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    with database.engine.connect() as watching:
+        before = version()
+        with database.begin():
+            pass
+        assert version() == before
+        with database.begin() as db:
+            make_durable(db)
+        assert version() != before
