@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store.breaker import Breaker
 from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable, RecordRefused
 
-MOST_WAITING: Final = 1000
+MOST_WAITING: Final = 1000  # for an answer, and in the queue of each thread
 COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
 COMMIT_ONLY_SECONDS: Final = 1.3  # where there is no spool
 ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
@@ -91,14 +91,16 @@ class Intake:
     def keep(self, callback: Callback) -> asyncio.Future[None]:
         """On the loop. Done once the callback is durable; raises NotDurable, here or there, if it is not."""
         takes_writes = self._breaker.takes_writes
-        if self._count >= MOST_WAITING:
+        writes = takes_writes and not self._is_stuck and self._writer.waiting < MOST_WAITING
+        # A thread that hangs holds on to what was answered 503, too.
+        if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
         if not (takes_writes or self._backlog.has_spool):
             raise NotDurable("the database is unavailable, and there is no spool")
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
-        if takes_writes and not self._is_stuck:
+        if writes:
             self._writer.put(ticket)
         else:
             self._give_to_spool([ticket])
@@ -111,6 +113,10 @@ class Intake:
     def _is_stuck(self) -> bool:
         """Whether the writer has the batch still that made somebody late."""
         return bool(self._writer.in_hand) and self._writer.began == self._stuck_since
+
+    @property
+    def _spool_room(self) -> int:
+        return max(0, MOST_WAITING - self._spooler.waiting)
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -139,7 +145,8 @@ class Intake:
             self._running.call_later(LOOK_SECONDS, self._look)
 
     def _give_to_spool(self, tickets: Tickets) -> None:
-        for ticket in tickets:
+        """As many of them as there is room for."""
+        for ticket in tickets[: self._spool_room]:
             ticket.is_late = True
             self._spooler.put(ticket)
 
@@ -163,7 +170,7 @@ class Intake:
         log.error("callbacks not committed: count=%d: %s: %s", len(left), type(error).__name__, error)
         if self._backlog.has_spool:
             self._give_to_spool([ticket for ticket in left if not ticket.is_late])
-            left = [ticket for ticket in left if ticket.is_unspooled]
+            left = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
         self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
 
     def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
