@@ -95,6 +95,7 @@ class CallbackEndpoint:
                 HEADERS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS
             },
             body=await whole_body(receive),
+            peer=scope["client"][0] if scope["client"] else None,
         )
         try:
             await self._intake.keep(await self._judge(delivery))

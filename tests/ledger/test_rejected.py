@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ from service.sandbox import Behaviour, Sandbox
 from service.store import rejected
 from service.store.engine import Database
 from service.store.rejected import RejectedDelivery
+from tests.bed import processes
 from tests.house import House, wait_until
 from tests.ledger.desk import lose, now, regain
 
@@ -139,10 +138,16 @@ def retry(house: House) -> str:
 
 
 def ledger(house: House, *command: str) -> str:
-    program = Path(sys.executable).with_name("siprec-ledger")
-    run = subprocess.run([program, *command], env=house.web.env, capture_output=True, text=True, timeout=30)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return processes.run_ledger(house.web.env, *command)
+
+
+def test_it_is_shown_where_a_forged_callback_came_from(build: Callable[..., House]) -> None:
+    house = build()
+    forged = requests.post(f"{house.web.url}/callbacks/siprec", data=b"a=b", timeout=10)
+    assert forged.status_code == 403
+    wait_until(lambda: len(stored(house.database)) == 1)
+    (line,) = ledger(house, "callbacks", "rejected").splitlines()
+    assert json.loads(line)["peer"] == "127.0.0.1"
 
 
 def test_after_a_wrong_key_was_put_right_nothing_is_lost(
