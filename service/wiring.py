@@ -64,7 +64,7 @@ class Services:
 
 
 def wire(settings: Settings) -> Services:
-    """Raises WrongConfiguration for settings that do not go together."""
+    """Raises WrongConfiguration for settings that do not go together, and DatabaseUnusable."""
     _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)

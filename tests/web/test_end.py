@@ -190,6 +190,14 @@ def test_it_says_why_it_does_not_start_and_with_which_code(house: House) -> None
     assert "Exception during worker exit" not in done.stderr
 
 
+def test_a_database_url_that_cannot_be_read_is_named_and_not_shown(house: House) -> None:
+    done = gunicorn(house, DATABASE_URL="postgresql://user:hush%ss@host/db")
+    assert done.returncode == FAILED_TO_BOOT
+    assert "cannot start: the database cannot be used: DATABASE_URL" in done.stderr
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("how", ["setting", "argument"])
 def test_several_processes_on_sqlite_are_refused(house: House, how: str) -> None:
     done = gunicorn(house, WEB_CONCURRENCY="2") if how == "setting" else gunicorn(house, "-w", "2")
