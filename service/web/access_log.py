@@ -9,14 +9,13 @@ from typing import Final
 
 from flask import Flask, Response, g, request
 
-from service.logs import WRITER, one_line
+from service.logs import CALLBACKS, WRITER, one_line
 from service.web.asgi import App, Message, Receive, Scope, Send
 from service.web.flask_bridge import NOTES
 
 log = logging.getLogger(__name__)  # only for whether it is disabled
 
 KEY: Final = "key"  # among the notes: the name of the API key
-CALLBACKS: Final = "/callbacks"
 
 
 class AccessLog:

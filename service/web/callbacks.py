@@ -13,11 +13,11 @@ from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
 from service.telnyx.callback import RejectedCallback, RejectionReason
+from service.telnyx.callback_url import PATH
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
 from service.web.pool import Pool, PoolFull
 from service.web.request_id import request_id_of
 
-PATH: Final = "/callbacks/siprec"
 JUDGED_HERE: Final = 64 * 1024  # bytes; a larger body is judged in a thread: its digest takes milliseconds
 JUDGES: Final = 2
 WAITING_FOR_JUDGES: Final = 64
