@@ -102,9 +102,13 @@ class RejectedQueue:
     def flush(self, seconds: float) -> None:
         """Store all that waits, as far as so many seconds go. Raises DatabaseError."""
         deadline = time.monotonic() + seconds
-        while self._waiting and self._database.breaker.takes_writes and time.monotonic() < deadline:
-            with self._writing:
+        if not self._writing.acquire(timeout=seconds):
+            return
+        try:
+            while self._waiting and self._database.breaker.takes_writes and time.monotonic() < deadline:
                 self._write_batch()
+        finally:
+            self._writing.release()
 
     def _write_batch(self) -> None:
         batch = self._take()

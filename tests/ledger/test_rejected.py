@@ -103,6 +103,15 @@ def test_offering_waits_for_nothing(database: Database) -> None:
     assert len(stored(database)) == 101
 
 
+def test_what_is_being_stored_does_not_hold_up_the_end(database: Database) -> None:
+    queue = RejectedQueue(database)
+    queue.offer(delivery(), REASON, 403)
+    with queue._writing:
+        began = time.monotonic()
+        queue.flush(0.2)
+        assert time.monotonic() - began < 1
+
+
 def _write_in_spite(queue: RejectedQueue) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rejected_deliveries, "WRITE_SECONDS", 10.0)
