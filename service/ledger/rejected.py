@@ -45,9 +45,9 @@ class RejectedQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[RejectedDelivery] = deque()
-        self._size = 0
-        self._dropped = 0
-        self._counting = threading.Lock()  # never held while anybody waits
+        # Each has one thread that counts it up, so that the loop needs no lock.
+        self._offered = self._dropped = 0  # bytes, and how many; by the loop
+        self._taken = self._logged = 0  # the same, by who stores
         self._writing = threading.Lock()
         self._added: set[str] = set()  # the reasons of which there may be too many
         self._logged_at: datetime | None = None
@@ -74,13 +74,12 @@ class RejectedQueue:
 
     def _add(self, new: RejectedDelivery) -> bool:
         size = _size(new)
-        with self._counting:
-            has_room = self._size + size <= LARGEST_IN_MEMORY
-            if has_room:
-                self._size += size
-                self._waiting.append(new)
-            else:
-                self._dropped += 1
+        has_room = self._offered - self._taken + size <= LARGEST_IN_MEMORY
+        if has_room:
+            self._offered += size
+            self._waiting.append(new)
+        else:
+            self._dropped += 1
         return has_room
 
     def write(self, now: datetime) -> None:
@@ -115,19 +114,20 @@ class RejectedQueue:
         try:
             self._store(batch)
         except DatabaseUnavailable:
-            with self._counting:
-                self._waiting.extendleft(reversed(batch))
-                self._size += sum(map(_size, batch))
+            self._taken -= sum(map(_size, batch))
+            self._waiting.extendleft(reversed(batch))
             raise
 
     def _take(self) -> list[RejectedDelivery]:
         batch: list[RejectedDelivery] = []
-        with self._counting:
-            while self._waiting and len(batch) < MOST_IN_BATCH:
-                if batch and sum(map(_size, batch)) + _size(self._waiting[0]) > LARGEST_BATCH:
-                    break
-                batch.append(self._waiting.popleft())
-            self._size -= sum(map(_size, batch))
+        total = 0
+        while self._waiting and len(batch) < MOST_IN_BATCH:
+            size = _size(self._waiting[0])
+            if batch and total + size > LARGEST_BATCH:
+                break
+            batch.append(self._waiting.popleft())
+            total += size
+        self._taken += total
         return batch
 
     def _store(self, batch: Sequence[RejectedDelivery]) -> None:
@@ -171,9 +171,9 @@ class RejectedQueue:
         return self._database.begin(time.monotonic() + WRITE_SECONDS)
 
     def _log_dropped(self, now: datetime) -> None:
-        if self._dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
-            with self._counting:
-                dropped, self._dropped = self._dropped, 0
+        dropped = self._dropped - self._logged
+        if dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
+            self._logged += dropped
             self._logged_at = now
             log.error("rejected callbacks not stored, there was no room: count=%d", dropped)
 

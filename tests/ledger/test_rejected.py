@@ -103,6 +103,32 @@ def test_offering_waits_for_nothing(database: Database) -> None:
     assert len(stored(database)) == 101
 
 
+def test_offering_does_not_wait_while_a_batch_is_put_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, size, here = RejectedQueue(database), rejected_deliveries._size, threading.current_thread()
+    taking = threading.Event()
+
+    def take_long(one: RejectedDelivery) -> int:
+        if threading.current_thread() is not here:
+            taking.set()
+            time.sleep(0.02)
+        return size(one)
+
+    monkeypatch.setattr(rejected_deliveries, "_size", take_long)
+    for _ in range(20):
+        queue.offer(delivery(), REASON, 403)
+    storing = threading.Thread(target=queue.flush, args=(20,))
+    storing.start()
+    assert taking.wait(5)
+    began = time.monotonic()
+    queue.offer(delivery(), REASON, 403)
+    assert time.monotonic() - began < 0.2
+    storing.join()
+    queue.flush(5)
+    assert len(stored(database)) == 21
+
+
 def test_what_is_being_stored_does_not_hold_up_the_end(database: Database) -> None:
     queue = RejectedQueue(database)
     queue.offer(delivery(), REASON, 403)
