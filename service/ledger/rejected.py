@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from sqlalchemy import Connection
@@ -110,13 +111,28 @@ class RejectedQueue:
             self._writing.release()
 
     def _write_batch(self) -> None:
-        batch = self._take()
-        try:
-            self._store(batch)
-        except DatabaseUnavailable:
-            self._taken -= sum(map(_size, batch))
-            self._waiting.extendleft(reversed(batch))
-            raise
+        """Together; one by one, if it holds what the database refuses."""
+        left = deque([self._take()])
+        while left:
+            batch = left[0]
+            try:
+                self._store(batch)
+            except RecordRefused as error:
+                if len(batch) == 1:
+                    log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
+                else:
+                    left.extend([one] for one in batch)
+            except DatabaseUnavailable:
+                self._put_back(list(chain.from_iterable(left)))
+                raise
+            except BaseException:
+                log.error("rejected callbacks dropped: count=%d", sum(map(len, left)))
+                raise
+            left.popleft()
+
+    def _put_back(self, batch: Sequence[RejectedDelivery]) -> None:
+        self._taken -= sum(map(_size, batch))
+        self._waiting.extendleft(reversed(batch))
 
     def _take(self) -> list[RejectedDelivery]:
         batch: list[RejectedDelivery] = []
@@ -132,18 +148,10 @@ class RejectedQueue:
 
     def _store(self, batch: Sequence[RejectedDelivery]) -> None:
         claimed = [_with_claims(one) for one in batch]
-        try:
-            with self._begin() as db:
-                rejected.add(db, claimed)
-        except RecordRefused as error:
-            if len(batch) == 1:
-                log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
-                return
-            for one in batch:
-                self._store([one])
-        else:
-            self._added |= {one.reason for one in batch}
-            self._counted_at = None
+        with self._begin() as db:
+            rejected.add(db, claimed)
+        self._added |= {one.reason for one in batch}
+        self._counted_at = None
 
     def _thin(self) -> None:
         for reason in sorted(self._added):

@@ -8,7 +8,7 @@ import logging
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import Connection
 
 from service.domain.callback import Delivery
 from service.domain.ids import new_id
@@ -23,7 +24,7 @@ from service.ledger import rejected as rejected_deliveries
 from service.ledger.rejected import RejectedQueue
 from service.sandbox import Behaviour, Sandbox
 from service.store import rejected
-from service.store.engine import Database
+from service.store.engine import Database, DatabaseUnavailable, RecordRefused
 from service.store.rejected import RejectedDelivery
 from tests.bed import processes
 from tests.house import House, wait_until
@@ -127,6 +128,51 @@ def test_offering_does_not_wait_while_a_batch_is_put_together(
     storing.join()
     queue.flush(5)
     assert len(stored(database)) == 21
+
+
+def fail_alone(monkeypatch: pytest.MonkeyPatch, failures: dict[str, Exception]) -> None:
+    """A batch is refused; by itself a delivery fails as `failures` say by its id, once."""
+    add = rejected.add
+
+    def add_or_fail(db: Connection, new: Sequence[RejectedDelivery]) -> None:
+        if len(new) > 1:
+            raise RecordRefused("one of them")
+        if error := failures.pop(new[0].delivery_id, None):
+            raise error
+        add(db, new)
+
+    monkeypatch.setattr(rejected, "add", add_or_fail)
+
+
+def test_what_is_stored_one_by_one_is_stored_once_though_the_database_goes_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, offered = RejectedQueue(database), [delivery() for _ in range(5)]
+    for one in offered:
+        queue.offer(one, REASON, 403)
+    refused, away = offered[1].id, offered[3].id
+    fail_alone(monkeypatch, {refused: RecordRefused("no"), away: DatabaseUnavailable("a failover")})
+    with pytest.raises(DatabaseUnavailable):
+        queue.write(now())
+    assert [one.delivery_id for one in reversed(stored(database))] == [offered[0].id, offered[2].id]
+    queue.write(now())
+    kept = [one.id for one in offered if one.id != refused]
+    assert [one.delivery_id for one in reversed(stored(database))] == kept
+    assert queue._offered == queue._taken
+
+
+def test_what_an_unforeseen_error_drops_is_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, offered = RejectedQueue(database), [delivery() for _ in range(5)]
+    for one in offered:
+        queue.offer(one, REASON, 403)
+    fail_alone(monkeypatch, {offered[2].id: ZeroDivisionError()})
+    with pytest.raises(ZeroDivisionError):
+        queue.write(now())
+    queue.write(now())
+    assert len(stored(database)) == 2
+    assert "rejected callbacks dropped: count=3" in caplog.text
 
 
 def test_what_is_being_stored_does_not_hold_up_the_end(database: Database) -> None:
