@@ -130,6 +130,14 @@ def test_offering_does_not_wait_while_a_batch_is_put_together(
     assert len(stored(database)) == 21
 
 
+def test_forgers_have_no_long_forms_parsed(database: Database) -> None:
+    queue = RejectedQueue(database)
+    queue.offer(delivery(b"AccountSid=account-1&" + b"a&" * 2048), REASON, 403)
+    queue.offer(delivery(b"AccountSid=account-1&" + b"a&" * 1024), REASON, 403)
+    queue.write(now())
+    assert [one.account_sid for one in stored(database)] == ["account-1", None]
+
+
 def fail_alone(monkeypatch: pytest.MonkeyPatch, failures: dict[str, Exception]) -> None:
     """A batch is refused; by itself a delivery fails as `failures` say by its id, once."""
     add = rejected.add
