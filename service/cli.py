@@ -143,7 +143,8 @@ def retry_rejected() -> None:
     """Judge what was rejected again, with the settings as they are now."""
     with _services() as services:
         retried = rejected_deliveries.retry(services.database, services.ingest, services.reader)
-    click.echo(f"stored: {retried.stored}, still rejected: {retried.rejected}")
+    counts = f"stored: {retried.stored}, still rejected: {retried.rejected}"
+    click.echo(f"{counts}, refused by the database: {retried.refused}")
 
 
 @main.group()

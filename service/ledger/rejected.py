@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from service.domain.callback import Delivery
+from service.domain.callback import Callback, Delivery
 from service.ledger.ingest import Ingest
 from service.store import rejected
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused
@@ -207,10 +207,12 @@ def _cut(text: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Retried:
-    """How many callbacks turned out to be genuine and are now in the ledger, and how many did not."""
+    """How many callbacks are genuine and in the ledger now, are still rejected, and are genuine and refused
+    by the database."""
 
     stored: int
     rejected: int
+    refused: int
 
 
 def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
@@ -218,22 +220,35 @@ def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
 
     Raises DatabaseError.
     """
-    stored = still_rejected = sequence = 0
+    stored = still_rejected = refused = sequence = 0
     while True:
         with database.read() as db:
             batch = rejected.oldest(db, sequence, RETRY_BATCH)
         if not batch:
-            return Retried(stored, still_rejected)
+            return Retried(stored, still_rejected, refused)
         for sequence, one in batch:
             try:
                 callback = reader.read(_delivery(one))
             except RejectedCallback:
                 still_rejected += 1
                 continue
-            ingest.write([callback])  # a delivery that is there already is passed over
+            try:
+                _write(ingest, callback)
+            except RecordRefused as error:
+                log.error("rejected callback is genuine, not stored: delivery=%s: %s", one.delivery_id, error)
+                refused += 1
+                continue
             with database.begin() as db:
                 rejected.delete_all(db, [sequence])
             stored += 1
+
+
+def _write(ingest: Ingest, callback: Callback) -> None:
+    """Whole, else raw. A delivery that is there already is passed over."""
+    try:
+        ingest.write([callback])
+    except RecordRefused:
+        ingest.write_refused(callback, time.monotonic() + WRITE_SECONDS)
 
 
 def _delivery(one: RejectedDelivery) -> Delivery:

@@ -11,24 +11,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from service.domain.callback import Delivery
 from service.domain.ids import new_id
 from service.ledger import rejected as rejected_deliveries
-from service.ledger.rejected import RejectedQueue
+from service.ledger.rejected import RejectedQueue, Retried
 from service.sandbox import Behaviour, Sandbox
 from service.store import rejected
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused
 from service.store.rejected import RejectedDelivery
 from tests.bed import processes
 from tests.house import House, wait_until
-from tests.ledger.desk import lose, now, regain
+from tests.ledger.desk import Desk, lose, now, regain
 
 REASON = "the signature does not fit"
 
@@ -219,6 +221,28 @@ def test_on_sqlite_no_transaction_takes_long(database: Database) -> None:
     assert statistics.median(held) < 0.1, held
 
 
+def test_what_the_database_refuses_does_not_keep_the_others_from_being_judged(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(database, tmp_path / "spool")
+    whole, raw, hopeless, last = desk.callbacks(4)
+    odd = {
+        raw.delivery.id: replace(raw, notice=replace(raw.notice, time_is_plausible=None)),  # type: ignore[arg-type]
+        hopeless.delivery.id: replace(hopeless, verified_by=None),  # type: ignore[arg-type]
+    }
+    queue, read = RejectedQueue(database), desk.reader.read
+    for one in (whole, raw, hopeless, last):
+        queue.offer(one.delivery, REASON, 403)
+    queue.write(now())
+    monkeypatch.setattr(desk.reader, "read", lambda came: odd.get(came.id) or read(came))
+    retried = rejected_deliveries.retry(database, desk.ingest, desk.reader)
+    assert retried == Retried(stored=3, rejected=0, refused=1)
+    assert [one.delivery_id for one in stored(database)] == [hopeless.delivery.id]
+    with database.read() as db:
+        events = db.execute(text("SELECT event FROM report_callbacks_v1")).scalars().all()
+    assert sorted(events, key=str) == [None, "siprec-started", "siprec-started"]
+
+
 # Over HTTP
 
 
@@ -254,13 +278,13 @@ def test_after_a_wrong_key_was_put_right_nothing_is_lost(
     assert requests.post(house.callback_url(), data=b"a=b", headers=forged, timeout=10).status_code == 403
     wait_until(lambda: house.get("/readyz").json()["rejected"] == 3)
     assert len(ledger(house, "callbacks", "rejected").splitlines()) == 3
-    assert retry(house) == "stored: 0, still rejected: 3"
+    assert retry(house) == "stored: 0, still rejected: 3, refused by the database: 0"
 
     house.web.env["TELNYX_PUBLIC_KEY"] = sandbox.public_key
-    assert retry(house) == "stored: 2, still rejected: 1"
+    assert retry(house) == "stored: 2, still rejected: 1, refused by the database: 0"
     assert house.session(session["id"])["state"] == "stopped"
     assert [callback["deliveries"] for callback in house.callbacks(session["id"])] == [1, 1]
-    assert retry(house) == "stored: 0, still rejected: 1"
+    assert retry(house) == "stored: 0, still rejected: 1, refused by the database: 0"
     wait_until(lambda: house.get("/readyz").json()["rejected"] == 1)
 
 
