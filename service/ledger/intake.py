@@ -167,7 +167,10 @@ class Intake:
         left = [ticket for ticket in tickets if not ticket.is_answered]
         if not left:
             return
-        log.error("callbacks not committed: count=%d: %s: %s", len(left), type(error).__name__, error)
+        then = "given to the spool" if self._backlog.has_spool else "answered 503"
+        log.error(
+            "callbacks not committed, %s: count=%d: %s: %s", then, len(left), type(error).__name__, error
+        )
         if self._backlog.has_spool:
             self._give_to_spool([ticket for ticket in left if not ticket.is_late])
             left = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
@@ -187,7 +190,7 @@ class Intake:
         try:
             self._running.call_soon_threadsafe(what, *arguments)
         except RuntimeError:  # the loop has ended, and all who waited with it
-            log.warning("nobody waits any more for what became of a batch")
+            log.warning("event loop has ended, result of a batch not reported")
 
     def _write(self, batch: Tickets) -> None:
         # Asked after they are in hand, so that whoever becomes late now is seen by `is_late`.
