@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.web.problems import Problem, WrongField, wrong_field
 from service.web.requests import Empty
@@ -92,7 +91,7 @@ def operation(
 
 
 def _read_body(model: type[M], *, is_required: bool) -> M:
-    raw = _raw_body()
+    raw = request.get_data()
     if not raw and not is_required:
         return model()
     if not request.is_json:
@@ -104,17 +103,6 @@ def _read_body(model: type[M], *, is_required: bool) -> M:
     if found[0]["type"] == "json_invalid":
         raise Problem("invalid-json", found[0]["msg"])
     raise Problem("invalid-request", errors=[_wrong("body", one) for one in found])
-
-
-def _raw_body() -> bytes:
-    largest = request.max_content_length
-    assert largest is not None
-    # At its limit werkzeug cuts a chunked body off without a word.
-    request.max_content_length = largest + 1
-    raw = request.get_data()
-    if len(raw) > largest:
-        raise RequestEntityTooLarge
-    return raw
 
 
 def _read_query(model: type[M]) -> M:
