@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class RejectedQueue:
-    """`offer` is for the loop, the rest for one thread at a time."""
+    """`offer` is for the loop, the rest for other threads, of which a second one waits for the first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
