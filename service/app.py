@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Awaitable
+from collections.abc import Callable
 from typing import Final
 
 from flask import Flask
@@ -31,8 +31,9 @@ from service.web.traffic import Traffic
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
 SWITCH_SECONDS: Final = 0.001
-STOP_SECONDS: Final = 6.0
+STOP_SECONDS: Final = 7.0  # the limits of its parts are 6 s together
 REJECTED_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 1.0
 REASONS: Final = {
     DatabaseUnusable: "the database cannot be used",
     SpoolUnusable: "the spool cannot be used",
@@ -118,7 +119,7 @@ class Serving:
         self._flask = FlaskBridge(
             create(context).wsgi_app, threads, ReadPace(lambda: services.intake.is_waited_for)
         )
-        self._ending = Pool("end", 1, 8)
+        self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -139,15 +140,19 @@ class Serving:
             await self._flask(scope, receive, send)
 
     async def end(self) -> None:
-        """After the last answer. What hangs is left behind: its thread does not keep the process."""
-        flushed = self._ending.submit(self._services.rejected.flush, REJECTED_SECONDS)
-        await self._step("rejected callbacks", REJECTED_SECONDS, flushed)
-        await self._step("services", STOP_SECONDS, self._ending.submit(self._services.stop))
+        """After the last answer, what matters most first.
 
-    async def _step(self, name: str, seconds: float, done: Awaitable[None]) -> None:
+        What hangs is left behind: its thread keeps neither the next step nor the process.
+        """
+        services = self._services
+        await self._step("services", STOP_SECONDS, services.stop)
+        await self._step("rejected callbacks", REJECTED_SECONDS, services.rejected.flush, REJECTED_SECONDS)
+        await self._step("database", CLOSE_SECONDS, services.database.close)
+
+    async def _step(self, name: str, seconds: float, do: Callable[..., None], *arguments: object) -> None:
         try:
-            await asyncio.wait_for(done, seconds)
+            await asyncio.wait_for(self._ending.submit(do, *arguments), seconds)
         except TimeoutError:
-            log.error("the end does not wait longer for: %s", name)
+            log.error("shutdown step timed out, continuing: %s", name)
         except Exception as error:
-            log.error("the end failed for: %s", name, exc_info=error)
+            log.error("shutdown step failed, continuing: %s", name, exc_info=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -32,15 +32,13 @@ main.add_command(demo)
 
 @contextmanager
 def _database(url: str) -> Iterator[Database]:
-    database = Database(url)
     try:
-        yield database
+        with closing(Database(url)) as database:
+            yield database
     except DatabaseError as error:
         raise click.ClickException(f"the database does not answer: {error}") from error
     except DatabaseUnusable as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        database.close()
 
 
 def _checked(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
@@ -145,7 +143,8 @@ def retry_rejected() -> None:
     """Judge what was rejected again, with the settings as they are now."""
     with _services() as services:
         retried = rejected_deliveries.retry(services.database, services.ingest, services.reader)
-    click.echo(f"stored: {retried.stored}, still rejected: {retried.rejected}")
+    counts = f"stored: {retried.stored}, still rejected: {retried.rejected}"
+    click.echo(f"{counts}, refused by the database: {retried.refused}")
 
 
 @main.group()
@@ -183,6 +182,8 @@ def _services() -> Iterator[Services]:
         services = wiring.wire(config.load())
     except config.WrongConfiguration as wrong:
         raise click.ClickException(f"the configuration is wrong:\n{wrong}") from wrong
+    except DatabaseUnusable as error:
+        raise click.ClickException(str(error)) from error
     try:
         yield services
     except DatabaseError as error:

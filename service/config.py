@@ -85,7 +85,10 @@ def database_url(text: str) -> str:
     if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not rest:
         raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
     authority, _, query = rest.partition("?")
-    for host in authority.partition("/")[0].rpartition("@")[2].split(","):  # a primary and its standbys
+    credentials, _, hosts = authority.partition("/")[0].rpartition("@")
+    if "@" in credentials:  # libpq takes the rest of a password for a host, and tells which it cannot find
+        raise ValueError("must write an @ in its password as %40")
+    for host in hosts.split(","):  # a primary and its standbys
         _check_host(host)
     if sum(name == "host" for name, _ in parse_qsl(query)) > 1:
         raise ValueError("must name several hosts as postgresql://a:5432,b:5432/ledger")

@@ -24,9 +24,10 @@ AT_ONCE: Final = 2000  # lines, in one write
 GATHER_SECONDS: Final = 0.02
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
+CALLBACKS: Final = "/callbacks"
 # Callback URLs hold a secret, and a GET's query holds the callback. A decoded path may hold blanks and
 # anything else, so all that follows is masked, not only the next word.
-_SECRET_REST = re.compile(r"(/callbacks)(?:[/?%]|\\x)[^\n]*", re.IGNORECASE)
+_SECRET_REST = re.compile(rf"({CALLBACKS})(?:[/?%]|\\x)[^\n]*", re.IGNORECASE)
 # What a terminal or a reader of lines could take for something else than text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

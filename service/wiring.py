@@ -52,18 +52,20 @@ class Services:
             worker.start()
 
     def stop(self) -> None:
-        """When the process ends: what the spool holds is left for others at once. Not on the loop."""
+        """When the process ends: all that was answered, or asked of Telnyx, is made durable.
+
+        What the spool holds is left for others at once. Not on the loop; the database is still open.
+        """
         for worker in self.workers:
             worker.end()
         self.intake.stop()
         for worker in self.workers:
             worker.join(WORKER_SECONDS)
         self.backlog.close()
-        self.database.close()
 
 
 def wire(settings: Settings) -> Services:
-    """Raises WrongConfiguration for settings that do not go together."""
+    """Raises WrongConfiguration for settings that do not go together, and DatabaseUnusable."""
     _check_start_deadline(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -131,6 +132,8 @@ TROUBLES = {
     "no URL": "ledger.sqlite3",
     "of another kind": "mysql://user:hush@host/db",
     "with a port that is none": "postgresql://user:hush@host:port/db",
+    "with a % that stands for nothing": "postgresql://user:hush%ss@host/db",
+    "with a parameter that there is not": "postgresql://user:hush@host/db?hush=1",
     "empty": "",
 }
 
@@ -145,6 +148,22 @@ def test_trouble_with_the_database_is_told_plainly(command: list[str], trouble: 
     assert "Traceback" not in done.output
     assert "hush" not in done.output
     assert len(done.output) < 600
+
+
+@pytest.mark.parametrize("command", [["callbacks", "retry"], ["spool", "list"]], ids=" ".join)
+def test_a_url_that_cannot_be_read_is_told_plainly_beside_other_settings(command: list[str]) -> None:
+    settings = {
+        "PUBLIC_URL": "https://ledger.example",
+        "SECRET_KEY": "a secret that is long enough for a test",
+        "TELNYX_API_KEY": "KEY",
+        "TELNYX_PUBLIC_KEY": base64.b64encode(b"\1" * 32).decode(),
+        "SPOOL": "off",
+        "DATABASE_URL": "postgresql://user:hush%ss@host/db",
+    }
+    done = CliRunner().invoke(cli.main, command, env=settings)
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: DATABASE_URL cannot be read")
+    assert "hush" not in done.output
 
 
 @pytest.mark.parametrize("command", COMMANDS[1:], ids=" ".join)

@@ -84,6 +84,7 @@ WRONG = {
         "postgresql://h:port/d",
         "postgresql://u:p@a:5432,b:port/d",
         "postgresql:///d?host=a&host=b",
+        "postgresql://u:p@ss@h/d",
         "sqlite:///:memory:",
     ],
     "DATABASE_CONNECTIONS": ["4", "201", "x"],

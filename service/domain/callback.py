@@ -31,7 +31,7 @@ class Delivery:
     def evidence(self) -> dict[str, str]:
         """The headers worth keeping."""
         kept = {name: self.headers[name] for name in KEPT_HEADERS if name in self.headers}
-        # No database keeps a NUL in text, and no server lets one through.
+        # PostgreSQL keeps no NUL in text, and nothing here relies on the server to refuse one.
         return {name: text.replace("\0", "\N{REPLACEMENT CHARACTER}") for name, text in kept.items()}
 
 

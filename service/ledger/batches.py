@@ -30,6 +30,11 @@ class Batches(Generic[T]):
         self.in_hand: Sequence[T] = ()
         self.began = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """How many were put that `work` has not got yet."""
+        return self._queue.qsize()
+
     def start(self) -> None:
         self._thread.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,18 +16,24 @@ from service.store.engine import Database
 from service.store.events import WATCH
 
 EXPIRED_AT_ONCE = 100
+# A transaction holds SQLite's write lock; callbacks get their turn between two.
+MOST_IN_TRANSACTION = 20
+PAUSE_SECONDS = 0.05
 
 
 def expire_overdue(database: Database, now: datetime, changed: Changed) -> int:
     """How many were overdue at `now` (UTC); EXPIRED_AT_ONCE at most. Raises DatabaseError."""
     with database.read() as db:
         overdue = sessions.overdue(db, now, EXPIRED_AT_ONCE)
-    if not overdue:
-        return 0
-    with database.begin() as db:
-        expired = expire(db, overdue, now)
-    changed(expired)
-    return len(expired)
+    count = 0
+    for start in range(0, len(overdue), MOST_IN_TRANSACTION):
+        if start:
+            time.sleep(PAUSE_SECONDS)
+        with database.begin() as db:
+            expired = expire(db, overdue[start : start + MOST_IN_TRANSACTION], now)
+        changed(expired)
+        count += len(expired)
+    return count
 
 
 def expire(db: Connection, ids: Sequence[str], now: datetime) -> list[str]:

@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store.breaker import Breaker
 from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable, RecordRefused
 
-MOST_WAITING: Final = 1000
+MOST_WAITING: Final = 1000  # for an answer, and in the queue of each thread
 COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
 COMMIT_ONLY_SECONDS: Final = 1.3  # where there is no spool
 ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
@@ -96,14 +96,16 @@ class Intake:
     def keep(self, callback: Callback) -> asyncio.Future[None]:
         """On the loop. Done once the callback is durable; raises NotDurable, here or there, if it is not."""
         takes_writes = self._breaker.takes_writes
-        if self._count >= MOST_WAITING:
+        writes = takes_writes and not self._is_stuck and self._writer.waiting < MOST_WAITING
+        # A thread that hangs holds on to what was answered 503, too.
+        if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
         if not (takes_writes or self._backlog.has_spool):
             raise NotDurable("the database is unavailable, and there is no spool")
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
-        if takes_writes and not self._is_stuck:
+        if writes:
             self._writer.put(ticket)
         else:
             self._give_to_spool([ticket])
@@ -116,6 +118,10 @@ class Intake:
     def _is_stuck(self) -> bool:
         """Whether the writer has the batch still that made somebody late."""
         return bool(self._writer.in_hand) and self._writer.began == self._stuck_since
+
+    @property
+    def _spool_room(self) -> int:
+        return max(0, MOST_WAITING - self._spooler.waiting)
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -144,7 +150,8 @@ class Intake:
             self._running.call_later(LOOK_SECONDS, self._look)
 
     def _give_to_spool(self, tickets: Tickets) -> None:
-        for ticket in tickets:
+        """As many of them as there is room for."""
+        for ticket in tickets[: self._spool_room]:
             ticket.is_late = True
             self._spooler.put(ticket)
 
@@ -165,10 +172,13 @@ class Intake:
         left = [ticket for ticket in tickets if not ticket.is_answered]
         if not left:
             return
-        log.error("callbacks not committed: count=%d: %s: %s", len(left), type(error).__name__, error)
+        then = "given to the spool" if self._backlog.has_spool else "answered 503"
+        log.error(
+            "callbacks not committed, %s: count=%d: %s: %s", then, len(left), type(error).__name__, error
+        )
         if self._backlog.has_spool:
             self._give_to_spool([ticket for ticket in left if not ticket.is_late])
-            left = [ticket for ticket in left if ticket.is_unspooled]
+            left = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
         self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
 
     def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
@@ -185,7 +195,7 @@ class Intake:
         try:
             self._running.call_soon_threadsafe(what, *arguments)
         except RuntimeError:  # the loop has ended, and all who waited with it
-            log.warning("nobody waits any more for what became of a batch")
+            log.warning("event loop has ended, result of a batch not reported")
 
     def _write(self, batch: Tickets) -> None:
         # Asked after they are in hand, so that whoever becomes late now is seen by `is_late`.

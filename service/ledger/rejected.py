@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from sqlalchemy import Connection
 
-from service.domain.callback import Delivery
+from service.domain.callback import Callback, Delivery
 from service.ledger.ingest import Ingest
 from service.store import rejected
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused
@@ -31,7 +32,9 @@ PAUSE_SECONDS: Final = 0.05
 WRITE_SECONDS: Final = 2.0
 BATCHES_AT_ONCE: Final = 20
 LONGEST_CLAIM: Final = 255
-LARGEST_FORM: Final = 64 * 1024  # of larger ones, no account and call are read
+# Telnyx's callbacks have less. Of larger ones no account and call are read: whoever forges them would have
+# us parse 64 KiB for 40 ms, while the event loop waits for the interpreter.
+LARGEST_FORM: Final = 4 * 1024
 LOG_EVERY: Final = timedelta(minutes=1)
 COUNT_EVERY: Final = timedelta(seconds=5)
 RETRY_BATCH: Final = 20
@@ -40,14 +43,14 @@ log = logging.getLogger(__name__)
 
 
 class RejectedQueue:
-    """`offer` is for the loop, the rest for one thread at a time."""
+    """`offer` is for the loop, the rest for other threads, of which a second one waits for the first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[RejectedDelivery] = deque()
-        self._size = 0
-        self._dropped = 0
-        self._counting = threading.Lock()  # never held while anybody waits
+        # Each has one thread that counts it up, so that the loop needs no lock.
+        self._offered = self._dropped = 0  # bytes, and how many; by the loop
+        self._taken = self._logged = 0  # the same, by who stores
         self._writing = threading.Lock()
         self._added: set[str] = set()  # the reasons of which there may be too many
         self._logged_at: datetime | None = None
@@ -74,13 +77,12 @@ class RejectedQueue:
 
     def _add(self, new: RejectedDelivery) -> bool:
         size = _size(new)
-        with self._counting:
-            has_room = self._size + size <= LARGEST_IN_MEMORY
-            if has_room:
-                self._size += size
-                self._waiting.append(new)
-            else:
-                self._dropped += 1
+        has_room = self._offered - self._taken + size <= LARGEST_IN_MEMORY
+        if has_room:
+            self._offered += size
+            self._waiting.append(new)
+        else:
+            self._dropped += 1
         return has_room
 
     def write(self, now: datetime) -> None:
@@ -102,44 +104,56 @@ class RejectedQueue:
     def flush(self, seconds: float) -> None:
         """Store all that waits, as far as so many seconds go. Raises DatabaseError."""
         deadline = time.monotonic() + seconds
-        while self._waiting and self._database.breaker.takes_writes and time.monotonic() < deadline:
-            with self._writing:
+        if not self._writing.acquire(timeout=seconds):
+            return
+        try:
+            while self._waiting and self._database.breaker.takes_writes and time.monotonic() < deadline:
                 self._write_batch()
+        finally:
+            self._writing.release()
 
     def _write_batch(self) -> None:
-        batch = self._take()
-        try:
-            self._store(batch)
-        except DatabaseUnavailable:
-            with self._counting:
-                self._waiting.extendleft(reversed(batch))
-                self._size += sum(map(_size, batch))
-            raise
+        """Together; one by one, if it holds what the database refuses."""
+        left = deque([self._take()])
+        while left:
+            batch = left[0]
+            try:
+                self._store(batch)
+            except RecordRefused as error:
+                if len(batch) == 1:
+                    log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
+                else:
+                    left.extend([one] for one in batch)
+            except DatabaseUnavailable:
+                self._put_back(list(chain.from_iterable(left)))
+                raise
+            except BaseException:
+                log.error("rejected callbacks dropped: count=%d", sum(map(len, left)))
+                raise
+            left.popleft()
+
+    def _put_back(self, batch: Sequence[RejectedDelivery]) -> None:
+        self._taken -= sum(map(_size, batch))
+        self._waiting.extendleft(reversed(batch))
 
     def _take(self) -> list[RejectedDelivery]:
         batch: list[RejectedDelivery] = []
-        with self._counting:
-            while self._waiting and len(batch) < MOST_IN_BATCH:
-                if batch and sum(map(_size, batch)) + _size(self._waiting[0]) > LARGEST_BATCH:
-                    break
-                batch.append(self._waiting.popleft())
-            self._size -= sum(map(_size, batch))
+        total = 0
+        while self._waiting and len(batch) < MOST_IN_BATCH:
+            size = _size(self._waiting[0])
+            if batch and total + size > LARGEST_BATCH:
+                break
+            batch.append(self._waiting.popleft())
+            total += size
+        self._taken += total
         return batch
 
     def _store(self, batch: Sequence[RejectedDelivery]) -> None:
         claimed = [_with_claims(one) for one in batch]
-        try:
-            with self._begin() as db:
-                rejected.add(db, claimed)
-        except RecordRefused as error:
-            if len(batch) == 1:
-                log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
-                return
-            for one in batch:
-                self._store([one])
-        else:
-            self._added |= {one.reason for one in batch}
-            self._counted_at = None
+        with self._begin() as db:
+            rejected.add(db, claimed)
+        self._added |= {one.reason for one in batch}
+        self._counted_at = None
 
     def _thin(self) -> None:
         for reason in sorted(self._added):
@@ -167,9 +181,9 @@ class RejectedQueue:
         return self._database.begin(time.monotonic() + WRITE_SECONDS)
 
     def _log_dropped(self, now: datetime) -> None:
-        if self._dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
-            with self._counting:
-                dropped, self._dropped = self._dropped, 0
+        dropped = self._dropped - self._logged
+        if dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
+            self._logged += dropped
             self._logged_at = now
             log.error("rejected callbacks not stored, there was no room: count=%d", dropped)
 
@@ -193,10 +207,12 @@ def _cut(text: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Retried:
-    """How many callbacks turned out to be genuine and are now in the ledger, and how many did not."""
+    """How many callbacks are genuine and in the ledger now, are still rejected, and are genuine and refused
+    by the database."""
 
     stored: int
     rejected: int
+    refused: int
 
 
 def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
@@ -204,22 +220,35 @@ def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
 
     Raises DatabaseError.
     """
-    stored = still_rejected = sequence = 0
+    stored = still_rejected = refused = sequence = 0
     while True:
         with database.read() as db:
             batch = rejected.oldest(db, sequence, RETRY_BATCH)
         if not batch:
-            return Retried(stored, still_rejected)
+            return Retried(stored, still_rejected, refused)
         for sequence, one in batch:
             try:
                 callback = reader.read(_delivery(one))
             except RejectedCallback:
                 still_rejected += 1
                 continue
-            ingest.write([callback])  # a delivery that is there already is passed over
+            try:
+                _write(ingest, callback)
+            except RecordRefused as error:
+                log.error("rejected callback is genuine, not stored: delivery=%s: %s", one.delivery_id, error)
+                refused += 1
+                continue
             with database.begin() as db:
                 rejected.delete_all(db, [sequence])
             stored += 1
+
+
+def _write(ingest: Ingest, callback: Callback) -> None:
+    """Whole, else raw. A delivery that is there already is passed over."""
+    try:
+        ingest.write([callback])
+    except RecordRefused:
+        ingest.write_refused(callback, time.monotonic() + WRITE_SECONDS)
 
 
 def _delivery(one: RejectedDelivery) -> Delivery:

@@ -36,7 +36,10 @@ def of_session(
 
 
 def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
-    """The newest first, by when they first came; `before` is the id of the last one already seen."""
+    """The newest first, by id: by when the delivery came that was written first.
+
+    `before` is the id of the last one already seen.
+    """
     query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
     if has_problem is not None:
         query = query.where(_has_problem(wanted=has_problem))

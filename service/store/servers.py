@@ -45,7 +45,8 @@ class Servers:
     """Of one database. It remembers which address led to the primary, and the highest timeline."""
 
     def __init__(self, url: str) -> None:
-        parameters = conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
+        """Raises DatabaseUnusable for a URL that cannot be read."""
+        parameters = _parameters(url)
         self._addresses = _addresses(parameters)
         self._options = str(parameters.pop("options", None) or "")
         self._parameters = {**DEFAULTS, **parameters}
@@ -163,6 +164,17 @@ class Servers:
                 f"this was the primary once: its timeline is {server.timeline}, there was {highest}"
             )
         self._timelines[server.system] = server.timeline
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
+    except (psycopg.ProgrammingError, UnicodeEncodeError):
+        # The error quotes what it could not read, which may be a part of the password.
+        raise DatabaseUnusable(
+            "DATABASE_URL cannot be read: a % or a blank in it has to be written as %25 or %20, and after "
+            "the ? it may have only parameters that libpq knows"
+        ) from None
 
 
 def _addresses(parameters: dict[str, Any]) -> list[dict[str, str]]:

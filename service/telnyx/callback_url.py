@@ -12,6 +12,7 @@ from itsdangerous import BadSignature, Signer
 from service.domain.order import CallbackMethod
 from service.domain.value import value
 
+PATH = "/callbacks/siprec"
 SALT = b"siprec-callback"
 
 
@@ -34,9 +35,9 @@ class CallbackUrls:
         self._public_url = public_url
 
     def of(self, session_id: str, method: CallbackMethod = CallbackMethod.POST) -> str:
-        """`{PUBLIC_URL}/callbacks/siprec/<token>`"""
+        """`{PUBLIC_URL}{PATH}/<token>`"""
         token = self._signer.sign(f"{session_id}.{method}").decode()
-        return f"{self._public_url}/callbacks/siprec/{token}"
+        return f"{self._public_url}{PATH}/{token}"
 
     def read(self, token: str) -> Target | None:
         """None if the token is not ours."""

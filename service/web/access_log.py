@@ -9,14 +9,13 @@ from typing import Final
 
 from flask import Flask, Response, g, request
 
-from service.logs import WRITER, one_line
+from service.logs import CALLBACKS, WRITER, one_line
 from service.web.asgi import App, Message, Receive, Scope, Send
 from service.web.flask_bridge import NOTES
 
 log = logging.getLogger(__name__)  # only for whether it is disabled
 
 KEY: Final = "key"  # among the notes: the name of the API key
-CALLBACKS: Final = "/callbacks"
 
 
 class AccessLog:
@@ -50,7 +49,7 @@ def line(scope: Scope, start: Message, seconds: float) -> str:
     key = scope["state"].get(KEY)
     request_line = f'"{scope["method"]} {shown(scope["path"])}"'
     text = f"{now} {client} {request_line} {start['status']} {seconds:.3f}s id={request_id}"
-    return text if key is None else f'{text} key="{shown(key)}"'
+    return text if key is None else f'{text} key="{_escaped(key)}"'
 
 
 @lru_cache(maxsize=1)
@@ -65,10 +64,10 @@ def shown(path: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _escaped(path: str) -> str:
-    if path.isascii() and path.isprintable() and not {'"', "\\"} & set(path):
-        return path
-    return one_line(path.replace("\\", "\\\\").replace('"', '\\"'))
+def _escaped(text: str) -> str:
+    if text.isascii() and text.isprintable() and not {'"', "\\"} & set(text):
+        return text
+    return one_line(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def install(app: Flask) -> None:

@@ -13,12 +13,12 @@ from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
 from service.telnyx.callback import RejectedCallback, RejectionReason
+from service.telnyx.callback_url import PATH
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
 from service.web.pace import RejectionPace
 from service.web.pool import Pool, PoolFull
 from service.web.request_id import request_id_of
 
-PATH: Final = "/callbacks/siprec"
 JUDGED_HERE: Final = 64 * 1024  # bytes; a larger body is judged in a thread: its digest takes milliseconds
 JUDGES: Final = 2
 WAITING_FOR_JUDGES: Final = 64
@@ -101,6 +101,7 @@ class CallbackEndpoint:
                 HEADERS[name]: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS
             },
             body=await whole_body(receive),
+            peer=scope["client"][0] if scope["client"] else None,
         )
         try:
             await self._intake.keep(await self._judge(delivery))

@@ -9,6 +9,8 @@ from service.web.openapi import Answer, operation
 from service.web.responses import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
 from service.wiring import Services
 
+# The event loop answers GET and HEAD (service.app). What is here says so in the documents, and gives other
+# methods their 405.
 blueprint = Blueprint("health", __name__)
 blueprint.before_request(auth.anyone)
 

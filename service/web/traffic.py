@@ -7,7 +7,8 @@ import logging
 import resource
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 RECEIVE_SECONDS: Final = 10.0  # for the headers of a request, and as much again for its body
@@ -164,6 +165,7 @@ class Traffic:
         peer.abort()
 
     def _sweep(self) -> None:
+        self._loop.call_later(SWEEP_SECONDS, self._sweep)  # first, or an error here would end all time limits
         now = self._loop.time()
         self._end_waiting(self._receiving, now - RECEIVE_SECONDS, "too slow a request")
         self._end_sending(now)
@@ -173,7 +175,6 @@ class Traffic:
         if self._refused and now > self._logged_at + LOG_SECONDS:
             self._logged_at = now
             self.tell()
-        self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _end_waiting(self, waiting: dict[Peer, float], limit: float, reason: str) -> None:
         while waiting:
@@ -182,20 +183,25 @@ class Traffic:
                 return
             self.received(peer)
             self.count(reason)
-            peer.time_out()
+            with _sparing_others():
+                peer.time_out()
 
     def _end_sending(self, now: float) -> None:
         is_late = self._ended_at is not None and now > self._ended_at + END_SEND_SECONDS
         for peer, (since, size) in list(self._sending.items()):
-            if is_late:
-                self._drop(peer, "unread at the end")
-            elif since > now - SEND_SECONDS:
+            if since > now - SEND_SECONDS and not is_late:
                 return
-            elif peer.unread() > size - LEAST_READ:
-                self._drop(peer, "too slow a reader")
-            else:
-                self.reads(peer)
-                self.is_stuck(peer)
+            with _sparing_others():
+                self._end_slow(peer, size, is_late=is_late)
+
+    def _end_slow(self, peer: Peer, size: int, *, is_late: bool) -> None:
+        if is_late:
+            self._drop(peer, "unread at the end")
+        elif peer.unread() > size - LEAST_READ:
+            self._drop(peer, "too slow a reader")
+        else:
+            self.reads(peer)
+            self.is_stuck(peer)
 
     def tell(self) -> None:
         """Log what was closed or refused since the last time."""
@@ -203,6 +209,15 @@ class Traffic:
             counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(self._refused.items()))
             log.warning("connections closed or refused: %s", counts)
             self._refused.clear()
+
+
+@contextmanager
+def _sparing_others() -> Iterator[None]:
+    """An error of one peer must not keep the others from being swept."""
+    try:
+        yield
+    except Exception:
+        log.exception("connection could not be closed, going on with the others")
 
 
 def _most_connections() -> int:

@@ -70,7 +70,7 @@ class Arrivals:
             body = urlencode(parse_qsl(body.decode())[::-1]).encode()
         at = NOON + received
         headers = self.desk._sandbox.sign(body, at)
-        came = self.desk._reader.read(Delivery(new_id(), at, "POST", None, b"", headers, body))
+        came = self.desk.reader.read(Delivery(new_id(), at, "POST", None, b"", headers, body))
         return replace(came, session_id=session_id)
 
     def clear(self) -> None:

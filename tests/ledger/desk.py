@@ -66,7 +66,7 @@ class Desk:
         self.worker = DrainWorker(self.drain, self.backlog, self.intake, database.breaker, heartbeat)
         self._runner = Runner("drain", self.worker.run_once, 0.1, now)
         self._sandbox = Sandbox()
-        self._reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
+        self.reader = Reader([self._sandbox.public_key], callback_urls, must_be_signed=True)
 
     def start(self, *, drains: bool = True) -> Desk:
         self._loop = asyncio.new_event_loop()
@@ -118,7 +118,7 @@ class Desk:
         """Of a session that is adopted when the first of its callbacks comes."""
         body = self._sandbox.compose(Session("account-1", "v3:call-1", sid), event, None, None, **fields)
         headers = self._sandbox.sign(body)
-        return self._reader.read(Delivery(new_id(), now(), "POST", None, b"", headers, body))
+        return self.reader.read(Delivery(new_id(), now(), "POST", None, b"", headers, body))
 
     def callbacks(self, count: int) -> list[Callback]:
         """Different ones, of one session."""

@@ -28,7 +28,7 @@ from service.spool import SpoolUnusable
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
 from tests.bed.postgres import Postgres
 from tests.house import House, migrate, wait_until
-from tests.ledger.desk import Desk, again, now, regain, running
+from tests.ledger.desk import Desk, again, lose, now, regain, running
 
 ANSWER_SECONDS = 1.5
 SECONDS = 20
@@ -295,6 +295,48 @@ def test_when_too_many_wait_the_next_is_told_at_once(
 
         assert undrained.run(come()) == 10
     undrained.keep(*undrained.callbacks(10))  # there is room again
+
+
+@pytest.mark.parametrize("takes_writes", [False, True])
+def test_while_database_and_disk_hang_no_more_is_held_than_may_wait(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, takes_writes: bool
+) -> None:
+    """Who was told that it is not durable sends it again, and again."""
+    go_on = threading.Event()
+    monkeypatch.setattr(intake, "MOST_WAITING", 10)
+    monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "COMMIT_SECONDS", 0.1)
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+        patched.setattr(undrained.backlog, "save", lambda _: go_on.wait(SECONDS))
+        if not takes_writes:
+            lose(undrained.database, "a failover")
+        for _ in range(6):
+            kept = undrained.try_to_keep(*undrained.callbacks(10))
+            assert all(isinstance(one, NotDurable) for one in kept)
+        assert undrained.intake._writer.waiting <= 10
+        assert undrained.intake._spooler.waiting <= 10
+        go_on.set()
+
+
+def test_a_queue_full_of_what_was_spooled_meanwhile_does_not_keep_others_from_the_spool(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(intake, "MOST_WAITING", 10)
+    with monkeypatch.context() as patched:
+        Writes(undrained, patched).before = lambda _: wait_for(go_on)
+        undrained.run(_keep_soon(undrained, undrained.callback()))
+        wait_until(lambda: bool(undrained.intake._writer.in_hand))
+        undrained.keep(*undrained.callbacks(9))
+        assert undrained.intake._writer.waiting == 9
+        undrained.keep(*undrained.callbacks(10))
+        go_on.set()
+    assert undrained.depth.entries == 20
+
+
+async def _keep_soon(desk: Desk, callback: Callback) -> None:
+    _ = desk.intake.keep(callback)
 
 
 def test_a_client_that_leaves_changes_nothing(undrained: Desk) -> None:

@@ -92,6 +92,10 @@ class Indoors:
         self._loop.close()
         self.context.database.close()
 
+    def end(self) -> None:
+        """As the process does it when it has answered all."""
+        self._loop.call(lambda: asyncio.ensure_future(self._serving.end()))
+
     def stop_draining(self) -> None:
         """From now on nobody finds out that the database is back."""
         self._drain.end()

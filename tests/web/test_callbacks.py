@@ -19,6 +19,8 @@ from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
 from service.store import rejected
 from service.store.rejected import RejectedDelivery
+from service.telnyx.callback import RejectionReason
+from service.web import callbacks
 from tests.web.indoors import FORM, SECRET_KEY, Indoors, JsonResponse
 
 STRANGER = SigningKey(b"\1" * 32)
@@ -115,6 +117,10 @@ def test_a_refused_delivery_is_kept_as_it_came(furnish: Callable[..., Indoors], 
         cli.main, ["callbacks", "rejected", "--limit", "1"], env={"DATABASE_URL": database_url}
     )
     assert few.output.splitlines() == done.output.splitlines()[:1]
+
+
+def test_each_reason_to_reject_has_its_status() -> None:
+    assert set(callbacks.STATUSES) == set(RejectionReason)
 
 
 def test_with_and_without_a_slash_at_the_end_and_never_elsewhere(indoors: Indoors) -> None:

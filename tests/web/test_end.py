@@ -21,11 +21,14 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from service import app
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
+from service.wiring import Services
 from tests.bed import processes
 from tests.bed.web import DidNotStart, Web
 from tests.house import House, wait_until
 from tests.web import hostile
+from tests.web.indoors import Indoors
 
 SOON_SECONDS = 5
 LINGERING = {
@@ -66,12 +69,32 @@ def test_connections_that_nobody_closes_do_not_hold_up_the_end(house: House) -> 
     with lingering(house):
         assert took(lambda: end(master)) < SOON_SECONDS
     assert "Traceback" not in house.web.log
-    assert "the end does not wait" not in house.web.log
+    assert "shutdown step" not in house.web.log
 
 
 def end(master: psutil.Process) -> None:
     master.terminate()
     assert master.wait(20) == 0
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_rejected_callbacks_that_hang_keep_nothing_from_being_saved(
+    furnish: Callable[..., Indoors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indoors = furnish()
+    services = indoors.context.services
+    steps: list[str] = []
+
+    def hang(_: float) -> None:
+        steps.append("rejected")
+        time.sleep(10)
+
+    monkeypatch.setattr(app, "REJECTED_SECONDS", 0.1)
+    monkeypatch.setattr(Services, "stop", lambda _: steps.append("services"))
+    monkeypatch.setattr(services.rejected, "flush", hang)
+    monkeypatch.setattr(services.database, "close", lambda: steps.append("database"))
+    assert took(indoors.end) < 2
+    assert steps == ["services", "rejected", "database"]
 
 
 def test_what_is_being_worked_on_at_the_end_is_answered(house: House) -> None:
@@ -188,6 +211,14 @@ def test_it_says_why_it_does_not_start_and_with_which_code(house: House) -> None
     assert done.returncode == FAILED_TO_BOOT
     assert "cannot start: the spool cannot be used" in done.stderr
     assert "Exception during worker exit" not in done.stderr
+
+
+def test_a_database_url_that_cannot_be_read_is_named_and_not_shown(house: House) -> None:
+    done = gunicorn(house, DATABASE_URL="postgresql://user:hush%ss@host/db")
+    assert done.returncode == FAILED_TO_BOOT
+    assert "cannot start: the database cannot be used: DATABASE_URL" in done.stderr
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("how", ["setting", "argument"])
