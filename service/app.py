@@ -24,8 +24,8 @@ from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
 from service.web.pace import ReadPace
-from service.web.pool import Pool
 from service.web.problems import Problem
+from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits

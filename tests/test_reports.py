@@ -15,8 +15,9 @@ from sqlalchemy import text
 from service.domain import session as ledger_session
 from service.domain.callback import Delivery
 from service.domain.ids import new_id
-from service.domain.order import Order, Track
-from service.domain.session import Origin, Progress, State
+from service.domain.session import Origin, Progress
+from service.domain.start import Order, Track
+from service.domain.state import State
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox, Session

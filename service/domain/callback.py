@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from service.domain.session import Notice, NoticeKind
+from service.domain.notice import Notice, NoticeKind
 from service.domain.value import value
 
 KEPT_HEADERS = ("telnyx-timestamp", "telnyx-signature-ed25519", "content-type", "user-agent")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from service.domain.order import Order
-from service.domain.session import Error, LockedSession, Notice, NoticeKind, Progress, State
+from service.domain.notice import Error, Notice, NoticeKind
+from service.domain.session import LockedSession, Progress
+from service.domain.start import Order
+from service.domain.state import State
 
 MOST_FOLDED = 256  # callbacks of one session; Telnyx sends two or three
 

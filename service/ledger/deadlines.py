@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.ledger.ingest import Changed
 from service.ledger.transaction import Transaction
 from service.store import sessions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from service.domain.session import Error, Session
+from service.domain.notice import Error
+from service.domain.session import Session
 
 
 class UnknownSession(Exception):

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from service.domain.callback import Callback
 from service.domain.ids import new_id
-from service.domain.order import Order
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
+from service.domain.start import Order
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
 from service.store.engine import AnyConnection, Database, RecordRefused, Server, make_durable, server_of

@@ -11,7 +11,7 @@ from typing import Final
 
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
-from service.ledger.batches import Batches
+from service.ledger.batch_thread import BatchThread
 from service.ledger.ingest import Ingest
 from service.spool import SpoolUnusable
 from service.store.breaker import Breaker
@@ -63,8 +63,8 @@ class Intake:
         self._ingest = ingest
         self._backlog = backlog
         self._commit_seconds = COMMIT_SECONDS if backlog.has_spool else COMMIT_ONLY_SECONDS
-        self._writer: Batches[Ticket] = Batches("writer", self._write)
-        self._spooler: Batches[Ticket] = Batches("spooler", self._spool)
+        self._writer: BatchThread[Ticket] = BatchThread("writer", self._write)
+        self._spooler: BatchThread[Ticket] = BatchThread("spooler", self._spool)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Ticket] = deque()  # all that are not answered, and some that are
         self._count = 0  # of those that are not

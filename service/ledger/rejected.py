@@ -21,7 +21,7 @@ from service.store import rejected
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused
 from service.store.rejected import RejectedDelivery
 from service.telnyx.callback import Reader, RejectedCallback
-from service.telnyx.form import Form
+from service.telnyx.callback_form import Form
 
 LARGEST_IN_MEMORY: Final = 16 * 1024 * 1024  # bytes
 OVERHEAD: Final = 1024  # bytes of a delivery besides query, body and headers

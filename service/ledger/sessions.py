@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from service.domain.ids import new_id
-from service.domain.order import Order
+from service.domain.notice import Notice
 from service.domain.progress import changes
-from service.domain.session import Notice, Origin, Session
+from service.domain.session import Origin, Session
+from service.domain.start import Order
 from service.ledger import ingest
 from service.ledger.deadlines import expire
 from service.ledger.errors import (

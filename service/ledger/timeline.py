@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.domain import progress as rules
-from service.domain.session import LockedSession, Notice, Origin
+from service.domain.notice import Notice
+from service.domain.session import LockedSession, Origin
 from service.store import events
 from service.store.batch import Batch
 from service.store.events import TELNYX, Change, EventKind

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from service.domain import progress as rules
 from service.domain.callback import Callback
-from service.domain.session import LockedSession, Notice, NoticeKind, Origin
+from service.domain.notice import Notice, NoticeKind
+from service.domain.session import LockedSession, Origin
 from service.ledger.timeline import Timeline
 from service.store import callbacks, sessions
 from service.store.batch import Batch

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, bindparam, select, text, tuple_
 
 from service.domain.callback import Callback
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.progress import MOST_FOLDED
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind
 from service.domain.value import value
 from service.store.batch import Batch
 from service.store.lookup import First, Lookup

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from service.store import kinds
+from service.store import database_kinds
 from service.store.breaker import Breaker
 from service.store.connector import Connector
+from service.store.database_kinds import DRIVER_ERRORS, DriverConnection
 from service.store.errors import DatabaseConflict as DatabaseConflict
 from service.store.errors import DatabaseError as DatabaseError
 from service.store.errors import DatabaseUnavailable as DatabaseUnavailable
@@ -24,7 +25,6 @@ from service.store.errors import RecordRefused as RecordRefused
 from service.store.ingest_connection import IngestConnection as IngestConnection
 from service.store.ingest_connection import Keeper
 from service.store.json import canonical_json
-from service.store.kinds import DRIVER_ERRORS, DriverConnection
 from service.store.pool import BoundedPool, until
 from service.store.postgresql import Server as Server
 
@@ -43,7 +43,7 @@ class Database:
     """
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
-        self._kind = kinds.of(url)
+        self._kind = database_kinds.of(url)
         self.is_sqlite = self._kind.is_sqlite
         self.breaker = Breaker()
         ordinary = max(1, connections - INGEST_CONNECTIONS - BACKGROUND_CONNECTIONS)
@@ -95,7 +95,7 @@ class Database:
             self._kind.turn(deadline),
             self._keeper.lent(deadline) as connection,
         ):
-            kinds.require_writable(connection)
+            database_kinds.require_writable(connection)
             connection.prepare(deadline)
             committing = self.breaker.committing(connection.epoch, resets_backoff=not is_probe)
             with self._kind.transaction(connection, committing):  # type: ignore[arg-type]
@@ -134,8 +134,8 @@ class Database:
         with self._watching(writes=False):
             connection = self._connect(for_ingest=False)
             try:
-                kinds.require_writable(connection)
-                return kinds.current_server(connection)
+                database_kinds.require_writable(connection)
+                return database_kinds.current_server(connection)
             finally:
                 connection.close()
 
@@ -177,7 +177,7 @@ class Database:
             if not driver(db).is_writable:  # it was made while there was no primary
                 db.invalidate()
             with until(deadline):  # an invalid one is made anew
-                kinds.require_writable(driver(db))
+                database_kinds.require_writable(driver(db))
             yield db
 
     @contextmanager
@@ -221,7 +221,7 @@ def is_postgresql(db: AnyConnection) -> bool:
 
 def server_of(db: AnyConnection) -> Server | None:
     """The server that this transaction runs on; None on SQLite."""
-    return kinds.current_server(driver(db))
+    return database_kinds.current_server(driver(db))
 
 
 def make_durable(db: AnyConnection) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from service.domain.session import Error, State
+from service.domain.notice import Error
+from service.domain.state import State
 from service.domain.value import value
 from service.store.batch import Batch
 from service.store.columns import written_out

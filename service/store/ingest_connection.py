@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.store.connector import Connector
+from service.store.database_kinds import DRIVER_ERRORS, DriverConnection
 from service.store.errors import DatabaseConflict
-from service.store.kinds import DRIVER_ERRORS, DriverConnection
 from service.store.pool import until
 
 

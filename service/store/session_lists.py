@@ -7,7 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, select, text, tuple_
 
-from service.domain.session import Session, State
+from service.domain.session import Session
+from service.domain.state import State
 from service.store import session_rows
 from service.store.sessions import select_sessions
 from service.store.tables import IS_NOT_STOPPED, session, session_label

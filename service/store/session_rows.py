@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from service.domain.order import CallbackMethod, Order, SipTransport, Track
-from service.domain.session import (
-    Error,
-    ErrorKind,
-    LockedSession,
-    Notice,
-    NoticeKind,
-    Origin,
-    Progress,
-    Session,
-    State,
-)
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.session import LockedSession, Origin, Progress, Session
+from service.domain.start import CallbackMethod, Order, SipTransport, Track
+from service.domain.state import State
 
 Row = Mapping[Any, Any]
 

@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.domain.session import LockedSession, Notice, Origin, Session
+from service.domain.notice import Notice
+from service.domain.session import LockedSession, Origin, Session
 from service.store import session_rows
 from service.store.batch import Batch
 from service.store.lookup import Lookup

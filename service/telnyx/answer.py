@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, SSLError
 
-from service.domain.session import Error, ErrorKind
+from service.domain.notice import Error, ErrorKind
 
 LONGEST_DETAIL = 1000
 NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, ProxyError, ssl.SSLCertVerificationError)

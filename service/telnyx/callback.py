@@ -11,11 +11,11 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from service.domain.callback import Callback, Delivery
-from service.domain.order import CallbackMethod
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind, is_plausible
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind, is_plausible
+from service.domain.start import CallbackMethod
 from service.telnyx import signature
+from service.telnyx.callback_form import Form
 from service.telnyx.callback_url import CallbackUrls, Target
-from service.telnyx.form import Form
 from service.telnyx.signature import ForgedCallback, PublicKey, UnreadableTimestamp
 
 LONGEST_ID = 255  # bytes; an index takes no more than 2700, and three ids are one adopted session's key

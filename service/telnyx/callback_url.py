@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from itsdangerous import BadSignature, Signer
 
-from service.domain.order import CallbackMethod
+from service.domain.start import CallbackMethod
 from service.domain.value import value
 
 PATH = "/callbacks/siprec"

@@ -20,8 +20,8 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from service.domain.order import Order
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.start import Order
 from service.telnyx import answer
 
 CONNECT_TIMEOUT_SECONDS = 3.05

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
 
-from service.domain.session import NoticeKind, State
+from service.domain.notice import NoticeKind
+from service.domain.state import State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
 from service.store import callback_lists, events, session_lists, sessions

@@ -16,8 +16,8 @@ from service.telnyx.callback import RejectedCallback, RejectionReason
 from service.telnyx.callback_url import PATH
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
 from service.web.pace import RejectionPace
-from service.web.pool import Pool, PoolFull
 from service.web.request_id import request_id_of
+from service.web.thread_pool import Pool, PoolFull
 
 JUDGED_HERE: Final = 64 * 1024  # bytes; a larger body is judged in a thread: its digest takes milliseconds
 JUDGES: Final = 2

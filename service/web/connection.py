@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.web.reader import RequestReader, Stage
+from service.web.request_reader import RequestReader, Stage
 
 
 class Connection(RequestReader):

@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 from flask.json import dumps
 from werkzeug.exceptions import HTTPException
 
-from service.domain.session import Error, ErrorKind
+from service.domain.notice import Error, ErrorKind
 from service.ledger.errors import (
     CannotStop,
     KeyReused,

@@ -19,8 +19,8 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
 from service.web.pace import ReadPace
-from service.web.pool import Pool, PoolFull
 from service.web.problems import Problem
+from service.web.thread_pool import Pool, PoolFull
 
 WHOLE_ANSWER: Final = 8 * 1024 * 1024  # bytes
 PART: Final = 256 * 1024  # bytes, of a larger one

@@ -16,8 +16,8 @@ from pydantic import (
     StringConstraints,
 )
 
-from service.domain.order import CallbackMethod, Order, SipTransport, Track
-from service.domain.session import State
+from service.domain.start import CallbackMethod, Order, SipTransport, Track
+from service.domain.state import State
 from service.store.session_lists import Filter
 from service.web.responses import Model
 

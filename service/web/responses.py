@@ -13,11 +13,13 @@ from pydantic import (
     PlainSerializer,
 )
 
-from service.domain.order import CallbackMethod, Order, SipTransport, Track
-from service.domain.session import Error, ErrorKind, Origin, Session, State
+from service.domain.notice import Error, ErrorKind
+from service.domain.session import Origin, Session
+from service.domain.start import CallbackMethod, Order, SipTransport, Track
+from service.domain.state import State
 from service.store.callback_lists import StoredCallback
 from service.store.events import Event, EventKind
-from service.telnyx.form import Form
+from service.telnyx.callback_form import Form
 
 Time = Annotated[
     datetime,

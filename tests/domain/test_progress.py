@@ -15,19 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ids import new_id
-from service.domain.order import Order
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind, is_plausible
 from service.domain.progress import MOST_FOLDED, changes, contradiction, fold
-from service.domain.session import (
-    Error,
-    ErrorKind,
-    Notice,
-    NoticeKind,
-    Origin,
-    Progress,
-    Session,
-    State,
-    is_plausible,
-)
+from service.domain.session import Origin, Progress, Session
+from service.domain.start import Order
+from service.domain.state import State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from service import app
 from service.domain import progress
 from service.domain.callback import Callback
+from service.domain.notice import Notice
 from service.domain.progress import Call
-from service.domain.session import Notice, Progress
+from service.domain.session import Progress
 from service.ledger.intake import Intake, NotDurable
 from service.store import postgresql
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.domain.ids import new_id
-from service.domain.order import Order
 from service.domain.session import Origin, Session
+from service.domain.start import Order
 from service.store import keys, sessions
 from service.store.engine import Database
 from service.store.sessions import IdempotencyKey

@@ -12,8 +12,9 @@ from sqlalchemy import text
 
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
-from service.domain.order import Order
-from service.domain.session import Notice, NoticeKind, Origin, Session
+from service.domain.notice import Notice, NoticeKind
+from service.domain.session import Origin, Session
+from service.domain.start import Order
 from service.ledger.spool_entry import UnsavedAnswer
 from service.sandbox import Session as TelnyxSession
 from service.store import keys, sessions

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.domain.ids import new_id
-from service.domain.session import Notice, NoticeKind
+from service.domain.notice import Notice, NoticeKind
 from service.ledger import spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Spool

@@ -11,8 +11,10 @@ import pytest
 
 from service.domain import session as domain
 from service.domain.ids import new_id
-from service.domain.order import Order
-from service.domain.session import Notice, NoticeKind, Origin, State
+from service.domain.notice import Notice, NoticeKind
+from service.domain.session import Origin
+from service.domain.start import Order
+from service.domain.state import State
 from service.ledger import spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool import Spool

@@ -11,7 +11,7 @@ import pytest
 
 from service.domain.callback import Callback
 from service.domain.ids import new_id
-from service.domain.session import Notice, NoticeKind
+from service.domain.notice import Notice, NoticeKind
 from service.ledger import spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
 from service.spool.files import OwnFile

@@ -16,9 +16,11 @@ from sqlalchemy import text
 
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
-from service.domain.order import CallbackMethod, Order
+from service.domain.notice import Notice, NoticeKind, is_plausible
 from service.domain.progress import fold
-from service.domain.session import Notice, NoticeKind, Progress, State, is_plausible
+from service.domain.session import Progress
+from service.domain.start import CallbackMethod, Order
+from service.domain.state import State
 from service.ledger.ingest import Ingest
 from service.ledger.sessions import Sessions
 from service.ledger.spool_entry import UnsavedAnswer

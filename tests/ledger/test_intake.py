@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from service.domain.callback import Callback
 from service.domain.ids import new_id
-from service.domain.session import Notice, NoticeKind
+from service.domain.notice import Notice, NoticeKind
 from service.ledger import intake
 from service.ledger.intake import NotDurable
 from service.ledger.spool_entry import UnsavedAnswer

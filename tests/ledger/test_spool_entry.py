@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.domain.session import Notice, NoticeKind
+from service.domain.notice import Notice, NoticeKind
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, pack, unpack
 
 ANSWER = Notice(NoticeKind.ACCEPTED, received_at=datetime(2026, 3, 1, 12, tzinfo=UTC), siprec_sid="sid-1")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from service.domain.ids import new_id
-from service.domain.order import CallbackMethod, Order, SipTransport, Track
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.progress import changes, fold
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind, Origin, Progress, Session, State
+from service.domain.session import Origin, Progress, Session
+from service.domain.start import CallbackMethod, Order, SipTransport, Track
+from service.domain.state import State
 from service.store import events, keys, session_lists, sessions
 from service.store.batch import Batch
 from service.store.engine import Database

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from service.domain.ids import new_id
-from service.domain.order import Order
 from service.domain.session import Origin, Session
+from service.domain.start import Order
 from service.store import keys, session_lists, sessions
 from service.store.engine import Database
 from service.store.session_lists import Filter

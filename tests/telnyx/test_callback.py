@@ -15,8 +15,8 @@ from nacl.signing import SigningKey
 from telnyx.lib.webhook_verification import WebhookVerificationError, verify_webhook_signature
 
 from service.domain.callback import Callback, Delivery
-from service.domain.order import CallbackMethod
-from service.domain.session import Error, ErrorKind, NoticeKind
+from service.domain.notice import Error, ErrorKind, NoticeKind
+from service.domain.start import CallbackMethod
 from service.sandbox import Sandbox
 from service.telnyx.callback import Reader, RejectedCallback, RejectionReason, read_time
 from service.telnyx.callback_url import CallbackUrls

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from itsdangerous import Signer
 
 from service.domain.ids import new_id
-from service.domain.order import CallbackMethod
+from service.domain.start import CallbackMethod
 from service.telnyx.callback_url import CallbackUrls, Target
 
 OLD, NEW = "an old secret of enough characters", "a new secret of enough characters."

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from service.domain.order import CallbackMethod, Order, SipTransport, Track
-from service.domain.session import Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.sandbox import Answer, Behaviour, Sandbox
 from service.telnyx.answer import LONGEST_DETAIL
 from service.telnyx.client import LARGEST_ANSWER, RETRY_SECONDS, Client, longest_seconds

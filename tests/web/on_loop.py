@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from service.web.asgi import App, Message
-from service.web.reader import largest_body
+from service.web.request_reader import largest_body
 
 SECONDS = 60
 

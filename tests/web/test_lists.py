@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.domain.ids import new_id
-from service.domain.order import Order
 from service.domain.session import Origin, Session
+from service.domain.start import Order
 from service.sandbox import Answer
 from service.sandbox import Session as TelnyxSession
 from service.store import sessions

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.telnyx.form import Form, Pairs
+from service.telnyx.callback_form import Form, Pairs
 
 PAIRS = st.lists(st.tuples(st.binary(max_size=6), st.binary(max_size=6)), min_size=1, max_size=6)
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Batches(Generic[T]):
+class BatchThread(Generic[T]):
     """Hands what was `put` to `work`, at most LARGEST at once, and goes on whatever that raises.
 
     `work` may change `in_hand`, which others read; `began` (monotonic) is when it got the batch.
