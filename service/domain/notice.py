@@ -1,4 +1,4 @@
-"""What is learned about a session: answers of Telnyx, callbacks, wishes to stop. Pure: no input, no output."""
+"""What is learned about a session: answers of Telnyx, callbacks, wishes to stop. Pure: no input or output."""
 
 from __future__ import annotations
 

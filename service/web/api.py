@@ -20,7 +20,7 @@ from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
 from service.web.errors import telnyx_problem
-from service.web.openapi import Answer, operation
+from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
 from service.web.responses import (

@@ -1,4 +1,4 @@
-"""The API documents: OpenAPI 3.1 from the very models that validate, and a page to read it on.
+"""The OpenAPI document and a page to read it on.
 
 The page's files are Swagger UI's, out of the package offapi; nothing is fetched from anywhere else.
 """
@@ -6,35 +6,14 @@ The page's files are Swagger UI's, out of the package offapi; nothing is fetched
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Callable, Sequence
 from functools import cache
-from http import HTTPStatus
-from importlib.metadata import version
-from inspect import getdoc
 from pathlib import Path
-from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, send_from_directory
-from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
-from werkzeug.routing import Rule
+from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
 
-import service
 from service.web import auth
-from service.web.openapi import Operation, declared
-from service.web.problems import KINDS, ProblemDocument
+from service.web.openapi import document
 
-REF = "#/components/schemas/{model}"
-# What every route of /v1 may answer, besides what it declares.
-EVERYWHERE = (
-    "key-missing",
-    "key-unknown",
-    "invalid-request",
-    "database-unavailable",
-    "database-busy",
-    "busy",
-)
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -63,119 +42,6 @@ def page_file(name: str) -> Response:
     response = send_from_directory(folder, name)
     response.headers["Cache-Control"] = "public, max-age=3600"
     return response
-
-
-def document(app: Flask) -> dict[str, Any]:
-    """OpenAPI 3.1 of every route that declares an operation."""
-    paths: dict[str, dict[str, Any]] = {}
-    used: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
-    routes = [
-        (rule, view)
-        for rule in app.url_map.iter_rules()
-        if (view := app.view_functions[rule.endpoint]) in declared
-    ]
-    for _, view in routes:
-        operation = declared[view]
-        used += [(model, "serialization") for model in operation.answers.values()]
-        used += [(operation.query, "validation")] if operation.query else []
-        used += [(operation.body, "validation")] if operation.body else []
-    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
-    for rule, view in routes:
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-        method = next(m for m in sorted(rule.methods or ()) if m not in {"HEAD", "OPTIONS"}).lower()
-        paths.setdefault(path, {})[method] = _operation(rule, view, names, schemas["$defs"])
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "siprec-ledger",
-            "version": version("siprec-ledger"),
-            "description": service.__doc__,
-        },
-        "paths": paths,
-        "components": {
-            "schemas": schemas["$defs"],
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
-        },
-    }
-
-
-def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    operation = declared[view]
-    needs_key = rule.rule.startswith("/v1")
-    made: dict[str, Any] = {
-        "operationId": rule.endpoint.replace(".", "_"),
-        "summary": operation.summary,
-        "description": getdoc(view) or "",
-        "tags": ["sessions" if needs_key else "health"],
-        "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
-        "responses": _responses(operation, names, needs_key=needs_key),
-    }
-    if needs_key:
-        made["security"] = [{"apiKey": []}]
-    if operation.body:
-        content = {"application/json": {"schema": names[operation.body, "validation"]}}
-        made["requestBody"] = {"required": operation.body_is_required, "content": content}
-    return made
-
-
-def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
-    parameter = {
-        "in": "path",
-        "required": True,
-        "description": "as in `Location` and `id`",
-        "schema": {"type": "string", "format": "uuid"},
-    }
-    return [{"name": name, **parameter} for name in sorted(rule.arguments)]
-
-
-def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
-    model = schemas.get(operation.query.__name__, {}) if operation.query else {}
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema.get("description", ""),
-            "schema": _without_null(schema),
-        }
-        for name, schema in model.get("properties", {}).items()
-    ]
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """In a query there is no null: what is not set is left out."""
-    shown = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
-    choices = [choice for choice in shown.pop("anyOf", []) if choice != {"type": "null"}]
-    return {**shown, **choices[0]} if len(choices) == 1 else shown
-
-
-def _headers(operation: Operation) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "header", "required": False, **members}
-        for name, members in operation.headers.items()
-    ]
-
-
-def _responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str, Any]:
-    made = {
-        str(status): {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"schema": names[model, "serialization"]}},
-        }
-        for status, model in operation.answers.items()
-    }
-    problem = {"application/problem+json": {"schema": names[ProblemDocument, "serialization"]}}
-    for status, titles in _titles([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
-        made[str(status)] = {"description": "; ".join(titles), "content": problem}
-    return made
-
-
-def _titles(problems: Sequence[str]) -> dict[int, list[str]]:
-    """By status."""
-    found: dict[int, list[str]] = {}
-    for kind in sorted((KINDS[name] for name in problems), key=lambda kind: kind.status):
-        found.setdefault(kind.status, []).append(kind.title)
-    return found
 
 
 @cache

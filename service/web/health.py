@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from service.web import auth, context
-from service.web.openapi import Answer, operation
+from service.web.operation import Answer, operation
 from service.web.responses import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
 from service.wiring import Services
 

@@ -1,108 +1,143 @@
-"""One declaration per route: it validates what comes in, and `service.web.docs` documents it."""
+"""The OpenAPI 3.1 document, from the very models that validate."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from functools import wraps
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from importlib.metadata import version
+from inspect import getdoc
+from typing import Any
 
-from flask import Response, request
-from pydantic import BaseModel, ValidationError
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from werkzeug.routing import Rule
 
-from service.web.problems import Problem, WrongField, wrong_field
-from service.web.requests import Empty
+import service
+from service.web.operation import Operation, declared
+from service.web.problems import KINDS, ProblemDocument
 
-M = TypeVar("M", bound=BaseModel)
-
-View = Callable[..., "Answer"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a view gives back."""
-
-    body: BaseModel
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def response(self) -> Response:
-        text = self.body.model_dump_json(by_alias=True)
-        return Response(text, self.status, dict(self.headers), mimetype="application/json")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Decorates a view, which gets `body` and `query` as instances of their models, where it declares them.
-
-    `problems` are the names of those that only some routes have. A query of None is not looked at.
-    """
-
-    summary: str
-    _: KW_ONLY
-    answers: Mapping[int, type[BaseModel]]
-    problems: tuple[str, ...] = ()
-    body: type[BaseModel] | None = None
-    body_is_required: bool = True
-    query: type[BaseModel] | None = Empty
-    # That it reads, by name, with what else the document says of them.
-    headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-
-    def __call__(self, view: View) -> Callable[..., Response]:
-        @wraps(view)
-        def serve(**arguments: Any) -> Response:
-            # An unknown parameter is refused everywhere else.
-            query = _read_query(self.query) if self.query else None
-            if self.query not in {None, Empty}:
-                arguments["query"] = query
-            if self.body is not None:
-                arguments["body"] = _read_body(self.body, is_required=self.body_is_required)
-            return view(**arguments).response()
-
-        declared[serve] = self
-        return serve
+REF = "#/components/schemas/{model}"
+# What every route of /v1 may answer, besides what it declares.
+EVERYWHERE = (
+    "key-missing",
+    "key-unknown",
+    "invalid-request",
+    "database-unavailable",
+    "database-busy",
+    "busy",
+)
 
 
-operation = Operation  # as a decorator
-# View function -> what it declares, for the API documents.
-declared: dict[Callable[..., Any], Operation] = {}
+def document(app: Flask) -> dict[str, Any]:
+    """OpenAPI 3.1 of every route that declares an operation."""
+    paths: dict[str, dict[str, Any]] = {}
+    used: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
+    routes = [
+        (rule, view)
+        for rule in app.url_map.iter_rules()
+        if (view := app.view_functions[rule.endpoint]) in declared
+    ]
+    for _, view in routes:
+        operation = declared[view]
+        used += [(model, "serialization") for model in operation.answers.values()]
+        used += [(operation.query, "validation")] if operation.query else []
+        used += [(operation.body, "validation")] if operation.body else []
+    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
+    for rule, view in routes:
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        method = next(m for m in sorted(rule.methods or ()) if m not in {"HEAD", "OPTIONS"}).lower()
+        paths.setdefault(path, {})[method] = _operation(rule, view, names, schemas["$defs"])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "siprec-ledger",
+            "version": version("siprec-ledger"),
+            "description": service.__doc__,
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
+        },
+    }
 
 
-def _read_body(model: type[M], *, is_required: bool) -> M:
-    raw = request.get_data()
-    if not raw and not is_required:
-        return model()
-    if not request.is_json:
-        raise Problem("not-json", "Send Content-Type: application/json")
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
-        raise Problem("invalid-json", found[0]["msg"])
-    raise Problem("invalid-request", errors=[_wrong("body", one) for one in found])
+def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation = declared[view]
+    needs_key = rule.rule.startswith("/v1")
+    made: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "summary": operation.summary,
+        "description": getdoc(view) or "",
+        "tags": ["sessions" if needs_key else "health"],
+        "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
+        "responses": _responses(operation, names, needs_key=needs_key),
+    }
+    if needs_key:
+        made["security"] = [{"apiKey": []}]
+    if operation.body:
+        content = {"application/json": {"schema": names[operation.body, "validation"]}}
+        made["requestBody"] = {"required": operation.body_is_required, "content": content}
+    return made
 
 
-def _read_query(model: type[M]) -> M:
-    values_of = request.args.to_dict(flat=False)
-    many = {name for name, info in model.model_fields.items() if info.default == ()}
-    repeated = [name for name, values in values_of.items() if len(values) > 1 and name not in many]
-    if repeated:
-        errors = [wrong_field("query", f"/{_escaped(name)}", "to be given once") for name in repeated]
-        raise Problem("invalid-request", errors=errors)
-    try:
-        return model.model_validate({n: tuple(v) if n in many else v[0] for n, v in values_of.items()})
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise Problem("invalid-request", errors=[_wrong("query", one) for one in found]) from None
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    parameter = {
+        "in": "path",
+        "required": True,
+        "description": "as in `Location` and `id`",
+        "schema": {"type": "string", "format": "uuid"},
+    }
+    return [{"name": name, **parameter} for name in sorted(rule.arguments)]
 
 
-def _wrong(place: str, error: Mapping[str, Any]) -> WrongField:
-    pointer = "".join(f"/{_escaped(str(part))}" for part in error["loc"] if part != "[key]")
-    expected = {"extra_forbidden": "no such field", "missing": "this field is required"}
-    detail = expected.get(error["type"], error["msg"].removeprefix("Value error, "))
-    return wrong_field(place, pointer, detail)
+def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    model = schemas.get(operation.query.__name__, {}) if operation.query else {}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.get("description", ""),
+            "schema": _without_null(schema),
+        }
+        for name, schema in model.get("properties", {}).items()
+    ]
 
 
-def _escaped(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1").encode("utf-8", "replace").decode()[:256]
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """In a query there is no null: what is not set is left out."""
+    shown = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
+    choices = [choice for choice in shown.pop("anyOf", []) if choice != {"type": "null"}]
+    return {**shown, **choices[0]} if len(choices) == 1 else shown
+
+
+def _headers(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "required": False, **members}
+        for name, members in operation.headers.items()
+    ]
+
+
+def _responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str, Any]:
+    made = {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"schema": names[model, "serialization"]}},
+        }
+        for status, model in operation.answers.items()
+    }
+    problem = {"application/problem+json": {"schema": names[ProblemDocument, "serialization"]}}
+    for status, titles in _titles([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
+        made[str(status)] = {"description": "; ".join(titles), "content": problem}
+    return made
+
+
+def _titles(problems: Sequence[str]) -> dict[int, list[str]]:
+    """By status."""
+    found: dict[int, list[str]] = {}
+    for kind in sorted((KINDS[name] for name in problems), key=lambda kind: kind.status):
+        found.setdefault(kind.status, []).append(kind.title)
+    return found
