@@ -178,7 +178,7 @@ def test_who_does_not_read_holds_no_thread(watched: Watched) -> None:
 
 
 def test_bodies_of_rejected_callbacks_that_wait_for_their_answer_fill_no_memory(watched: Watched) -> None:
-    body = b"x" * (MIB - 1)
+    body = b"x" * (700 * 1024)  # those that wait to be judged fit
     forged = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with hostile.connections(watched.web.address, 300, forged):
         watched.times(20)
