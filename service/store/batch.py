@@ -7,9 +7,7 @@ JSON parameter, which the server takes apart, and to SQLite as the tuples that i
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -19,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 
 from service.store.columns import conversions, quoted, written_out
 from service.store.engine import AnyConnection, driver, is_postgresql
-from service.store.json import canonical_encoder, canonical_json
+from service.store.json import canonical_json
 
 Row = Mapping[str, Any]
 
@@ -41,7 +39,7 @@ class Batch:
             return
         columns = tuple(rows[0])
         if is_postgresql(self._db):
-            self._statements.append((_add_json(table, columns), _json(rows)))
+            self._statements.append((_add_json(table, columns), canonical_json(rows)))
         else:
             self._statements.append((_add(table, columns), _tuples(table, columns, rows)))
 
@@ -55,7 +53,7 @@ class Batch:
         # Not the id itself: SQLite would look for every row that refers to it.
         columns = tuple(name for name in rows[0] if name != "id")
         if is_postgresql(self._db):
-            self._statements.append((_change_json(table, columns), _json(rows)))
+            self._statements.append((_change_json(table, columns), canonical_json(rows)))
         else:
             self._statements.append((_change(table, columns), _tuples(table, (*columns, "id"), rows)))
 
@@ -115,17 +113,6 @@ def _type(table: Table, name: str) -> str:
 def _value(table: Table, name: str) -> str:
     is_binary = isinstance(table.c[name].type, LargeBinary)
     return f"decode(r.\"{name}\", 'base64')" if is_binary else f'r."{name}"'
-
-
-def _json(rows: Sequence[Row]) -> str:
-    return _ROWS.encode(rows)
-
-
-def _plain(value: datetime | bytes) -> str:
-    return value.isoformat() if isinstance(value, datetime) else base64.b64encode(value).decode()
-
-
-_ROWS = canonical_encoder(_plain)
 
 
 def _tuples(table: Table, columns: tuple[str, ...], rows: Sequence[Row]) -> Iterator[Sequence[Any]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from itsdangerous import BadSignature, Signer
 
@@ -14,6 +16,7 @@ from service.domain.value import value
 
 PATH = "/callbacks/siprec"
 SALT = b"siprec-callback"
+REMEMBERED: Final = 4096  # tokens
 
 
 @value(frozen=True)
@@ -33,6 +36,8 @@ class CallbackUrls:
         oldest_first = list(reversed(keys))  # the last one signs
         self._signer = Signer(oldest_first, salt=SALT, key_derivation="none", digest_method=hashlib.sha256)
         self._public_url = public_url
+        # Telnyx sends two or three callbacks for a session; only tokens of ours are remembered.
+        self._unsign = lru_cache(maxsize=REMEMBERED)(self._signer.unsign)
 
     def of(self, session_id: str, method: CallbackMethod = CallbackMethod.POST) -> str:
         """`{PUBLIC_URL}{PATH}/<token>`"""
@@ -42,7 +47,7 @@ class CallbackUrls:
     def read(self, token: str) -> Target | None:
         """None if the token is not ours."""
         try:
-            session_id, _, method = self._signer.unsign(token).decode().partition(".")
+            session_id, _, method = self._unsign(token).decode().partition(".")
             return Target(session_id, CallbackMethod(method))
         except (BadSignature, ValueError):
             return None

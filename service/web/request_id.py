@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
+
+from service.domain.ids import new_id
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def request_id_of(given: str) -> str:
     """The caller's, if it is sane; else a new one."""
-    return given if SANE_REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+    return given if SANE_REQUEST_ID.fullmatch(given) else new_id()
