@@ -169,6 +169,8 @@ def retry_dead_letters() -> None:
             services.drain.run()
         except SpoolUnusable as error:
             raise click.ClickException(f"the spool cannot be used: {error}") from error
+        except DatabaseError as error:  # busy, for one: the service will write what waits
+            click.echo(f"not all could be written now, it waits: {error}", err=True)
         services.backlog.survey()
         depth = services.backlog.depth()
     if depth is None:

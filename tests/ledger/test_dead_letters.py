@@ -81,3 +81,17 @@ def test_without_a_spool_there_is_nothing_to_list_or_retry(build: Callable[..., 
     run = subprocess.run([program, "spool", "retry"], env=house.web.env, capture_output=True, timeout=30)
     assert run.returncode == 1
     assert b"there is no spool" in run.stderr
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_cannot_be_written_now_is_retried_by_the_service(
+    build: Callable[..., House], database: Database
+) -> None:
+    house = build()
+    left_in(Path(house.web.env["SPOOL_DIR"]), spool_entry.pack(Desk(database, None).callback()))
+    with database.engine.connect() as busy:
+        busy.exec_driver_sql("ROLLBACK")
+        busy.exec_driver_sql("BEGIN EXCLUSIVE")
+        assert ledger(house, "spool", "retry") == "tried: 0, dead letters: 0, waiting: 1\n"
+        busy.exec_driver_sql("ROLLBACK")
+    wait_until(lambda: len(house.get("/v1/sessions").json()["sessions"]) == 1)
