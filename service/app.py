@@ -23,7 +23,6 @@ from service.web.callbacks import CallbackEndpoint, is_callback
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
-from service.web.pace import ReadPace
 from service.web.problems import Problem
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
@@ -116,9 +115,7 @@ class Serving:
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock
         )
-        self._flask = FlaskBridge(
-            create(context).wsgi_app, threads, ReadPace(lambda: services.intake.is_waited_for)
-        )
+        self._flask = FlaskBridge(create(context).wsgi_app, threads, lambda: services.intake.is_waited_for)
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,9 +39,10 @@ class OnLoop:
 
     async def _ask(self, scope: dict[str, Any], body: bytes) -> tuple[Message, bytes]:
         sent: list[Message] = []
+        asked = [{"type": "http.request", "body": body}]
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": body}
+            return asked.pop() if asked else await asyncio.Future()
 
         async def send(message: Message) -> None:
             sent.append(message)
