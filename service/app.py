@@ -113,7 +113,7 @@ class Serving:
         self._services = services
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
-            services.reader.read, services.intake, services.rejected, services.clock
+            services.reader.read, services.intake, services.rejected, services.clock, traffic.count
         )
         self._flask = FlaskBridge(create(context).wsgi_app, threads, lambda: services.intake.is_waited_for)
         self._ending = Pool("end", 3, 0)  # a thread for each step

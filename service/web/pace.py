@@ -158,18 +158,18 @@ def _give_up(admitted: asyncio.Future[None]) -> None:
 class RejectionPace:
     """Rejected callbacks are answered at once, so long as there are not more than REJECTIONS a second.
 
-    Beyond, an answer waits for its turn, LONGEST_DELAY at most: who forges as fast as the last one is
-    answered would keep the event loop from genuine ones. On the event loop.
+    Beyond, an answer is delayed, by LONGEST_DELAY at most: who forges as fast as the last one is answered
+    would keep the event loop from genuine ones. On the event loop.
     """
 
     def __init__(self) -> None:
         self._free_at = 0.0
 
-    async def wait(self) -> None:
+    def delay(self) -> float:
+        """How many seconds the next is to wait."""
         now = time.monotonic()
         self._free_at = max(self._free_at, now - 1) + 1 / REJECTIONS
         if self._free_at > now + LONGEST_DELAY:
             spread = random.uniform(0.5, 1)  # noqa: S311  # or they would all be answered at once
             self._free_at = now + spread * LONGEST_DELAY
-        if self._free_at > now:
-            await asyncio.sleep(self._free_at - now)
+        return max(0.0, self._free_at - now)

@@ -85,7 +85,7 @@ def _scope(environ: WSGIEnvironment, body: bytes) -> dict[str, Any]:
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
         "state": {
-            "release_body": lambda: None,
+            "postpone": lambda: None,
             "refused": 413 if len(body) > largest_body(path) else None,
         },
     }

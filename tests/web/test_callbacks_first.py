@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from flask import Flask
 
 from service import app
-from service.web import pace
+from service.web import callbacks, pace
 from service.web.context import Context
 from tests.web.indoors import Indoors, at_once
 
@@ -80,3 +81,21 @@ def test_rejections_are_paced(furnish: Callable[..., Indoors], monkeypatch: pyte
     for _ in range(15):
         assert indoors.stranger.post("/callbacks/siprec").status_code == 403
     assert time.monotonic() - began > 0.4
+
+
+def test_large_bodies_that_nobody_can_judge_are_paced_too_and_counted(
+    furnish: Callable[..., Indoors], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pace, "REJECTIONS", 10)
+    monkeypatch.setattr(callbacks, "JUDGES", 0)
+    monkeypatch.setattr(callbacks, "WAITING_FOR_JUDGES", 0)
+    indoors = furnish()
+    began = time.monotonic()
+    for _ in range(15):
+        answer = indoors.stranger.post("/callbacks/siprec", data=b"x" * (callbacks.JUDGED_HERE + 1))
+        assert answer.status_code == 503
+    assert time.monotonic() - began > 0.4
+    indoors._loop.call(indoors._serving._traffic.tell)
+    counts = re.findall("callback not judged, too many large bodies: ([0-9]+)", caplog.text)
+    assert sum(map(int, counts)) == 15
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -198,7 +198,7 @@ async def waits(count: int) -> list[float]:
 
     async def one() -> float:
         began = time.monotonic()
-        await pace.wait()
+        await asyncio.sleep(pace.delay())
         return time.monotonic() - began
 
     return sorted(await asyncio.gather(*(one() for _ in range(count))))
