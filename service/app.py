@@ -16,10 +16,11 @@ from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
+from service.telnyx.callback_url import is_callback
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
-from service.web.callbacks import CallbackEndpoint, is_callback
+from service.web.callbacks import CallbackEndpoint
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge

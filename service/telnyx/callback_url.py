@@ -16,6 +16,10 @@ PATH = "/callbacks/siprec"
 SALT = b"siprec-callback"
 
 
+def is_callback(path: str) -> bool:
+    return path == PATH or path.startswith(PATH + "/")
+
+
 @value(frozen=True)
 class Target:
     """What a token names: the session, and the method by which its callbacks were asked for."""

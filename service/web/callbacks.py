@@ -132,7 +132,3 @@ class CallbackEndpoint:
         status = STATUSES[reason]
         self._rejected.offer(delivery, reason.value, status)
         return status
-
-
-def is_callback(path: str) -> bool:
-    return path == PATH or path.startswith(PATH + "/")
