@@ -70,7 +70,7 @@ class ReadPace:
     many of them: without this, eight that list sessions leave callbacks a third. Nobody is interrupted; who
     computes for longer is paid for by those who come after, who wait for that LONGEST_DEBT at most. Waiting
     for the database is not computing: after IDLE_SECONDS of it the next may begin. Where no callback waits,
-    all may. On the event loop, so that who waits holds no thread.
+    all may, those that waited one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
     """
 
     def __init__(self, callbacks_wait: Callable[[], bool], most_waiting: int) -> None:
@@ -121,12 +121,14 @@ class ReadPace:
         return now >= self._free_at and all(now > turn.computed_at + IDLE_SECONDS for turn in self._running)
 
     def _admit(self) -> None:
+        """One: a moment without callbacks must not let all begin that have come together."""
         while self._waiting and self._is_free():
             turn = next(iter(self._waiting))
             admitted = self._waiting.pop(turn)
             if not admitted.done():
                 self._begin(turn)
                 admitted.set_result(None)
+                return
 
     def _look_later(self) -> None:
         if not self._is_looking and (self._waiting or self._running):

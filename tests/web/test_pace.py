@@ -84,11 +84,13 @@ def test_readers_compute_for_their_share_of_the_time_while_callbacks_wait(second
 
 def test_a_moment_without_callbacks_lets_nobody_off_what_was_computed_before() -> None:
     async def test(readers: Readers) -> None:
+        began = time.monotonic()
         await readers.read(seconds=0.3)
         readers.callbacks_wait = False
         await asyncio.sleep(0.02)
         readers.callbacks_wait = True
-        assert await readers.read() > 0.5
+        asked = time.monotonic()
+        assert asked + await readers.read() - began > 0.9 * 0.3 / SHARE
 
     run(test)
 
@@ -109,7 +111,9 @@ def test_while_callbacks_wait_one_computes_at_a_time_in_the_order_in_which_they_
     run(test)
 
 
-def test_who_computes_for_long_is_alone_until_the_end() -> None:
+def test_who_computes_for_long_is_alone_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.web.pace.IDLE_SECONDS", 0.3)  # a busy machine may let it wait for a core
+
     async def test(readers: Readers) -> None:
         long = asyncio.create_task(readers.read(seconds=0.6))
         await asyncio.sleep(0.01)
@@ -135,7 +139,21 @@ def test_all_who_wait_begin_once_no_callback_waits_any_more() -> None:
         waiting = asyncio.gather(*(readers.read() for _ in range(READERS)))
         await asyncio.sleep(0.05)
         readers.callbacks_wait = False
-        assert max(await waiting) < 0.5
+        assert max(await waiting) < 1.2  # of the 3 s that it would take
+
+    run(test)
+
+
+def test_a_moment_without_callbacks_lets_a_few_begin_at_most() -> None:
+    async def test(readers: Readers) -> None:
+        await readers.read(seconds=0.3)
+        waiting = [asyncio.create_task(readers.read()) for _ in range(READERS)]
+        await asyncio.sleep(0.01)
+        readers.callbacks_wait = False
+        await asyncio.sleep(0.006)
+        readers.callbacks_wait = True
+        assert len(readers.begun) - 1 < READERS / 2
+        await asyncio.gather(*waiting)
 
     run(test)
 
@@ -155,7 +173,7 @@ def test_a_very_long_reading_delays_the_next_for_ten_seconds_at_most(monkeypatch
 
     async def test(readers: Readers) -> None:
         await readers.read(seconds=0.6)
-        assert 0.3 < await readers.read() < 1
+        assert await readers.read() < 1
 
     run(test)
 
