@@ -24,7 +24,9 @@ LONG = 0.05  # seconds of computing
 
 @pytest.fixture
 def computing(furnish: Callable[..., Indoors], monkeypatch: pytest.MonkeyPatch) -> Indoors:
-    """With a GET /compute, which takes LONG."""
+    """With a GET /compute, which takes LONG. A callback may wait for as long as all tests take."""
+    for limit in ("COMMIT_ONLY_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"service.ledger.intake.{limit}", 20.0)
     create = app.create
 
     def with_compute(context: Context) -> Flask:
