@@ -16,14 +16,14 @@ from service.config import Settings, WrongConfiguration
 from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
+from service.telnyx.callback_url import is_callback
 from service.web import access_log, api, docs, errors, health
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
-from service.web.callbacks import CallbackEndpoint, is_callback
+from service.web.callbacks import CallbackEndpoint
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
-from service.web.pace import ReadPace
 from service.web.problems import Problem
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
@@ -114,11 +114,9 @@ class Serving:
         self._services = services
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
-            services.reader.read, services.intake, services.rejected, services.clock
+            services.reader.read, services.intake, services.rejected, services.clock, traffic.count
         )
-        self._flask = FlaskBridge(
-            create(context).wsgi_app, threads, ReadPace(lambda: services.intake.is_waited_for)
-        )
+        self._flask = FlaskBridge(create(context).wsgi_app, threads, lambda: services.intake.is_waited_for)
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,6 +24,7 @@ ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
 LOOK_SECONDS: Final = 0.05  # how often the loop looks for what is late
 LEAST_SECONDS: Final = 0.1  # with less time left, the database is not asked for another transaction
 CONFLICT_SECONDS: Final = 0.01
+PAUSE_SECONDS: Final = 0.01  # between a batch that is answered and the next that comes
 STOP_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Intake:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Ticket] = deque()  # all that are not answered, and some that are
         self._count = 0  # of those that are not
+        self._answered_at = -PAUSE_SECONDS  # monotonic, the last that was
         self._is_looking = False
         self._stuck_since = 0.0  # when the batch began that made somebody late
         self._stalled_since = 0.0  # when the one began of which the breaker knows
@@ -75,8 +77,8 @@ class Intake:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether any callback is not answered yet; any thread may ask."""
-        return self._count > 0
+        """Whether any callback is not answered yet, or was not PAUSE_SECONDS ago."""
+        return self._count > 0 or time.monotonic() < self._answered_at + PAUSE_SECONDS
 
     @property
     def is_late(self) -> bool:
@@ -156,6 +158,8 @@ class Intake:
             self._spooler.put(ticket)
 
     def _answer(self, tickets: Tickets, error: NotDurable | None) -> None:
+        if tickets:
+            self._answered_at = time.monotonic()
         for ticket in tickets:
             if ticket.is_answered:
                 continue

@@ -19,6 +19,10 @@ SALT = b"siprec-callback"
 REMEMBERED: Final = 4096  # tokens
 
 
+def is_callback(path: str) -> bool:
+    return path == PATH or path.startswith(PATH + "/")
+
+
 @value(frozen=True)
 class Target:
     """What a token names: the session, and the method by which its callbacks were asked for."""

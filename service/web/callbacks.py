@@ -38,6 +38,7 @@ STATUSES: Final = {
     RejectionReason.GET_WITH_BODY: HTTPStatus.FORBIDDEN,
 }
 REJECTED: Final = set(STATUSES.values())
+NOT_JUDGED: Final = "callback not judged, too many large bodies"
 
 log = logging.getLogger(__name__)
 
@@ -61,29 +62,39 @@ class CallbackEndpoint:
         intake: Intake,
         rejected: Rejected,
         clock: Callable[[], datetime],
+        count: Callable[[str], None],
     ) -> None:
         self._read = read
         self._intake = intake
         self._rejected = rejected
         self._clock = clock
+        self._count = count  # one more that was refused, and why
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
         self._rejections = RejectionPace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
-        status = await self._status(scope, receive)
-        if status in REJECTED:
-            scope["state"]["release_body"]()
-            await self._rejections.wait()
+        status: int = HTTPStatus.SERVICE_UNAVAILABLE
+        try:
+            status = await self._status(scope, receive)
+            is_paced = status in REJECTED
+        except PoolFull:
+            self._count(NOT_JUDGED)
+            is_paced = True
         headers = [
             (b"x-request-id", request_id_of(header(scope, b"x-request-id")).encode()),
             (b"cache-control", b"no-store"),
         ]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append((b"allow", b"GET, HEAD, POST"))
+        if is_paced and (delay := self._rejections.delay()):
+            scope["state"]["postpone"]()
+            await asyncio.sleep(delay)
+            headers.append((b"connection", b"close"))  # or what else is pipelined would keep it for minutes
         await answer(send, status, headers)
 
     async def _status(self, scope: Scope, receive: Receive) -> int:
+        """Raises PoolFull: it could not be judged."""
         method = scope["method"]
         if method == "HEAD":
             return HTTPStatus.OK  # records nothing
@@ -107,7 +118,7 @@ class CallbackEndpoint:
             await self._intake.keep(await self._judge(delivery))
         except RejectedCallback as rejection:
             return self._reject(delivery, rejection.reason)
-        except (NotDurable, PoolFull) as error:
+        except NotDurable as error:
             log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
             return HTTPStatus.SERVICE_UNAVAILABLE
         return HTTPStatus.OK
@@ -121,7 +132,3 @@ class CallbackEndpoint:
         status = STATUSES[reason]
         self._rejected.offer(delivery, reason.value, status)
         return status
-
-
-def is_callback(path: str) -> bool:
-    return path == PATH or path.startswith(PATH + "/")

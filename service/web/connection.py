@@ -148,8 +148,13 @@ class Connection(RequestReader):
             self._traffic.release(size)
             size = 0
 
+        def postpone() -> None:
+            """For who keeps nothing of the request, and answers it later on purpose."""
+            release()
+            self._traffic.postpones(self)
+
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-            scope["state"]["release_body"] = release  # for who keeps nothing of it, and answers later
+            scope["state"]["postpone"] = postpone
             try:
                 await app(scope, receive, send)
             finally:  # not before: a client that leaves does not make a body smaller that is worked on

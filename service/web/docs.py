@@ -26,7 +26,11 @@ blueprint.before_request(auth.anyone)
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    return jsonify(document(current_app))
+    """The same for everybody, who need no key: made once, so that asking again costs little."""
+    made = current_app.extensions.get("openapi")
+    if made is None:
+        made = current_app.extensions["openapi"] = jsonify(document(current_app)).get_data()
+    return Response(made, mimetype="application/json")
 
 
 @blueprint.get("/docs")

@@ -18,14 +18,15 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
-from service.web.pace import ReadPace
+from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
 
 WHOLE_ANSWER: Final = 8 * 1024 * 1024  # bytes
 PART: Final = 256 * 1024  # bytes, of a larger one
 STREAM_THREADS: Final = 4
-WAITING_FOR_EACH: Final = 4  # requests may wait for each thread
+WAITING_FOR_EACH: Final = 4  # requests may wait for each thread, and as many for their turn to read
+READS: Final = {"GET", "HEAD"}  # others may wait for Telnyx for long, and compute little
 NOTES: Final = "service.notes"  # in the environment: what the access log shall have
 
 log = logging.getLogger(__name__)
@@ -83,17 +84,19 @@ class Answer:
 class FlaskBridge:
     """Made on the event loop that serves. At most `threads` requests are in the application at once."""
 
-    def __init__(self, app: WSGIApplication, threads: int, pace: ReadPace) -> None:
+    def __init__(self, app: WSGIApplication, threads: int, callbacks_wait: Callable[[], bool]) -> None:
         self._app = app
-        self._pace = pace
+        self._pace = ReadPace(callbacks_wait, threads * WAITING_FOR_EACH)
         self._pool = Pool("flask", threads, threads * WAITING_FOR_EACH)
         self._streams = Pool("stream", STREAM_THREADS, STREAM_THREADS * WAITING_FOR_EACH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         environ = environ_of(scope, await whole_body(receive))
         try:
-            made, body = await self._pool.submit(self._respond, environ)
-        except PoolFull:
+            made, body = await self._respond(environ, receive)
+        except ClientLeft:
+            return
+        except (PoolFull, TooManyWait):
             detail = "Too many requests wait; nothing was done, ask again"
             await answer_problem(scope, send, Problem("busy", detail, headers={"Retry-After": "1"}))
             return
@@ -106,11 +109,11 @@ class FlaskBridge:
         else:
             await self._stream(made, body, receive, send)
 
-    def _respond(self, environ: WSGIEnvironment) -> tuple[Answer, bytes]:
-        if environ["REQUEST_METHOD"] != "GET":  # it may wait for Telnyx for long, and computes little
-            return self._answer(environ)
-        with self._pace.turn():
-            return self._answer(environ)
+    async def _respond(self, environ: WSGIEnvironment, receive: Receive) -> tuple[Answer, bytes]:
+        if environ["REQUEST_METHOD"] not in READS:
+            return await self._pool.submit(self._answer, environ)
+        async with self._pace.turn(receive) as turn:  # no other message comes than that the client left
+            return await self._pool.submit(turn.run, self._answer, environ)
 
     def _answer(self, environ: WSGIEnvironment) -> tuple[Answer, bytes]:
         made = Answer(self._app, environ)

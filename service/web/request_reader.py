@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.telnyx.callback_url import PATH
+from service.telnyx.callback_url import is_callback
 from service.web.traffic import Peer, Traffic
 
 KIB: Final = 1024
@@ -40,7 +40,7 @@ class Unacceptable(Exception):
 
 def largest_body(path: str) -> int:
     """In bytes, of a request to this decoded path."""
-    return LARGEST_CALLBACK if path.startswith(PATH) else LARGEST_REQUEST
+    return LARGEST_CALLBACK if is_callback(path) else LARGEST_REQUEST
 
 
 class RequestReader(HttpToolsProtocol, Peer):

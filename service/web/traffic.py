@@ -48,8 +48,9 @@ class Traffic:
     """Made on the event loop that serves; everything is called there.
 
     A connection is in `receiving` while a request of it is incomplete, in `idle` while it has been answered
-    and kept alive, with the time since when; in neither while we work. Those that have waited longest come
-    first, because a dict keeps the order of insertion.
+    and kept alive, with the time since when; in neither while we work, and in `postponed` while we answer
+    later than we could. Those that have waited longest come first, because a dict keeps the order of
+    insertion.
     """
 
     def __init__(self, most_connections: int | None = None) -> None:
@@ -58,6 +59,7 @@ class Traffic:
         self._count = 0
         self._receiving: dict[Peer, float] = {}
         self._idle: dict[Peer, float] = {}
+        self._postponed: dict[Peer, None] = {}  # whose answer is delayed on purpose; it closes the connection
         self._bodies = 0
         self._sending: dict[Peer, tuple[float, int]] = {}  # since when, and how much was unread then
         self._unread = 0
@@ -87,6 +89,7 @@ class Traffic:
         self._count -= 1
         self.received(peer)
         self.reads(peer)
+        self._postponed.pop(peer, None)
 
     def receives(self, peer: Peer) -> None:
         """Its next RECEIVE_SECONDS begin."""
@@ -102,6 +105,10 @@ class Traffic:
     def rests(self, peer: Peer) -> None:
         """It is answered, and may ask again."""
         self._idle[peer] = self._loop.time()
+
+    def postpones(self, peer: Peer) -> None:
+        """It is answered later than it could be, and closed if its room is needed."""
+        self._postponed[peer] = None
 
     def hold(self, peer: Peer, size: int) -> bool:
         """Whether so many bytes more of its request fit. Those that are incomplete for longest make room."""
@@ -152,7 +159,10 @@ class Traffic:
         self._refused[reason] += 1
 
     def _make_room(self) -> None:
-        """Close who has kept us waiting longest; nobody whom we work for."""
+        """Close whose answer is postponed, or who has kept us waiting longest; nobody whom we work for."""
+        if self._postponed:
+            self._drop(next(iter(self._postponed)), "too many connections")
+            return
         oldest = [next(iter(where.items())) for where in (self._idle, self._receiving) if where]
         if oldest:
             peer, _ = min(oldest, key=lambda waiting: waiting[1])
@@ -161,6 +171,7 @@ class Traffic:
     def _drop(self, peer: Peer, reason: str) -> None:
         self.received(peer)
         self.reads(peer)
+        self._postponed.pop(peer, None)
         self.count(reason)
         peer.abort()
 

@@ -95,6 +95,27 @@ def test_who_comes_while_a_batch_is_committed_is_in_the_next_one(
     assert sum(map(len, writes.batches)) == 40
 
 
+def test_it_is_waited_for_until_a_moment_after_the_answer(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PAUSE_SECONDS", 0.3)
+    go_on = threading.Event()
+    Writes(undrained, monkeypatch).before = lambda _: wait_for(go_on)
+
+    async def come() -> list[bool]:
+        seen = [undrained.intake.is_waited_for]
+        kept = undrained.intake.keep(undrained.callback())
+        await asyncio.sleep(0.1)
+        seen.append(undrained.intake.is_waited_for)
+        go_on.set()
+        await kept
+        seen.append(undrained.intake.is_waited_for)
+        await asyncio.sleep(0.4)
+        return [*seen, undrained.intake.is_waited_for]
+
+    assert undrained.run(come()) == [False, True, True, False]
+
+
 def test_a_lone_callback_waits_for_no_clock(undrained: Desk) -> None:
     undrained.keep(undrained.callback())
     taken = [undrained.keep(undrained.callback(Number=str(n)))[0] for n in range(20)]

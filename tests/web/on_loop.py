@@ -39,9 +39,10 @@ class OnLoop:
 
     async def _ask(self, scope: dict[str, Any], body: bytes) -> tuple[Message, bytes]:
         sent: list[Message] = []
+        asked = [{"type": "http.request", "body": body}]
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": body}
+            return asked.pop() if asked else await asyncio.Future()
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -84,7 +85,7 @@ def _scope(environ: WSGIEnvironment, body: bytes) -> dict[str, Any]:
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
         "state": {
-            "release_body": lambda: None,
+            "postpone": lambda: None,
             "refused": 413 if len(body) > largest_body(path) else None,
         },
     }

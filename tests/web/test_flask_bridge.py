@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -15,10 +16,16 @@ from flask import Flask, Response, request, stream_with_context
 
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
-from service.web.pace import ReadPace
 
 MIB = 1024 * 1024
-UNPACED = ReadPace(lambda: False)
+
+
+def no_callback_waits() -> bool:
+    return False
+
+
+def callbacks_wait() -> bool:
+    return True
 
 
 def scope_of(path: str = "/", method: str = "GET", headers: Any = (), query: bytes = b"") -> dict[str, Any]:
@@ -81,7 +88,7 @@ def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Clien
 
     async def asked() -> None:
         answered.append(Client(body))
-        await FlaskBridge(app, 1, UNPACED)(scope, answered[0].receive, answered[0].send)
+        await FlaskBridge(app, 1, no_callback_waits)(scope, answered[0].receive, answered[0].send)
 
     run(asked)
     return answered[0]
@@ -123,7 +130,7 @@ def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> N
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, UNPACED)
+        bridge = FlaskBridge(app, 2, no_callback_waits)
         taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
         serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
         await asyncio.sleep(0.05)
@@ -181,7 +188,7 @@ def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> No
     closed = threading.Event()
 
     async def asked() -> None:
-        bridge = FlaskBridge(large(1000, closed), 1, UNPACED)
+        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits)
         slow = [Client(reads=False) for _ in range(10)]
         serving = [
             asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
@@ -209,10 +216,62 @@ def test_requests_do_not_see_each_other_s_context() -> None:
         return [before.encode()]
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 1, UNPACED)
+        bridge = FlaskBridge(app, 1, no_callback_waits)
         for path in ("/a", "/b"):
             client = Client()
             await bridge(scope_of(path), client.receive, client.send)
             assert client.body == b"nothing"
+
+    run(asked)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_while_callbacks_wait_reading_is_paced(method: str) -> None:
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.05:
+            pass
+        start_response("204 No Content", [])
+        return []
+
+    async def asked() -> None:
+        bridge = FlaskBridge(app, 4, callbacks_wait)
+        clients = [Client() for _ in range(4)]
+        began = time.monotonic()
+        await asyncio.gather(*(bridge(scope_of("/", method), one.receive, one.send) for one in clients))
+        assert time.monotonic() - began > 0.4  # at least 3 * 0.05 / 0.3, less what is rounded
+        assert [one.status for one in clients] == [204] * 4
+
+    run(asked)
+
+
+def test_who_waits_for_its_turn_to_read_holds_no_thread_and_some_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.web.pace.IDLE_SECONDS", 10)  # the first one keeps its turn
+    free = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["REQUEST_METHOD"] == "GET":
+            free.wait(10)
+        start_response("204 No Content", [])
+        return []
+
+    async def asked() -> None:
+        bridge = FlaskBridge(app, 2, callbacks_wait)
+        gone, *readers = (Client() for _ in range(1 + 2 * WAITING_FOR_EACH))
+        reading = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in [*readers, gone]]
+        await asyncio.sleep(0.02)
+        late, starting, another = Client(), Client(), Client()
+        await bridge(scope_of(), late.receive, late.send)
+        assert (late.status, late.headers[b"retry-after"]) == (503, b"1")
+        await bridge(scope_of("/", "POST"), starting.receive, starting.send)
+        assert starting.status == 204
+        gone.left.set()
+        await reading.pop()
+        reading.append(asyncio.create_task(bridge(scope_of(), another.receive, another.send)))
+        await asyncio.sleep(0.01)
+        free.set()
+        await asyncio.gather(*reading)
+        assert [one.status for one in [*readers, another]] == [204] * (len(readers) + 1)
+        assert gone.got == []
 
     run(asked)

@@ -20,6 +20,12 @@ def test_it_is_valid_openapi_3_1(indoors: Indoors) -> None:
     assert list(OpenAPIV31SpecValidator(answer.json).iter_errors()) == []
 
 
+def test_it_is_made_once(indoors: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = indoors.stranger.get("/openapi.json")
+    monkeypatch.delattr("service.web.docs.document")
+    assert indoors.stranger.get("/openapi.json").data == first.data
+
+
 def test_every_v1_route_is_in_it_with_its_security(indoors: Indoors) -> None:
     paths = indoors.stranger.get("/openapi.json").json["paths"]
     for rule in indoors.app.url_map.iter_rules():

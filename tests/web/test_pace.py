@@ -4,67 +4,210 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from service.web.pace import LONGEST_DELAY, REJECTIONS, SHARE, ReadPace, RejectionPace
+import pytest
 
-THREADS = 8
+from service.web.pace import (
+    LONGEST_DELAY,
+    REJECTIONS,
+    SHARE,
+    ClientLeft,
+    ReadPace,
+    RejectionPace,
+    TooManyWait,
+)
 
-
-def computed(pace: ReadPace, for_seconds: float) -> float:
-    """CPU seconds that THREADS readers took, all that they could get."""
-
-    def read() -> float:
-        began, used = time.monotonic(), 0.0
-        while time.monotonic() - began < for_seconds:
-            with pace.turn():
-                turn = time.thread_time()
-                while time.thread_time() - turn < 0.004:
-                    pass
-                used += time.thread_time() - turn
-        return used
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return sum(job.result() for job in [pool.submit(read) for _ in range(THREADS)])
+READERS = 8
+LONG = 0.05  # seconds of computing
 
 
-def test_readers_share_a_part_of_the_time_while_callbacks_wait() -> None:
-    assert computed(ReadPace(lambda: True), 2) <= (SHARE + 0.1) * 2
-
-
-def test_readers_get_their_part_however_long_callbacks_wait() -> None:
-    assert computed(ReadPace(lambda: True), 2) >= SHARE / 4 * 2
-
-
-def test_readers_wait_for_nothing_where_no_callback_waits() -> None:
-    pace = ReadPace(lambda: False)
-    began = time.monotonic()
-    for _ in range(1000):
-        with pace.turn():
-            pass
-    assert time.monotonic() - began < 1
-
-
-def test_who_waits_for_the_database_uses_up_nobodys_part() -> None:
-    pace = ReadPace(lambda: True)
-    with pace.turn():
-        time.sleep(0.5)
-    began = time.monotonic()
-    with pace.turn():
+def compute(seconds: float) -> None:
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
         pass
-    assert time.monotonic() - began < 0.2
 
 
-def test_a_long_reading_delays_the_next_for_a_second_at_most() -> None:
-    pace = ReadPace(lambda: True)
-    with pace.turn():
-        began = time.thread_time()
-        while time.thread_time() - began < 1:
-            pass
-    after = time.monotonic()
-    with pace.turn():
-        pass
-    assert 0.5 < time.monotonic() - after < 1.5
+class Readers:
+    """Each in a thread. `callbacks_wait` is the test's to change."""
+
+    def __init__(self, most_waiting: int = 100) -> None:
+        self.callbacks_wait = True
+        self.pace = ReadPace(lambda: self.callbacks_wait, most_waiting)
+        self.begun: list[object] = []
+        self._threads = ThreadPoolExecutor(READERS)
+
+    async def read(
+        self, do: Callable[[float], None] = compute, seconds: float = LONG, name: object = None
+    ) -> float:
+        """Seconds that it had to wait for its turn."""
+        asked = time.monotonic()
+        async with self.pace.turn(asyncio.Event().wait) as turn:
+            waited = time.monotonic() - asked
+            self.begun.append(name)
+            await asyncio.get_running_loop().run_in_executor(self._threads, turn.run, do, seconds)
+            return waited
+
+    async def computed(self, for_seconds: float, seconds: float) -> float:
+        """CPU seconds of READERS that ask again and again."""
+        until, turns = time.monotonic() + for_seconds, 0
+
+        async def ask() -> None:
+            nonlocal turns
+            while time.monotonic() < until:
+                await self.read(seconds=seconds)
+                turns += 1
+
+        await asyncio.gather(*(ask() for _ in range(READERS)))
+        return turns * seconds
+
+
+def run(test: Callable[[Readers], Coroutine[Any, Any, None]], **options: Any) -> None:
+    async def tested() -> None:
+        await asyncio.wait_for(test(Readers(**options)), 30)
+
+    asyncio.run(tested())
+
+
+@pytest.mark.parametrize("seconds", [0.004, LONG])
+def test_readers_compute_for_their_share_of_the_time_while_callbacks_wait(seconds: float) -> None:
+    async def test(readers: Readers) -> None:
+        began = time.monotonic()
+        computed = await readers.computed(2, seconds)
+        taken = time.monotonic() - began
+        assert SHARE / 4 * taken <= computed <= (SHARE + 0.05) * taken + seconds
+
+    run(test)
+
+
+def test_a_moment_without_callbacks_lets_nobody_off_what_was_computed_before() -> None:
+    async def test(readers: Readers) -> None:
+        began = time.monotonic()
+        await readers.read(seconds=0.3)
+        readers.callbacks_wait = False
+        await asyncio.sleep(0.02)
+        readers.callbacks_wait = True
+        asked = time.monotonic()
+        assert asked + await readers.read() - began > 0.9 * 0.3 / SHARE
+
+    run(test)
+
+
+def test_while_callbacks_wait_one_computes_at_a_time_in_the_order_in_which_they_came() -> None:
+    async def test(readers: Readers) -> None:
+        at_once = [0]
+
+        def watched(seconds: float) -> None:
+            at_once.append(at_once[-1] + 1)
+            compute(seconds)
+            at_once.append(at_once[-1] - 1)
+
+        await asyncio.gather(*(readers.read(watched, name=number) for number in range(READERS)))
+        assert max(at_once) == 1
+        assert readers.begun == list(range(READERS))
+
+    run(test)
+
+
+def test_who_computes_for_long_is_alone_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.web.pace.IDLE_SECONDS", 0.3)  # a busy machine may let it wait for a core
+
+    async def test(readers: Readers) -> None:
+        long = asyncio.create_task(readers.read(seconds=0.6))
+        await asyncio.sleep(0.01)
+        await readers.read()
+        assert long.done()
+
+    run(test)
+
+
+def test_readers_wait_for_nothing_where_no_callback_waits_and_it_costs_nothing_later() -> None:
+    async def test(readers: Readers) -> None:
+        readers.callbacks_wait = False
+        assert max(await asyncio.gather(*(readers.read() for _ in range(READERS)))) < 0.5
+        readers.callbacks_wait = True
+        assert await readers.read() < 0.5
+
+    run(test)
+
+
+def test_all_who_wait_begin_once_no_callback_waits_any_more() -> None:
+    async def test(readers: Readers) -> None:
+        await readers.read(seconds=0.5)
+        waiting = asyncio.gather(*(readers.read() for _ in range(READERS)))
+        await asyncio.sleep(0.05)
+        readers.callbacks_wait = False
+        assert max(await waiting) < 1.2  # of the 3 s that it would take
+
+    run(test)
+
+
+def test_a_moment_without_callbacks_lets_a_few_begin_at_most() -> None:
+    async def test(readers: Readers) -> None:
+        await readers.read(seconds=0.3)
+        waiting = [asyncio.create_task(readers.read()) for _ in range(READERS)]
+        await asyncio.sleep(0.01)
+        readers.callbacks_wait = False
+        await asyncio.sleep(0.006)
+        readers.callbacks_wait = True
+        assert len(readers.begun) - 1 < READERS / 2
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_who_waits_for_the_database_keeps_others_waiting_for_a_moment_only() -> None:
+    async def test(readers: Readers) -> None:
+        waiting = [asyncio.create_task(readers.read(time.sleep, 1)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert 0.1 < await readers.read() < 0.6
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_a_very_long_reading_delays_the_next_for_ten_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.web.pace.LONGEST_DEBT", 0.5)
+
+    async def test(readers: Readers) -> None:
+        await readers.read(seconds=0.6)
+        assert await readers.read() < 1
+
+    run(test)
+
+
+def test_no_more_may_wait_than_there_is_room_for() -> None:
+    async def test(readers: Readers) -> None:
+        reading = [asyncio.create_task(readers.read()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(TooManyWait):
+            await readers.read()
+        await asyncio.gather(*reading)
+
+    run(test, most_waiting=2)
+
+
+def test_who_leaves_makes_room_for_others() -> None:
+    async def test(readers: Readers) -> None:
+        async def wait(leave: asyncio.Event) -> None:
+            async with readers.pace.turn(leave.wait):
+                readers.begun.append("left")
+
+        left = asyncio.Event()
+        first = asyncio.create_task(readers.read(seconds=0.2))
+        await asyncio.sleep(0.01)
+        leaving, cancelled = (asyncio.create_task(wait(left)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        left.set()
+        cancelled.cancel()
+        with pytest.raises(ClientLeft):
+            await leaving
+        await asyncio.gather(first, readers.read())
+        assert "left" not in readers.begun
+
+    run(test, most_waiting=2)
 
 
 async def waits(count: int) -> list[float]:
@@ -73,7 +216,7 @@ async def waits(count: int) -> list[float]:
 
     async def one() -> float:
         began = time.monotonic()
-        await pace.wait()
+        await asyncio.sleep(pace.delay())
         return time.monotonic() - began
 
     return sorted(await asyncio.gather(*(one() for _ in range(count))))

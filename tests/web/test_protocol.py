@@ -152,7 +152,13 @@ def test_who_waits_to_be_told_is_told_to_go_on(line: Line) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "length"), [("/callbacks/siprec/x", 1024 * KIB + 1), ("/v1/sessions", 64 * KIB + 1)]
+    ("target", "length"),
+    [
+        ("/callbacks/siprec", 1024 * KIB + 1),
+        ("/callbacks/siprec/x", 1024 * KIB + 1),
+        ("/callbacks/siprecX", 64 * KIB + 1),
+        ("/v1/sessions", 64 * KIB + 1),
+    ],
 )
 def test_who_waits_with_too_much_is_told_at_once(line: Line, target: str, length: int) -> None:
     line.send(f"POST {target} HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n".encode())

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import service.app
+from service.web import pace, traffic
 from service.web.asgi import App, Receive, Scope, Send, answer_json
 
 TICK_SECONDS = 0.005
@@ -13,6 +14,13 @@ TICK_SECONDS = 0.005
 
 def web() -> Watched:
     return Watched(service.app.web())
+
+
+def cramped() -> Watched:
+    """It has little room, which a test can fill, and answers few rejected callbacks at once."""
+    vars(traffic).update(MOST_CONNECTIONS=100, MOST_BODIES=2 * 1024 * 1024)
+    vars(pace).update(REJECTIONS=5, LONGEST_DELAY=3.0)
+    return web()
 
 
 class Watched:
