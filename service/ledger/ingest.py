@@ -9,8 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.domain.callback import Callback
+from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
+from service.domain.notice import Notice, NoticeKind
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
 from service.domain.start import Order
@@ -79,6 +80,17 @@ class Ingest:
         self._changed(changed)
         return self._write([callback], deadline, is_probe=is_probe) if has_more else server
 
+    def try_out(self, deadline: float, *, is_probe: bool = False) -> None:
+        """Whether the database takes callbacks: a new one and its repeat are written, and taken back.
+
+        Raises DatabaseError if it does not.
+        """
+        with self._database.begin(deadline, is_probe=is_probe) as db:
+            savepoint = db.begin_nested()
+            write(db, _trial(self._clock()), self._clock())
+            savepoint.rollback()
+            make_durable(db)
+
     def _known(self, deadline: float | None, *, is_probe: bool) -> AbstractContextManager[AnyConnection]:
         if deadline is None:
             return self._database.begin(is_probe=is_probe)
@@ -133,6 +145,14 @@ def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set
         make_durable(db)  # that they are seen is not enough to forget them elsewhere
     transaction.add((came, owners[id]) for id, came in each.items() if id not in known)
     return transaction.close(), transaction.has_more_unmatched
+
+
+def _trial(now: datetime) -> list[Callback]:
+    """Two deliveries of a callback whose session is adopted with it, so that every table is written to."""
+    sid = new_id()
+    notice = Notice(NoticeKind.OTHER, now, digest=sid.encode(), account_sid=sid, call_sid=sid, siprec_sid=sid)
+    deliveries = [Delivery(new_id(), now, "POST", None, b"", {}, b"") for _ in range(2)]
+    return [Callback(one, None, "trial", None, notice, None) for one in deliveries]
 
 
 def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Transaction:

@@ -19,6 +19,7 @@ from service.store.database_kinds import DRIVER_ERRORS, DriverConnection
 from service.store.errors import DatabaseConflict as DatabaseConflict
 from service.store.errors import DatabaseError as DatabaseError
 from service.store.errors import DatabaseUnavailable as DatabaseUnavailable
+from service.store.errors import DatabaseUnready as DatabaseUnready
 from service.store.errors import DatabaseUnusable as DatabaseUnusable
 from service.store.errors import Outage, describe
 from service.store.errors import RecordRefused as RecordRefused

@@ -17,6 +17,7 @@ from service.store.errors import (
     DatabaseConflict,
     DatabaseError,
     DatabaseUnavailable,
+    DatabaseUnready,
     Failure,
     Outage,
     RecordRefused,
@@ -34,6 +35,9 @@ GUILTY_CLASSES: Final = {"22", "23", "54"}  # data, constraint, program limit
 # Connection lost; the server shuts down, crashed, starts, or has dropped the database.
 LOST_CLASSES: Final = {"08"}
 LOST: Final = {"57P01", "57P02", "57P03", "57P04", "57P05"}
+# Name or grant, resources; only reads, now or as a standby.
+UNREADY_CLASSES: Final = {"42", "53"}
+UNREADY: Final = {"25006", "0A000"}
 OUR_FAULT: Final = {"25P03", "25P04"}  # idle_in_transaction_session_timeout, transaction_timeout
 
 
@@ -214,6 +218,8 @@ def _classify(error: psycopg.Error) -> tuple[type[DatabaseError], Outage]:
         return DatabaseUnavailable, Outage.NONE
     if state in LOST or state[:2] in LOST_CLASSES:
         return DatabaseUnavailable, Outage.ALL
+    if state in UNREADY or state[:2] in UNREADY_CLASSES:
+        return DatabaseUnready, Outage.WRITES
     return DatabaseUnavailable, Outage.WRITES
 
 
