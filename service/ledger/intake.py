@@ -208,43 +208,53 @@ class Intake:
             if not isinstance(error, DatabaseError):
                 raise
 
-    def _commit(self, batch: Tickets, deadline: float) -> None:
-        """The batch; by halves, if it holds what the database refuses. Raises DatabaseUnavailable."""
+    def _commit(self, batch: Tickets, deadline: float, *, are_fresh: bool = True) -> None:
+        """The batch; by halves, if it holds what the database refuses. Raises DatabaseUnavailable.
+
+        `are_fresh`: none was tried before. What fails may have written a part of what it was given.
+        """
         if not batch:
             return
         try:
-            # Fresh from the endpoint, no delivery can be in the ledger before its first try.
             written = [ticket.callback for ticket in batch]
-            self._insist(lambda: self._ingest.write(written, deadline, are_fresh=True), deadline)
+            self._insist(
+                lambda is_first: self._ingest.write(written, deadline, are_fresh=are_fresh and is_first),
+                deadline,
+            )
         except RecordRefused as error:
             if len(batch) == 1:
                 self._commit_refused(batch[0], deadline)
                 return
             log.error("batch refused, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._commit(half, deadline)
+                self._commit(half, deadline, are_fresh=False)
         else:
             self._call_on_loop(self._answer, batch, None)
 
     def _commit_refused(self, ticket: Ticket, deadline: float) -> None:
         try:
-            self._insist(lambda: self._ingest.write_refused(ticket.callback, deadline), deadline)
+            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline)
         except RecordRefused as error:  # the drain makes a dead letter of it
             self._call_on_loop(self._not_committed, [ticket], error)
         else:
             self._call_on_loop(self._answer, [ticket], None)
 
-    def _insist(self, write: Callable[[], object], deadline: float) -> None:
-        """Again, as long as it is only others who come in the way. Raises DatabaseError."""
+    def _insist(self, write: Callable[[bool], object], deadline: float) -> None:
+        """Again, as long as it is only others who come in the way. Raises DatabaseError.
+
+        `write` is told whether it is the first try.
+        """
+        is_first = True
         while True:
             if time.monotonic() > deadline - LEAST_SECONDS:
                 raise DatabaseUnavailable("there is no time left")
             try:
-                write()
+                write(is_first)
                 self.commits += 1
                 return
             except DatabaseConflict as error:
                 log.info("batch came in conflict, trying again: %s", error)
+                is_first = False
                 time.sleep(CONFLICT_SECONDS)
 
     def _spool(self, batch: Tickets) -> None:

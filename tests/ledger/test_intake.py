@@ -154,6 +154,26 @@ def test_a_conflict_is_tried_again_and_opens_no_breaker(
     assert undrained.depth.entries == 0
 
 
+@pytest.mark.parametrize("error", [DatabaseConflict("deadlock detected"), RecordRefused("what came home")])
+def test_what_fails_after_a_part_was_committed_is_counted_once(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What comes home to its session is written in a second transaction."""
+    undrained.ingest.write([undrained.callback()])
+    with undrained.database.read() as db:
+        session_id = str(db.scalar(text("SELECT id FROM session")))
+    errors = [error]
+
+    def fail_once(_: list[Callback]) -> None:
+        if errors:
+            raise errors.pop()
+
+    Writes(undrained, monkeypatch).after = fail_once
+    undrained.keep(*[replace(one, session_id=session_id) for one in undrained.callbacks(2)])
+    assert not errors
+    assert undrained.deliveries() == {"siprec-started": 3}
+
+
 def test_a_conflict_without_end_goes_to_the_spool_in_time(
     undrained: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
