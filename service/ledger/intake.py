@@ -96,12 +96,12 @@ class Intake:
     def keep(self, callback: Callback) -> asyncio.Future[None]:
         """On the loop. Done once the callback is durable; raises NotDurable, here or there, if it is not."""
         takes_writes = self._breaker.takes_writes
+        if not (takes_writes or self._backlog.has_spool):
+            raise NotDurable("the database is unavailable, and there is no spool")
         writes = takes_writes and not self._is_stuck and self._writer.waiting < MOST_WAITING
         # A thread that hangs holds on to what was answered 503, too.
         if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
-        if not (takes_writes or self._backlog.has_spool):
-            raise NotDurable("the database is unavailable, and there is no spool")
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
@@ -121,7 +121,7 @@ class Intake:
 
     @property
     def _spool_room(self) -> int:
-        return max(0, MOST_WAITING - self._spooler.waiting)
+        return max(0, MOST_WAITING - self._spooler.waiting) if self._backlog.has_spool else 0
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -172,14 +172,16 @@ class Intake:
         left = [ticket for ticket in tickets if not ticket.is_answered]
         if not left:
             return
-        then = "given to the spool" if self._backlog.has_spool else "answered 503"
+        self._give_to_spool([ticket for ticket in left if not ticket.is_late])
+        lost = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
         log.error(
-            "callbacks not committed, %s: count=%d: %s: %s", then, len(left), type(error).__name__, error
+            "callbacks not committed: given to the spool: %d, answered 503: %d: %s: %s",
+            len(left) - len(lost),
+            len(lost),
+            type(error).__name__,
+            error,
         )
-        if self._backlog.has_spool:
-            self._give_to_spool([ticket for ticket in left if not ticket.is_late])
-            left = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
-        self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
+        self._answer(lost, NotDurable(f"{type(error).__name__}: {error}"))
 
     def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
         log.error("callbacks not spooled: count=%d: %s: %s", len(tickets), type(error).__name__, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import statistics
 import threading
 import time
@@ -399,6 +400,33 @@ def test_without_a_spool_a_database_that_is_unavailable_is_said_at_once(tmp_path
         began = time.monotonic()
         desk.try_to_keep(desk.callback())
         assert time.monotonic() - began < 0.2
+
+
+def test_without_a_spool_nothing_is_given_to_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(intake, "MOST_WAITING", 10)
+    monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.3)
+    with running(Desk(database, spool=None), drains=False) as desk, monkeypatch.context() as patched:
+        Writes(desk, patched).before = lambda _: wait_for(go_on)
+        reasons = {str(one) for _ in range(3) for one in desk.try_to_keep(*desk.callbacks(10))}
+        go_on.set()
+    assert reasons == {"too late", "too many wait"}
+
+
+def test_of_what_is_not_committed_the_log_says_what_was_spooled_and_what_was_answered_503(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: list[Callback]) -> None:
+        monkeypatch.setattr(intake, "MOST_WAITING", 3)  # for the spool's thread, by now
+        raise DatabaseUnavailable("gone")
+
+    Writes(undrained, monkeypatch).before = fail
+    kept = undrained.try_to_keep(*undrained.callbacks(5))
+    answered = sum(isinstance(one, NotDurable) for one in kept)
+    assert answered
+    said = [text for text in caplog.messages if "not committed" in text]
+    assert sum(int(found) for text in said for found in re.findall(r"503: (\d+)", text)) == answered
+    assert sum(int(found) for text in said for found in re.findall(r"spool: (\d+)", text)) == 5 - answered
 
 
 def test_without_a_spool_a_slow_commit_has_longer(
