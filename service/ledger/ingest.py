@@ -66,17 +66,20 @@ class Ingest:
         """A callback that was refused by itself: once more, else raw. Raises DatabaseError.
 
         Raw, all that it says is lost to its session, so that has to be the record's own fault: both are tried
-        in one transaction, which keeps the table from being altered between them.
+        in one transaction, which keeps the tables from being altered between them.
         """
+        reason = None
         with self._database.begin(deadline, is_probe=is_probe) as db:
-            callbacks.known_deliveries(db, {callback.delivery.id})  # holds the table; no savepoint does
+            callbacks.hold_tables(db)  # before the savepoint, or they are let go with it
             try:
                 with self._database.nested(db):
                     changed, has_more = write(db, [callback], self._clock())
             except RecordRefused as error:
-                log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, error)
+                reason = str(error)
                 changed, has_more = write(db, [callback.raw()], self._clock())
             server = server_of(db)
+        if reason is not None:
+            log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, reason)
         self._changed(changed)
         return self._write([callback], deadline, is_probe=is_probe) if has_more else server
 

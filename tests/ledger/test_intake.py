@@ -638,6 +638,38 @@ def test_a_refusal_that_ends_meanwhile_takes_no_meaning_away(database_url: str, 
     other.close()
 
 
+WRITTEN = ["session", "session_attempt", "callback", "callback_repeat", "event"]
+
+
+@pytest.mark.parametrize("table", WRITTEN)
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # on SQLite there is one lock for all
+def test_no_table_is_altered_between_a_refusal_and_what_is_stored_raw(
+    database_url: str, undrained: Desk, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Database(database_url)
+
+    def execute(statement: str) -> None:
+        with other.begin() as db:
+            db.exec_driver_sql(statement)
+
+    altering = threading.Thread(target=execute, args=[f"ALTER TABLE {table} ADD COLUMN more text"])
+    seen = []
+
+    class Unlucky(Callback):
+        def raw(self) -> Callback:
+            altering.start()
+            altering.join(0.3)
+            seen.extend([altering.is_alive(), "stored raw" in caplog.text])
+            return super().raw()
+
+    execute(REFUSE_ON_POSTGRESQL.replace("ON callback", "ON event"))
+    undrained.ingest.write_refused(Unlucky(**vars(undrained.callback())), time.monotonic() + 5)
+    altering.join(SECONDS)
+    assert seen == [True, False]
+    assert "stored raw" in caplog.text
+    other.close()
+
+
 def test_what_becomes_late_as_the_drain_begins_is_counted_once(
     undrained: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
