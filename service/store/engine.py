@@ -31,7 +31,9 @@ from service.store.postgresql import Server as Server
 
 CONNECTIONS: Final = 10
 INGEST_CONNECTIONS: Final = 1
-BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
+# The drain, the heartbeat, what was rejected, and of callbacks what the ingest connection cannot do.
+BACKGROUND_CONNECTIONS: Final = 4
+FEWEST_CONNECTIONS: Final = INGEST_CONNECTIONS + BACKGROUND_CONNECTIONS + 1
 
 AnyConnection = Connection | IngestConnection
 
@@ -39,8 +41,8 @@ AnyConnection = Connection | IngestConnection
 class Database:
     """One database. `begin` is for writing, `read` for reading; each is one transaction.
 
-    It holds at most `connections`. What has a deadline gets connections of its own, so that it neither
-    waits for one nor keeps others waiting.
+    It holds at most `connections`, or FEWEST_CONNECTIONS. What has a deadline gets connections of its own,
+    so that it neither waits for one nor keeps others waiting.
     """
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
