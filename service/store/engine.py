@@ -85,9 +85,21 @@ class Database:
 
     @contextmanager
     def nested(self, db: Connection) -> Iterator[None]:
-        """A part of a transaction that writes. After RecordRefused the transaction goes on without it."""
-        with self._watching(writes=True), db.begin_nested():
-            yield
+        """A part of a transaction that writes.
+
+        After RecordRefused the transaction may go on without it; whatever else it raises has to end it.
+        """
+        with self._watching(writes=True):
+            savepoint = db.begin_nested()
+        try:
+            with self._watching(writes=True):
+                yield
+                savepoint.commit()
+        except RecordRefused:
+            # After other errors there may be neither connection nor savepoint, and that would hide why.
+            with self._watching(writes=True):
+                savepoint.rollback()
+            raise
 
     @contextmanager
     def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:

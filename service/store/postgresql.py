@@ -121,6 +121,8 @@ class PostgresqlConnection(psycopg.Connection[Any]):
 
     def rollback(self) -> None:
         self._due = None
+        if self.closed:  # the server undoes it; an error here would hide why it was closed
+            return
         if self._answer_seconds is not None:
             self._deadline = time.monotonic() + ROLLBACK_SECONDS
         try:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from service.store.engine import (
     DatabaseError,
     DatabaseUnavailable,
     RecordRefused,
+    driver,
     make_durable,
 )
 from service.store.json import canonical_json
@@ -361,3 +362,45 @@ def test_what_is_durable_on_sqlite_was_written(database_url: str, database: Data
     with database.begin() as db:
         make_durable(db)
     assert log.stat().st_size > before
+
+
+# A part of a transaction
+
+
+def write_in_part(database: Database, statement: str, seconds: float) -> None:
+    with database.begin() as db:
+        keys.create(db, "whole", NOW)
+        driver(db).prepare(time.monotonic() + seconds)
+        with database.nested(db):
+            driver(db).execute(statement)
+
+
+def test_a_refused_part_is_undone_and_the_rest_is_committed(database: Database) -> None:
+    with database.begin() as db:
+        keys.create(db, "before", NOW)
+        with suppress(RecordRefused), database.nested(db):
+            keys.create(db, "gone", NOW)
+            db.execute(text(WITHOUT_A_NAME))
+        keys.create(db, "after", NOW)
+    assert sorted(names(database)) == ["after", "before"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_part_that_is_out_of_time_says_so(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="out of time"):
+        write_in_part(database, "SELECT pg_sleep(3)", seconds=0.5)
+    assert (database.breaker.answers, database.breaker.takes_writes) == (True, False)
+    assert names(database) == []
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_part_after_which_sqlite_undoes_everything_says_why(database: Database) -> None:
+    """With INTERRUPT, FULL and IOERR it does so by itself."""
+    endless = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+        " INSERT INTO api_key (id, name, created_at) SELECT x, x, x FROM n"
+    )
+    with pytest.raises(DatabaseUnavailable, match="interrupted"):
+        write_in_part(database, endless, seconds=0.3)
+    assert names(database) == []
+    assert database.breaker.takes_writes
