@@ -63,6 +63,10 @@ class Unconfirmed(psycopg.OperationalError):
     """Committed, says the server, and warns: an operator stopped it from waiting for the standby."""
 
 
+class Aborted(psycopg.ProgrammingError):
+    """An error was caught and the transaction went on: it is over, and COMMIT would be answered ROLLBACK."""
+
+
 class PostgresqlConnection(psycopg.Connection[Any]):
     """Gives up on a server that says nothing; psycopg alone would wait for ever."""
 
@@ -98,12 +102,15 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         """That the transaction runs on: a pooler may have several."""
         return self.identify(self) if self.is_pooled and self.identify else self.server
 
-    def send(self, command: LiteralString) -> None:
+    def send(self, command: LiteralString) -> psycopg.Cursor[Any]:
         """In a pipeline: what is due with the first statement stays due."""
-        psycopg.Cursor(self).execute(command, prepare=False)
+        return psycopg.Cursor(self).execute(command, prepare=False)
 
     def commit(self) -> None:
-        """Raises Unconfirmed, too."""
+        """Raises Aborted and Unconfirmed, too."""
+        if self.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            self.rollback()
+            raise Aborted("an error before the commit was passed over")
         with self.confirming():
             super().commit()
 

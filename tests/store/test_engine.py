@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -25,6 +26,7 @@ from service.store.engine import (
     RecordRefused,
     driver,
     make_durable,
+    server_of,
 )
 from service.store.json import canonical_json
 from tests.bed.postgres import Postgres
@@ -404,3 +406,38 @@ def test_a_part_after_which_sqlite_undoes_everything_says_why(database: Database
         write_in_part(database, endless, seconds=0.3)
     assert names(database) == []
     assert database.breaker.takes_writes
+
+
+# What was not committed
+
+
+@pytest.mark.parametrize("is_ingest", [False, True])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_an_error_that_somebody_hides_does_not_end_as_a_commit(database: Database, is_ingest: bool) -> None:
+    """PostgreSQL answers COMMIT with ROLLBACK then, and calls that no error."""
+
+    def hide_an_error() -> None:
+        way: Any = database.ingest(time.monotonic() + 2) if is_ingest else database.begin()
+        with way as db, suppress(psycopg.Error), driver(db).pipeline():
+            driver(db).execute("SELECT 1/0")
+
+    with pytest.raises(DatabaseError):
+        hide_an_error()
+    assert database.breaker.takes_writes
+    write(database, "next")
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_server_that_does_not_tell_its_timeline_spoils_no_transaction(database: Database) -> None:
+    """A pooler may lead each transaction to another server, so each has to ask."""
+    with database.begin() as db:
+        db.execute(text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
+    with database.begin() as db:
+        keys.create(db, "there", NOW)
+        db.execute(text("SET LOCAL ROLE pg_monitor"))
+        driver(db).is_pooled = True
+        server = server_of(db)
+        driver(db).is_pooled = False
+    assert server is not None
+    assert server.system is None
+    assert names(database) == ["there"]
