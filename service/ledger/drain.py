@@ -113,8 +113,9 @@ class Drain:
         return not file.has_waiting
 
     def _changed_primary(self, file: FileDrain) -> None:
-        log.warning("the primary changed while the spool was drained, will drain again")
-        file.has_waiting = True
+        if not file.has_changed_primary:
+            log.warning("the primary changed while the spool was drained, will drain again")
+        file.has_changed_primary = file.has_waiting = True
 
     def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""

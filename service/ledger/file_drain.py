@@ -24,13 +24,15 @@ class FileDrain:
         self.dead: set[bytes] = set()
         # of this round
         self.has_waiting = False  # some were not committed on that server
+        self.has_changed_primary = False  # since it began
+        self.has_changed_primary = False  # since it began
         self.locked = 0  # how many of them somebody else's transaction held up
 
     def begin_round(self, server: Server | None) -> None:
         """`server` is the primary now. What another one committed is to be written again."""
         if server != self.server:
             self.committed.clear()
-        self.server, self.has_waiting, self.locked = server, False, 0
+        self.server, self.has_waiting, self.has_changed_primary, self.locked = server, False, False, 0
 
     @property
     def is_stuck(self) -> bool:
