@@ -73,7 +73,7 @@ class Drain:
         self._save_answer = save_answer
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
-        self._suspects: dict[bytes, Suspect] = {}
+        self._suspects: dict[bytes, Suspect] = {}  # by digest
         self._files: dict[Path, FileDrain] = {}  # that are still there
         self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
@@ -101,13 +101,15 @@ class Drain:
         """Whether all of it was committed, on one server that is the primary still."""
         file = self._files.setdefault(path, FileDrain())
         file.begin_round(self._database.current_server())
-        suspects: set[bytes] = set()
+        suspects: dict[bytes, bytes] = {}  # by digest
         while read := list(islice(entries, self._batch)):
             batch = [packed for packed in read if not file.is_settled(packed)]
-            suspects.update(packed for packed in batch if packed in self._suspects)
-            self._write(file, [packed for packed in batch if packed not in self._suspects])
-        for packed in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
-            self._write(file, [packed])  # each alone, so as to know whose fault it is
+            if self._suspects:
+                suspects |= {known: one for one in batch if (known := digest(one)) in self._suspects}
+                batch = [packed for packed in batch if digest(packed) not in self._suspects]
+            self._write(file, batch)
+        for known in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
+            self._write(file, [suspects[known]])  # each alone, so as to know whose fault it is
         if self._database.current_server() != file.server:
             self._changed_primary(file)
         return not file.has_waiting
@@ -141,8 +143,8 @@ class Drain:
             servers.add(self._write_callbacks(callbacks))
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
             servers.add(self._save_answer(answer, is_probe=self._is_probe)[1])
-        for packed in batch:
-            self._suspects.pop(packed, None)
+        for known in digests(batch) if self._suspects else ():
+            self._suspects.pop(known, None)
         if servers - {file.server}:
             self._changed_primary(file)
         elif sum(len(each.committed) for each in self._files.values()) + len(batch) <= MOST_REMEMBERED:
@@ -190,19 +192,20 @@ class Drain:
             log.error("dead letter not kept, it waits: %s: %s", why, error)
             file.has_waiting = True
             return
-        self._suspects.pop(packed, None)
+        self._suspects.pop(digest(packed), None)
         file.dead.add(digest(packed))
 
     def _always_fails(self, packed: bytes, error: Exception) -> bool:
         """Whether it has failed often enough by itself, while the database took others."""
-        before, live_commits = self._suspects.get(packed), self._live_commits()
+        known = digest(packed)
+        before, live_commits = self._suspects.get(known), self._live_commits()
         suspect = before or Suspect()
         is_own = not isinstance(error, INNOCENT)
         takes_others = is_own and (
             -1 < suspect.live_commits < live_commits or (before is not None and self._takes_another())
         )
         suspect = Suspect(suspect.failures + takes_others, live_commits, time.monotonic())
-        self._suspects[packed] = suspect
+        self._suspects[known] = suspect
         return suspect.failures >= FAILURES_ALONE
 
     def _takes_another(self) -> bool:
