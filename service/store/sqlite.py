@@ -76,6 +76,12 @@ class SqliteConnection(driver.Connection):  # type: ignore[misc]
             self.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
             self._set_busy_seconds = seconds
 
+    def commit(self) -> None:
+        # Some errors undo the whole transaction; whoever passes over them would commit nothing.
+        if not self.in_transaction:
+            raise DRIVER.ProgrammingError("an error before the commit was passed over")
+        super().commit()
+
     def is_quiet(self) -> bool:
         return True
 

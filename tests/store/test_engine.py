@@ -368,6 +368,11 @@ def test_what_is_durable_on_sqlite_was_written(database_url: str, database: Data
 
 # A part of a transaction
 
+ENDLESS = (
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+    " INSERT INTO api_key (id, name, created_at) SELECT x, x, x FROM n"
+)
+
 
 def write_in_part(database: Database, statement: str, seconds: float) -> None:
     with database.begin() as db:
@@ -398,12 +403,8 @@ def test_a_part_that_is_out_of_time_says_so(database: Database) -> None:
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_part_after_which_sqlite_undoes_everything_says_why(database: Database) -> None:
     """With INTERRUPT, FULL and IOERR it does so by itself."""
-    endless = (
-        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
-        " INSERT INTO api_key (id, name, created_at) SELECT x, x, x FROM n"
-    )
     with pytest.raises(DatabaseUnavailable, match="interrupted"):
-        write_in_part(database, endless, seconds=0.3)
+        write_in_part(database, ENDLESS, seconds=0.3)
     assert names(database) == []
     assert database.breaker.takes_writes
 
@@ -441,3 +442,18 @@ def test_a_server_that_does_not_tell_its_timeline_spoils_no_transaction(database
     assert server is not None
     assert server.system is None
     assert names(database) == ["there"]
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_sqlite_undid_meanwhile_does_not_end_as_a_commit(database: Database) -> None:
+    def hide_an_error() -> None:
+        with database.begin() as db:
+            keys.create(db, "gone", NOW)
+            driver(db).prepare(time.monotonic() + 0.3)
+            with suppress(sqlite.DriverError):
+                driver(db).execute(ENDLESS)
+
+    with pytest.raises(DatabaseError):
+        hide_an_error()
+    assert names(database) == []
+    assert database.breaker.takes_writes
