@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
 from service.spool import Spool, SpoolUnusable, Write
+from service.spool.files import OwnFile
 from tests.bed.web import CHECKOUT
 
 LIMIT = 1024 * 1024
@@ -238,6 +240,52 @@ def test_a_removed_folder_loses_nothing_while_its_process_lives(tmp_path: Path) 
     found: list[bytes] = []
     spool.drain(into(found))
     assert found == [*before, b"after"]
+
+
+def test_a_rescue_for_which_there_is_no_room_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, LIMIT)
+    before = [str(number).encode() for number in range(2500)]
+    spool.append(before)
+    (own,) = tmp_path.glob("*.spool")
+    own.unlink()
+    append, parts = OwnFile.append, itertools.count()
+
+    def fail_in_the_second_part(file: OwnFile, entries: Sequence[bytes]) -> None:
+        if next(parts) % 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(file, entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OwnFile, "append", fail_in_the_second_part)
+        for _ in range(3):
+            with pytest.raises(SpoolUnusable, match="No space left"):
+                spool.append([b"not taken"])
+    assert list(tmp_path.glob("*.spool")) == []
+    spool.append([b"after"])
+    found: list[bytes] = []
+    spool.drain(into(found))
+    assert found == [*before, b"after"]
+
+
+def test_a_file_that_cannot_be_removed_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left_behind(tmp_path, b"one")
+    spool = Spool(tmp_path, LIMIT)
+
+    def fail(_path: Path, **_options: bool) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fail)
+        for _ in range(3):
+            spool.drain(into([]))
+    assert [text for text in caplog.messages if "cannot be removed" in text] == caplog.messages[:1]
+    assert len(caplog.messages) == 1
+    spool.drain(into([]))
+    assert list(tmp_path.glob("*.spool")) == []
 
 
 def test_a_full_spool_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,17 +16,26 @@ from service.ledger.errors import UnknownSession
 from service.ledger.file_drain import FileDrain, digest, digests
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
-from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused, Server
+from service.store.engine import (
+    Database,
+    DatabaseConflict,
+    DatabaseUnavailable,
+    DatabaseUnready,
+    RecordRefused,
+    Server,
+)
 
 BATCH: Final = 64
 SQLITE_BATCH: Final = 4  # nobody in the background holds the write lock for long
 WRITE_SECONDS: Final = 2.0
-FAILURES_ALONE: Final = 4  # of one entry, each right after a commit of another
+FAILURES_ALONE: Final = 4  # of one entry, each while the database took another
 ALONE_IN_A_ROW: Final = 3  # of different entries, and it is not the entries
 MOST_TOLERATED: Final = 16  # enough to come from a batch to one entry and the next
 MOST_REMEMBERED: Final = 100_000  # entries that were committed, about 10 MB; more are written again
 
 GUILTY: Final = (RecordRefused, UnreadableEntry, UnknownSession)
+# Somebody else's lock may be held for long, and a disk that is full may still take what is smaller.
+INNOCENT: Final = (DatabaseConflict, DatabaseUnready)
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +73,12 @@ class Drain:
         self._save_answer = save_answer
         self._live_commits = live_commits
         self._batch = SQLITE_BATCH if database.is_sqlite else BATCH
-        self._suspects: dict[bytes, Suspect] = {}
+        self._suspects: dict[bytes, Suspect] = {}  # by digest
         self._files: dict[Path, FileDrain] = {}  # that are still there
         self._tolerated = 0  # how often the database may fail in a round before the round ends
         # of this round
         self._may_probe = False
         self._failures = self._alone = 0
-        self._is_well = False  # the last that was tried was committed
 
     def run(self, may_seal: Callable[[], bool] = lambda: True, *, may_probe: bool = False) -> int:
         """One round over all that waits, oldest first. How many entries went.
@@ -78,7 +86,7 @@ class Drain:
         What the database does not take stays, and is tried again in the next round. `may_probe`: whoever
         calls holds the breaker's probe. Raises DatabaseUnavailable, and whatever else fails for every entry.
         """
-        self._may_probe, self._failures, self._alone, self._is_well = may_probe, 0, 0, False
+        self._may_probe, self._failures, self._alone = may_probe, 0, 0
         try:
             self._backlog.save_remembered(self._save_remembered)
             return self._backlog.drain(self._write_file, may_seal)
@@ -93,33 +101,23 @@ class Drain:
         """Whether all of it was committed, on one server that is the primary still."""
         file = self._files.setdefault(path, FileDrain())
         file.begin_round(self._database.current_server())
-        suspects: set[bytes] = set()
+        suspects: dict[bytes, bytes] = {}  # by digest
         while read := list(islice(entries, self._batch)):
             batch = [packed for packed in read if not file.is_settled(packed)]
-            suspects.update(packed for packed in batch if packed in self._suspects)
-            self._write(file, [packed for packed in batch if packed not in self._suspects])
-        self._write_suspects(file, suspects)
+            if self._suspects:
+                suspects |= {known: one for one in batch if (known := digest(one)) in self._suspects}
+                batch = [packed for packed in batch if digest(packed) not in self._suspects]
+            self._write(file, batch)
+        for known in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
+            self._write(file, [suspects[known]])  # each alone, so as to know whose fault it is
         if self._database.current_server() != file.server:
             self._changed_primary(file)
         return not file.has_waiting
 
-    def _write_suspects(self, file: FileDrain, suspects: Collection[bytes]) -> None:
-        """Each alone, right after one that the database has taken, so as to know whose fault it is."""
-        for packed in sorted(suspects, key=lambda one: self._suspects.get(one, Suspect()).tried_at):
-            if not (self._is_well or file.is_stuck):
-                self._write_witness(file)
-            self._write(file, [packed])
-
-    def _write_witness(self, file: FileDrain) -> None:
-        if file.witness is not None:
-            try:
-                self._write_callbacks([file.witness])
-            except Exception as error:
-                self._raise_if_unavailable(error)
-
     def _changed_primary(self, file: FileDrain) -> None:
-        log.warning("the primary changed while the spool was drained, will drain again")
-        file.has_waiting = True
+        if not file.has_changed_primary:
+            log.warning("the primary changed while the spool was drained, will drain again")
+        file.has_changed_primary = file.has_waiting = True
 
     def _write(self, file: FileDrain, batch: Sequence[bytes]) -> None:
         """The entries, by halves where they fail together."""
@@ -132,7 +130,6 @@ class Drain:
             if len(batch) == 1:
                 self._failed_alone(file, batch[0], error)
                 return
-            self._is_well = False
             self._raise_if_unavailable(error)
             log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
@@ -144,11 +141,10 @@ class Drain:
         servers: set[Server | None] = set()
         if callbacks:
             servers.add(self._write_callbacks(callbacks))
-            file.witness = callbacks[-1]
         for answer in (entry for entry in entries if isinstance(entry, UnsavedAnswer)):
             servers.add(self._save_answer(answer, is_probe=self._is_probe)[1])
-        for packed in batch:
-            self._suspects.pop(packed, None)
+        for known in digests(batch) if self._suspects else ():
+            self._suspects.pop(known, None)
         if servers - {file.server}:
             self._changed_primary(file)
         elif sum(len(each.committed) for each in self._files.values()) + len(batch) <= MOST_REMEMBERED:
@@ -163,8 +159,13 @@ class Drain:
             if len(callbacks) > 1:
                 raise
             server = self._ingest.write_refused(callbacks[0], deadline, is_probe=is_probe)
-        self._is_well, self._alone = True, 0
+        self._alone = 0
         return server
+
+    @property
+    def was_unavailable(self) -> bool:
+        """Whether the database was, for something that the last round tried."""
+        return self._failures > 0
 
     @property
     def _is_probe(self) -> bool:
@@ -175,7 +176,7 @@ class Drain:
         if isinstance(error, GUILTY) or self._always_fails(packed, error):
             self._make_dead_letter(file, packed, error)
             return
-        file.has_waiting, self._is_well = True, False
+        file.has_waiting = True
         self._raise_if_unavailable(error)
         if isinstance(error, DatabaseConflict):
             file.locked += 1
@@ -191,17 +192,31 @@ class Drain:
             log.error("dead letter not kept, it waits: %s: %s", why, error)
             file.has_waiting = True
             return
-        self._suspects.pop(packed, None)
+        self._suspects.pop(digest(packed), None)
         file.dead.add(digest(packed))
 
     def _always_fails(self, packed: bytes, error: Exception) -> bool:
         """Whether it has failed often enough by itself, while the database took others."""
-        suspect, live_commits = self._suspects.get(packed, Suspect()), self._live_commits()
-        takes_others = self._is_well or (-1 < suspect.live_commits < live_commits)
-        is_own = not isinstance(error, DatabaseConflict)  # which somebody else's lock may cause for long
-        suspect = Suspect(suspect.failures + (takes_others and is_own), live_commits, time.monotonic())
-        self._suspects[packed] = suspect
+        known = digest(packed)
+        before, live_commits = self._suspects.get(known), self._live_commits()
+        suspect = before or Suspect()
+        is_own = not isinstance(error, INNOCENT)
+        takes_others = is_own and (
+            -1 < suspect.live_commits < live_commits or (before is not None and self._takes_another())
+        )
+        suspect = Suspect(suspect.failures + takes_others, live_commits, time.monotonic())
+        self._suspects[known] = suspect
         return suspect.failures >= FAILURES_ALONE
+
+    def _takes_another(self) -> bool:
+        """Whether the database takes a new callback: to pass over one that is stored, nothing is inserted."""
+        try:
+            self._ingest.try_out(time.monotonic() + WRITE_SECONDS, is_probe=self._is_probe)
+        except Exception as error:
+            log.info("no other callback is taken either: %s", error)
+            return False
+        self._alone = 0
+        return True
 
     def _raise_if_unavailable(self, error: Exception) -> None:
         """Raise it if it is the database's, and there is no reason yet to think that it is the entry's."""

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection
 from typing import Final
 
-from service.domain.callback import Callback
 from service.store.engine import Server
 
 MOST_LOCKED: Final = 3  # entries of a file in a round; other files wait meanwhile
@@ -23,16 +22,17 @@ class FileDrain:
         self.server: Server | None = None  # the primary
         self.committed: set[bytes] = set()  # on that server
         self.dead: set[bytes] = set()
-        self.witness: Callback | None = None  # one that the database has taken
         # of this round
         self.has_waiting = False  # some were not committed on that server
+        self.has_changed_primary = False  # since it began
+        self.has_changed_primary = False  # since it began
         self.locked = 0  # how many of them somebody else's transaction held up
 
     def begin_round(self, server: Server | None) -> None:
         """`server` is the primary now. What another one committed is to be written again."""
         if server != self.server:
             self.committed.clear()
-        self.server, self.has_waiting, self.locked = server, False, 0
+        self.server, self.has_waiting, self.has_changed_primary, self.locked = server, False, False, 0
 
     @property
     def is_stuck(self) -> bool:

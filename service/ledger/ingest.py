@@ -9,8 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from service.domain.callback import Callback
+from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
+from service.domain.notice import Notice, NoticeKind
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
 from service.domain.start import Order
@@ -65,19 +66,33 @@ class Ingest:
         """A callback that was refused by itself: once more, else raw. Raises DatabaseError.
 
         Raw, all that it says is lost to its session, so that has to be the record's own fault: both are tried
-        in one transaction, which keeps the table from being altered between them.
+        in one transaction, which keeps the tables from being altered between them.
         """
+        reason = None
         with self._database.begin(deadline, is_probe=is_probe) as db:
-            callbacks.known_deliveries(db, {callback.delivery.id})  # holds the table; no savepoint does
+            callbacks.hold_tables(db)  # before the savepoint, or they are let go with it
             try:
                 with self._database.nested(db):
                     changed, has_more = write(db, [callback], self._clock())
             except RecordRefused as error:
-                log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, error)
+                reason = str(error)
                 changed, has_more = write(db, [callback.raw()], self._clock())
             server = server_of(db)
+        if reason is not None:
+            log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, reason)
         self._changed(changed)
         return self._write([callback], deadline, is_probe=is_probe) if has_more else server
+
+    def try_out(self, deadline: float, *, is_probe: bool = False) -> None:
+        """Whether the database takes callbacks: a new one and its repeat are written, and taken back.
+
+        Raises DatabaseError if it does not.
+        """
+        with self._database.begin(deadline, is_probe=is_probe) as db:
+            savepoint = db.begin_nested()
+            write(db, _trial(self._clock()), self._clock())
+            savepoint.rollback()
+            make_durable(db)
 
     def _known(self, deadline: float | None, *, is_probe: bool) -> AbstractContextManager[AnyConnection]:
         if deadline is None:
@@ -133,6 +148,14 @@ def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set
         make_durable(db)  # that they are seen is not enough to forget them elsewhere
     transaction.add((came, owners[id]) for id, came in each.items() if id not in known)
     return transaction.close(), transaction.has_more_unmatched
+
+
+def _trial(now: datetime) -> list[Callback]:
+    """Two deliveries of a callback whose session is adopted with it, so that every table is written to."""
+    sid = new_id()
+    notice = Notice(NoticeKind.OTHER, now, digest=sid.encode(), account_sid=sid, call_sid=sid, siprec_sid=sid)
+    deliveries = [Delivery(new_id(), now, "POST", None, b"", {}, b"") for _ in range(2)]
+    return [Callback(one, None, "trial", None, notice, None) for one in deliveries]
 
 
 def open_for_answer(db: Connection, now: datetime, session_id: str, sids: Collection[Sids]) -> Transaction:

@@ -98,12 +98,12 @@ class Intake:
     def keep(self, callback: Callback) -> asyncio.Future[None]:
         """On the loop. Done once the callback is durable; raises NotDurable, here or there, if it is not."""
         takes_writes = self._breaker.takes_writes
+        if not (takes_writes or self._backlog.has_spool):
+            raise NotDurable("the database is unavailable, and there is no spool")
         writes = takes_writes and not self._is_stuck and self._writer.waiting < MOST_WAITING
         # A thread that hangs holds on to what was answered 503, too.
         if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
-        if not (takes_writes or self._backlog.has_spool):
-            raise NotDurable("the database is unavailable, and there is no spool")
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
@@ -123,7 +123,7 @@ class Intake:
 
     @property
     def _spool_room(self) -> int:
-        return max(0, MOST_WAITING - self._spooler.waiting)
+        return max(0, MOST_WAITING - self._spooler.waiting) if self._backlog.has_spool else 0
 
     @property
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -176,14 +176,16 @@ class Intake:
         left = [ticket for ticket in tickets if not ticket.is_answered]
         if not left:
             return
-        then = "given to the spool" if self._backlog.has_spool else "answered 503"
+        self._give_to_spool([ticket for ticket in left if not ticket.is_late])
+        lost = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
         log.error(
-            "callbacks not committed, %s: count=%d: %s: %s", then, len(left), type(error).__name__, error
+            "callbacks not committed: given to the spool: %d, answered 503: %d: %s: %s",
+            len(left) - len(lost),
+            len(lost),
+            type(error).__name__,
+            error,
         )
-        if self._backlog.has_spool:
-            self._give_to_spool([ticket for ticket in left if not ticket.is_late])
-            left = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
-        self._answer(left, NotDurable(f"{type(error).__name__}: {error}"))
+        self._answer(lost, NotDurable(f"{type(error).__name__}: {error}"))
 
     def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
         log.error("callbacks not spooled: count=%d: %s: %s", len(tickets), type(error).__name__, error)
@@ -212,43 +214,53 @@ class Intake:
             if not isinstance(error, DatabaseError):
                 raise
 
-    def _commit(self, batch: Tickets, deadline: float) -> None:
-        """The batch; by halves, if it holds what the database refuses. Raises DatabaseUnavailable."""
+    def _commit(self, batch: Tickets, deadline: float, *, are_fresh: bool = True) -> None:
+        """The batch; by halves, if it holds what the database refuses. Raises DatabaseUnavailable.
+
+        `are_fresh`: none was tried before. What fails may have written a part of what it was given.
+        """
         if not batch:
             return
         try:
-            # Fresh from the endpoint, no delivery can be in the ledger before its first try.
             written = [ticket.callback for ticket in batch]
-            self._insist(lambda: self._ingest.write(written, deadline, are_fresh=True), deadline)
+            self._insist(
+                lambda is_first: self._ingest.write(written, deadline, are_fresh=are_fresh and is_first),
+                deadline,
+            )
         except RecordRefused as error:
             if len(batch) == 1:
                 self._commit_refused(batch[0], deadline)
                 return
             log.error("batch refused, retrying by halves: count=%d: %s", len(batch), error)
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                self._commit(half, deadline)
+                self._commit(half, deadline, are_fresh=False)
         else:
             self._call_on_loop(self._answer, batch, None)
 
     def _commit_refused(self, ticket: Ticket, deadline: float) -> None:
         try:
-            self._insist(lambda: self._ingest.write_refused(ticket.callback, deadline), deadline)
+            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline)
         except RecordRefused as error:  # the drain makes a dead letter of it
             self._call_on_loop(self._not_committed, [ticket], error)
         else:
             self._call_on_loop(self._answer, [ticket], None)
 
-    def _insist(self, write: Callable[[], object], deadline: float) -> None:
-        """Again, as long as it is only others who come in the way. Raises DatabaseError."""
+    def _insist(self, write: Callable[[bool], object], deadline: float) -> None:
+        """Again, as long as it is only others who come in the way. Raises DatabaseError.
+
+        `write` is told whether it is the first try.
+        """
+        is_first = True
         while True:
             if time.monotonic() > deadline - LEAST_SECONDS:
                 raise DatabaseUnavailable("there is no time left")
             try:
-                write()
+                write(is_first)
                 self.commits += 1
                 return
             except DatabaseConflict as error:
                 log.info("batch came in conflict, trying again: %s", error)
+                is_first = False
                 time.sleep(CONFLICT_SECONDS)
 
     def _spool(self, batch: Tickets) -> None:

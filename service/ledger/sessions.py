@@ -114,6 +114,13 @@ class Sessions:
 
         Raises DatabaseError, and UnknownSession if the ledger was put back to before the start.
         """
+        *_, last = self._merge_answer(unsaved, is_probe=is_probe)
+        return last
+
+    def _merge_answer(
+        self, unsaved: UnsavedAnswer, *, is_probe: bool
+    ) -> Iterator[tuple[Session, Server | None]]:
+        """After each commit, the session as it is then, and the server. Raises as `save_answer` does."""
         sid = unsaved.notice.siprec_sid
         sids = {(unsaved.call_sid, sid)} if sid else set()
         is_done = False
@@ -132,9 +139,9 @@ class Sessions:
             self._changed(changed)
             # Beside the answer's sid, the callbacks' may count now that did not before: it is reserved next.
             learned = {(unsaved.call_sid, one) for one in saved.progress.sids - session.progress.sids} - sids
+            yield saved, server
             is_done = not learned and not transaction.has_more_unmatched
             sids |= learned
-        return saved, server
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -196,12 +203,15 @@ class Sessions:
     def _save_answer(self, started: Session, answer: Notice) -> Session:
         """The second commit. If it finds no database, the app gets the session as first written."""
         unsaved = UnsavedAnswer(started.id, started.attempts, started.order.call_sid, answer)
+        saved = started
         try:
-            return self.save_answer(unsaved)[0]
+            for saved, _ in self._merge_answer(unsaved, is_probe=False):  # noqa: B007
+                pass
         except UNSAVED as error:
-            log.error("answer not saved, will save later: session=%s: %s", started.id, error)
+            what = "answer" if saved is started else "answer saved, but what follows from it"
+            log.error("%s not saved, will save later: session=%s: %s", what, started.id, error)
             self._save_later(unsaved)
-            return started
+        return saved
 
     def _begin_stop(self, session_id: str, actor: str) -> Session:
         with self._database.begin() as db:

@@ -62,6 +62,7 @@ class Spool:
         self._turn = threading.Lock()
         self._others: dict[Path, Counted] = {}
         self._dead_letters = 0
+        self._stuck: set[Path] = set()  # drained files that could not be removed
         self._missing: int | None = None  # bytes that the last append found no room for; None: it took them
 
     def check(self) -> None:
@@ -98,6 +99,7 @@ class Spool:
         waiting: list[Path] = []
         with self._reported(), self._named():
             waiting = self.files(WAITING)
+        self._stuck &= set(waiting)
         return sum(self._drain(path, write) for path in waiting)
 
     def add_dead_letter(self, entries: Sequence[bytes]) -> Path:
@@ -191,16 +193,18 @@ class Spool:
 
     def _rescue(self) -> None:
         """Somebody removed our file, or its folder. We still have it open: write it down again."""
-        lost, self._file = self._file, None
+        lost = self._file
         assert lost is not None
         log.error("the spool was removed, writing it again: %s", self.folder)
-        entries = lost.read()
+        make_folder(self.folder)
+        again, entries = OwnFile(self.folder / f"{new_id()}{WAITING}"), lost.read()
         try:
             while some := list(islice(entries, RESCUED_AT_ONCE)):
-                self._append(some)
+                again.append(some)
         except OSError:
-            self._file = lost  # there is nowhere else yet
+            again.remove()  # or half of it would be drained, and half of it again after the next try
             raise
+        self._file = again
         lost.close()
 
     def _seal(self, may_seal: Callable[[], bool] = lambda: True) -> None:
@@ -233,7 +237,9 @@ class Spool:
             try:
                 self._remove(path, is_whole=reading.is_whole)
             except OSError as error:  # what it holds is written
-                log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
+                if path not in self._stuck:
+                    log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
+                self._stuck.add(path)
                 return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}
             return reading.count
@@ -242,8 +248,8 @@ class Spool:
         if is_whole:
             path.unlink(missing_ok=True)
         else:  # written half when its process died, or damaged since: a person may want to look at it
-            log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
             self._rename(path, DAMAGED)
+            log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
             self._dead_letters += 1
         sync_folder(self.folder)
 

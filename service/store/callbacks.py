@@ -13,8 +13,9 @@ from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.progress import MOST_FOLDED
 from service.domain.value import value
 from service.store.batch import Batch
+from service.store.engine import is_postgresql
 from service.store.lookup import First, Lookup
-from service.store.tables import callback, callback_repeat
+from service.store.tables import callback, callback_repeat, event, session, session_attempt
 
 
 @value(frozen=True)
@@ -57,6 +58,12 @@ def unmatched_of(
     query = select(*_KNOWN_COLUMNS).where(callback.c.session_id.is_(None), named)
     rows = db.execute(query.order_by(callback.c.received_at, callback.c.digest).limit(limit)).mappings()
     return [((row["call_sid"], row["siprec_sid"]), _known(row)) for row in rows]
+
+
+def hold_tables(db: Connection) -> None:
+    """Until the transaction ends, nobody alters a table that callbacks are written to; on SQLite none can."""
+    if is_postgresql(db):
+        db.execute(text(f"LOCK TABLE {', '.join(table.name for table in _WRITTEN)} IN ACCESS SHARE MODE"))
 
 
 def known_deliveries(db: Connection, ids: Collection[str]) -> set[str]:
@@ -190,6 +197,8 @@ def notice(row: Mapping[Any, Any]) -> Notice:
         siprec_sid=row["siprec_sid"],
     )
 
+
+_WRITTEN = (session, session_attempt, callback, callback_repeat, event)
 
 # Made once: putting a statement together takes four times as long as running it.
 _KNOWN_NAMES = (

@@ -14,7 +14,7 @@ from service.store import postgresql, sqlite
 from service.store.connector import ConnectTimeout
 from service.store.errors import FAIR_SECONDS, DatabaseUnavailable, Failure, Outage, describe
 from service.store.pool import BoundedPool
-from service.store.postgresql import PostgresqlConnection, Server
+from service.store.postgresql import Aborted, PostgresqlConnection, Server
 from service.store.servers import Servers
 from service.store.sqlite import SqliteConnection, Turn, TurnTimeout
 
@@ -73,8 +73,10 @@ class Postgresql:
             connection.send("BEGIN")
             yield
             with committing, connection.confirming():
-                connection.send("COMMIT")
+                commit = connection.send("COMMIT")
                 pipeline.close()
+                if commit.statusmessage != "COMMIT":
+                    raise Aborted("an error before the commit was passed over")
 
     def has_written(self) -> None: ...
 

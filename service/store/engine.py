@@ -19,6 +19,7 @@ from service.store.database_kinds import DRIVER_ERRORS, DriverConnection
 from service.store.errors import DatabaseConflict as DatabaseConflict
 from service.store.errors import DatabaseError as DatabaseError
 from service.store.errors import DatabaseUnavailable as DatabaseUnavailable
+from service.store.errors import DatabaseUnready as DatabaseUnready
 from service.store.errors import DatabaseUnusable as DatabaseUnusable
 from service.store.errors import Outage, describe
 from service.store.errors import RecordRefused as RecordRefused
@@ -30,7 +31,9 @@ from service.store.postgresql import Server as Server
 
 CONNECTIONS: Final = 10
 INGEST_CONNECTIONS: Final = 1
-BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
+# The drain, the heartbeat, what was rejected, and of callbacks what the ingest connection cannot do.
+BACKGROUND_CONNECTIONS: Final = 4
+FEWEST_CONNECTIONS: Final = INGEST_CONNECTIONS + BACKGROUND_CONNECTIONS + 1
 
 AnyConnection = Connection | IngestConnection
 
@@ -38,8 +41,8 @@ AnyConnection = Connection | IngestConnection
 class Database:
     """One database. `begin` is for writing, `read` for reading; each is one transaction.
 
-    It holds at most `connections`. What has a deadline gets connections of its own, so that it neither
-    waits for one nor keeps others waiting.
+    It holds at most `connections`, or FEWEST_CONNECTIONS. What has a deadline gets connections of its own,
+    so that it neither waits for one nor keeps others waiting.
     """
 
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
@@ -82,9 +85,21 @@ class Database:
 
     @contextmanager
     def nested(self, db: Connection) -> Iterator[None]:
-        """A part of a transaction that writes. After RecordRefused the transaction goes on without it."""
-        with self._watching(writes=True), db.begin_nested():
-            yield
+        """A part of a transaction that writes.
+
+        After RecordRefused the transaction may go on without it; whatever else it raises has to end it.
+        """
+        with self._watching(writes=True):
+            savepoint = db.begin_nested()
+        try:
+            with self._watching(writes=True):
+                yield
+                savepoint.commit()
+        except RecordRefused:
+            # After other errors there may be neither connection nor savepoint, and that would hide why.
+            with self._watching(writes=True):
+                savepoint.rollback()
+            raise
 
     @contextmanager
     def ingest(self, deadline: float, *, is_probe: bool = False) -> Iterator[IngestConnection]:

@@ -19,6 +19,10 @@ class DatabaseConflict(DatabaseUnavailable):
     """Somebody else's transaction came in the way, and this one was undone: it may be tried again."""
 
 
+class DatabaseUnready(DatabaseUnavailable):
+    """It is full, only reads, or lacks a table, a column or a grant, whatever is to be written."""
+
+
 class RecordRefused(DatabaseError):
     """What was to be written is itself at fault, and will be refused the next time too."""
 

@@ -17,6 +17,7 @@ from service.store.errors import (
     DatabaseConflict,
     DatabaseError,
     DatabaseUnavailable,
+    DatabaseUnready,
     Failure,
     Outage,
     RecordRefused,
@@ -34,6 +35,9 @@ GUILTY_CLASSES: Final = {"22", "23", "54"}  # data, constraint, program limit
 # Connection lost; the server shuts down, crashed, starts, or has dropped the database.
 LOST_CLASSES: Final = {"08"}
 LOST: Final = {"57P01", "57P02", "57P03", "57P04", "57P05"}
+# Name or grant, resources; only reads, now or as a standby.
+UNREADY_CLASSES: Final = {"42", "53"}
+UNREADY: Final = {"25006", "0A000"}
 OUR_FAULT: Final = {"25P03", "25P04"}  # idle_in_transaction_session_timeout, transaction_timeout
 
 
@@ -57,6 +61,10 @@ class OutOfTime(psycopg.OperationalError):
 
 class Unconfirmed(psycopg.OperationalError):
     """Committed, says the server, and warns: an operator stopped it from waiting for the standby."""
+
+
+class Aborted(psycopg.ProgrammingError):
+    """An error was caught and the transaction went on: it is over, and COMMIT would be answered ROLLBACK."""
 
 
 class PostgresqlConnection(psycopg.Connection[Any]):
@@ -94,12 +102,15 @@ class PostgresqlConnection(psycopg.Connection[Any]):
         """That the transaction runs on: a pooler may have several."""
         return self.identify(self) if self.is_pooled and self.identify else self.server
 
-    def send(self, command: LiteralString) -> None:
+    def send(self, command: LiteralString) -> psycopg.Cursor[Any]:
         """In a pipeline: what is due with the first statement stays due."""
-        psycopg.Cursor(self).execute(command, prepare=False)
+        return psycopg.Cursor(self).execute(command, prepare=False)
 
     def commit(self) -> None:
-        """Raises Unconfirmed, too."""
+        """Raises Aborted and Unconfirmed, too."""
+        if self.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            self.rollback()
+            raise Aborted("an error before the commit was passed over")
         with self.confirming():
             super().commit()
 
@@ -117,6 +128,8 @@ class PostgresqlConnection(psycopg.Connection[Any]):
 
     def rollback(self) -> None:
         self._due = None
+        if self.closed:  # the server undoes it; an error here would hide why it was closed
+            return
         if self._answer_seconds is not None:
             self._deadline = time.monotonic() + ROLLBACK_SECONDS
         try:
@@ -214,6 +227,8 @@ def _classify(error: psycopg.Error) -> tuple[type[DatabaseError], Outage]:
         return DatabaseUnavailable, Outage.NONE
     if state in LOST or state[:2] in LOST_CLASSES:
         return DatabaseUnavailable, Outage.ALL
+    if state in UNREADY or state[:2] in UNREADY_CLASSES:
+        return DatabaseUnready, Outage.WRITES
     return DatabaseUnavailable, Outage.WRITES
 
 

@@ -35,6 +35,13 @@ TIMELINE: Final = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()),
     CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"""
 
+# Of a server behind a pooler, in the midst of a transaction, which an error would end.
+STARTED: Final = """
+SELECT pg_postmaster_start_time(),
+    bool_and(coalesce(has_function_privilege(to_regprocedure(needed.name), 'EXECUTE'), false))
+FROM (VALUES ('pg_control_system()'), ('pg_current_wal_lsn()'), ('pg_walfile_name(pg_lsn)'))
+    AS needed(name)"""
+
 # No time limit of the server ends what waits for a standby. Others may have got their process ids meanwhile.
 END_WAITING: Final = """
 SELECT pg_cancel_backend(pid) FROM pg_stat_activity
@@ -138,9 +145,10 @@ class Servers:
         self._left.clear()
 
     def _identify(self, connection: PostgresqlConnection) -> Server:
-        row = connection.execute("SELECT pg_postmaster_start_time()").fetchone()
+        row = connection.execute(STARTED).fetchone()
         assert row is not None
-        return self._server(connection, row[0])
+        started_at, tells_timeline = row
+        return self._server(connection, started_at) if tells_timeline else Server(None, None, started_at)
 
     def _server(self, connection: PostgresqlConnection, started_at: Any) -> Server:
         system = timeline = None

@@ -15,6 +15,7 @@ from service.store.errors import (
     DatabaseConflict,
     DatabaseError,
     DatabaseUnavailable,
+    DatabaseUnready,
     Failure,
     Outage,
     RecordRefused,
@@ -43,6 +44,12 @@ STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock: abo
 
 BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 GUILTY: Final = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
+UNREADY: Final = {  # ERROR is that of a missing table or column
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
 LOST: Final = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
@@ -68,6 +75,12 @@ class SqliteConnection(driver.Connection):  # type: ignore[misc]
         if abs(seconds - self._set_busy_seconds) > SMALL_SECONDS:
             self.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
             self._set_busy_seconds = seconds
+
+    def commit(self) -> None:
+        # Some errors undo the whole transaction; whoever passes over them would commit nothing.
+        if not self.in_transaction:
+            raise DRIVER.ProgrammingError("an error before the commit was passed over")
+        super().commit()
 
     def is_quiet(self) -> bool:
         return True
@@ -183,6 +196,8 @@ def _classify(error: BaseException, code: int | None) -> tuple[type[DatabaseErro
         return DatabaseError, Outage.NONE  # the driver does not know what is asked of it
     if code == sqlite3.SQLITE_INTERRUPT:
         return DatabaseUnavailable, Outage.NONE
+    if code in UNREADY:
+        return DatabaseUnready, Outage.WRITES
     return DatabaseUnavailable, Outage.ALL if code in LOST else Outage.WRITES
 
 

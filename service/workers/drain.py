@@ -36,16 +36,18 @@ class DrainWorker:
             return
         with self._breaker.probe() as may_probe:
             if may_probe:
-                self._write(may_probe=True)
-                if not self._breaker.takes_writes:
+                has_failed = self._write(may_probe=True)
+                if not (has_failed or self._breaker.takes_writes):
                     self._heartbeat.beat(now)
 
-    def _write(self, *, may_probe: bool = False) -> None:
+    def _write(self, *, may_probe: bool = False) -> bool:
+        """Whether the database was unavailable for any of it."""
         if not self._backlog.is_waiting:
-            return
+            return False
         count = self._drain.run(lambda: not self._intake.is_late, may_probe=may_probe)
         if count:
             log.info("spool drained: count=%d", count)
+        return self._drain.was_unavailable
 
     def _retry_dead_letters(self) -> None:
         """Once: what this release does not take may have been the last one's fault."""

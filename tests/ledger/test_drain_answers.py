@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,12 @@ from service.domain.notice import Notice, NoticeKind
 from service.domain.session import Origin
 from service.domain.start import Order
 from service.domain.state import State
-from service.ledger import spool_entry
+from service.ledger import ingest, spool_entry
 from service.ledger.spool_entry import UnsavedAnswer
+from service.ledger.transaction import Transaction
 from service.spool import Spool
 from service.store import keys, sessions
-from service.store.engine import Database, Server, driver
+from service.store.engine import Database, DatabaseUnavailable, Server, driver
 from service.store.sessions import IdempotencyKey
 from tests.ledger.desk import Desk, now
 
@@ -96,3 +99,34 @@ def test_answers_in_memory_go_to_the_disk_at_the_end_if_it_takes_them(
     desk.backlog.close()
     (packed,) = Spool.read(desk.spool, desk.spool.files(".spool")[0])
     assert spool_entry.unpack(packed) == unsaved
+
+
+def test_an_answer_of_which_a_part_is_saved_is_told_and_the_rest_is_saved_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callbacks that came before it come home a few at a time, each few in a transaction."""
+    monkeypatch.setattr("service.ledger.transaction.BROUGHT_HOME_AT_ONCE", 1)
+    desk.ingest.write([replace(one, verified_by="token") for one in desk.callbacks(3)])
+    answer = Notice(NoticeKind.ACCEPTED, received_at=now(), siprec_sid="sid-1")
+    monkeypatch.setattr(desk.sessions._telnyx, "start", lambda *_: answer)
+    with desk.database.begin() as db:
+        keys.create(db, "an app", now())
+        key = IdempotencyKey(keys.listed(db)[0].id)
+    opened = iter([ingest.open_for_answer])
+
+    def once(*args: Any) -> Transaction:
+        try:
+            return next(opened)(*args)
+        except StopIteration:
+            raise DatabaseUnavailable("gone") from None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "open_for_answer", once)
+        begun = desk.sessions.start(Order("account-1", "v3:call-1"), key, "an app")
+    assert begun.session.progress.siprec_sid == "sid-1"
+    assert desk.depth.entries == 1
+    desk.drain.run()
+    with desk.database.read() as db:
+        saved = sessions.find(db, begun.session.id)
+    assert saved is not None
+    assert saved.callbacks == 3

@@ -63,6 +63,25 @@ def test_what_another_primary_committed_is_written_again(desk: Desk, monkeypatch
     assert desk.is_drained()
 
 
+def test_a_primary_that_changed_is_told_of_once_a_round(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spooled(desk, *desk.callbacks(200))
+    old, new = Server("1", 1, now()), Server("1", 2, now())
+    monkeypatch.setattr(desk.ingest, "write", lambda *_, **__: old)
+    monkeypatch.setattr(desk.database, "current_server", lambda: new)
+    rounds(desk, 1)
+    assert len([text for text in caplog.messages if "the primary changed" in text]) == 1
+
+
+def test_of_what_fails_only_a_digest_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback may have a megabyte."""
+    spooled(desk, *desk.callbacks(3))
+    with failing(desk, lambda _: ZeroDivisionError("a bug"), monkeypatch):
+        rounds(desk, 3)
+    assert {len(known) for known in desk.drain._suspects} == {32}
+
+
 def test_what_does_not_fit_into_memory_is_written_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "MOST_REMEMBERED", 10)
     callbacks, tried = desk.callbacks(100), list[str]()

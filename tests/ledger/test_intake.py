@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import statistics
 import threading
 import time
@@ -173,6 +174,26 @@ def test_a_conflict_is_tried_again_and_opens_no_breaker(
     assert undrained.deliveries() == {"siprec-started": 1}
     assert undrained.database.breaker.takes_writes
     assert undrained.depth.entries == 0
+
+
+@pytest.mark.parametrize("error", [DatabaseConflict("deadlock detected"), RecordRefused("what came home")])
+def test_what_fails_after_a_part_was_committed_is_counted_once(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What comes home to its session is written in a second transaction."""
+    undrained.ingest.write([undrained.callback()])
+    with undrained.database.read() as db:
+        session_id = str(db.scalar(text("SELECT id FROM session")))
+    errors = [error]
+
+    def fail_once(_: list[Callback]) -> None:
+        if errors:
+            raise errors.pop()
+
+    Writes(undrained, monkeypatch).after = fail_once
+    undrained.keep(*[replace(one, session_id=session_id) for one in undrained.callbacks(2)])
+    assert not errors
+    assert undrained.deliveries() == {"siprec-started": 3}
 
 
 def test_a_conflict_without_end_goes_to_the_spool_in_time(
@@ -402,6 +423,33 @@ def test_without_a_spool_a_database_that_is_unavailable_is_said_at_once(tmp_path
         assert time.monotonic() - began < 0.2
 
 
+def test_without_a_spool_nothing_is_given_to_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(intake, "MOST_WAITING", 10)
+    monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.3)
+    with running(Desk(database, spool=None), drains=False) as desk, monkeypatch.context() as patched:
+        Writes(desk, patched).before = lambda _: wait_for(go_on)
+        reasons = {str(one) for _ in range(3) for one in desk.try_to_keep(*desk.callbacks(10))}
+        go_on.set()
+    assert reasons == {"too late", "too many wait"}
+
+
+def test_of_what_is_not_committed_the_log_says_what_was_spooled_and_what_was_answered_503(
+    undrained: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: list[Callback]) -> None:
+        monkeypatch.setattr(intake, "MOST_WAITING", 3)  # for the spool's thread, by now
+        raise DatabaseUnavailable("gone")
+
+    Writes(undrained, monkeypatch).before = fail
+    kept = undrained.try_to_keep(*undrained.callbacks(5))
+    answered = sum(isinstance(one, NotDurable) for one in kept)
+    assert answered
+    said = [text for text in caplog.messages if "not committed" in text]
+    assert sum(int(found) for text in said for found in re.findall(r"503: (\d+)", text)) == answered
+    assert sum(int(found) for text in said for found in re.findall(r"spool: (\d+)", text)) == 5 - answered
+
+
 def test_without_a_spool_a_slow_commit_has_longer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -608,6 +656,38 @@ def test_a_refusal_that_ends_meanwhile_takes_no_meaning_away(database_url: str, 
     mending.join(SECONDS)
     undrained.ingest.write([callback], time.monotonic() + 5)
     assert undrained.deliveries() == {"siprec-started": 1}
+    other.close()
+
+
+WRITTEN = ["session", "session_attempt", "callback", "callback_repeat", "event"]
+
+
+@pytest.mark.parametrize("table", WRITTEN)
+@pytest.mark.parametrize("database_kind", ["postgresql"])  # on SQLite there is one lock for all
+def test_no_table_is_altered_between_a_refusal_and_what_is_stored_raw(
+    database_url: str, undrained: Desk, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Database(database_url)
+
+    def execute(statement: str) -> None:
+        with other.begin() as db:
+            db.exec_driver_sql(statement)
+
+    altering = threading.Thread(target=execute, args=[f"ALTER TABLE {table} ADD COLUMN more text"])
+    seen = []
+
+    class Unlucky(Callback):
+        def raw(self) -> Callback:
+            altering.start()
+            altering.join(0.3)
+            seen.extend([altering.is_alive(), "stored raw" in caplog.text])
+            return super().raw()
+
+    execute(REFUSE_ON_POSTGRESQL.replace("ON callback", "ON event"))
+    undrained.ingest.write_refused(Unlucky(**vars(undrained.callback())), time.monotonic() + 5)
+    altering.join(SECONDS)
+    assert seen == [True, False]
+    assert "stored raw" in caplog.text
     other.close()
 
 

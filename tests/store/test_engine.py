@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -23,7 +24,9 @@ from service.store.engine import (
     DatabaseError,
     DatabaseUnavailable,
     RecordRefused,
+    driver,
     make_durable,
+    server_of,
 )
 from service.store.json import canonical_json
 from tests.bed.postgres import Postgres
@@ -361,3 +364,96 @@ def test_what_is_durable_on_sqlite_was_written(database_url: str, database: Data
     with database.begin() as db:
         make_durable(db)
     assert log.stat().st_size > before
+
+
+# A part of a transaction
+
+ENDLESS = (
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+    " INSERT INTO api_key (id, name, created_at) SELECT x, x, x FROM n"
+)
+
+
+def write_in_part(database: Database, statement: str, seconds: float) -> None:
+    with database.begin() as db:
+        keys.create(db, "whole", NOW)
+        driver(db).prepare(time.monotonic() + seconds)
+        with database.nested(db):
+            driver(db).execute(statement)
+
+
+def test_a_refused_part_is_undone_and_the_rest_is_committed(database: Database) -> None:
+    with database.begin() as db:
+        keys.create(db, "before", NOW)
+        with suppress(RecordRefused), database.nested(db):
+            keys.create(db, "gone", NOW)
+            db.execute(text(WITHOUT_A_NAME))
+        keys.create(db, "after", NOW)
+    assert sorted(names(database)) == ["after", "before"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_part_that_is_out_of_time_says_so(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="out of time"):
+        write_in_part(database, "SELECT pg_sleep(3)", seconds=0.5)
+    assert (database.breaker.answers, database.breaker.takes_writes) == (True, False)
+    assert names(database) == []
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_part_after_which_sqlite_undoes_everything_says_why(database: Database) -> None:
+    """With INTERRUPT, FULL and IOERR it does so by itself."""
+    with pytest.raises(DatabaseUnavailable, match="interrupted"):
+        write_in_part(database, ENDLESS, seconds=0.3)
+    assert names(database) == []
+    assert database.breaker.takes_writes
+
+
+# What was not committed
+
+
+@pytest.mark.parametrize("is_ingest", [False, True])
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_an_error_that_somebody_hides_does_not_end_as_a_commit(database: Database, is_ingest: bool) -> None:
+    """PostgreSQL answers COMMIT with ROLLBACK then, and calls that no error."""
+
+    def hide_an_error() -> None:
+        way: Any = database.ingest(time.monotonic() + 2) if is_ingest else database.begin()
+        with way as db, suppress(psycopg.Error), driver(db).pipeline():
+            driver(db).execute("SELECT 1/0")
+
+    with pytest.raises(DatabaseError):
+        hide_an_error()
+    assert database.breaker.takes_writes
+    write(database, "next")
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_server_that_does_not_tell_its_timeline_spoils_no_transaction(database: Database) -> None:
+    """A pooler may lead each transaction to another server, so each has to ask."""
+    with database.begin() as db:
+        db.execute(text("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"))
+    with database.begin() as db:
+        keys.create(db, "there", NOW)
+        db.execute(text("SET LOCAL ROLE pg_monitor"))
+        driver(db).is_pooled = True
+        server = server_of(db)
+        driver(db).is_pooled = False
+    assert server is not None
+    assert server.system is None
+    assert names(database) == ["there"]
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_sqlite_undid_meanwhile_does_not_end_as_a_commit(database: Database) -> None:
+    def hide_an_error() -> None:
+        with database.begin() as db:
+            keys.create(db, "gone", NOW)
+            driver(db).prepare(time.monotonic() + 0.3)
+            with suppress(sqlite.DriverError):
+                driver(db).execute(ENDLESS)
+
+    with pytest.raises(DatabaseError):
+        hide_an_error()
+    assert names(database) == []
+    assert database.breaker.takes_writes

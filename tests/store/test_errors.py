@@ -17,6 +17,7 @@ from service.store.engine import (
     DatabaseConflict,
     DatabaseError,
     DatabaseUnavailable,
+    DatabaseUnready,
     RecordRefused,
     driver,
 )
@@ -38,7 +39,8 @@ def run(database: Database, statement: str, *, deadline: float | None = None) ->
 
 RECORD = ["22021", "22P02", "23505", "23514", "54000", "54001"]
 CONFLICTS = ["40001", "40P01", "55P03"]
-UNAVAILABLE = ["25006", "0A000", "42P01", "42703", "42501", "53100", "53200", "57014", "55000", "XX000"]
+UNREADY = ["25006", "0A000", "42P01", "42703", "42501", "53100", "53200"]
+UNAVAILABLE = ["57014", "55000", "XX000"]
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
@@ -47,6 +49,7 @@ UNAVAILABLE = ["25006", "0A000", "42P01", "42703", "42501", "53100", "53200", "5
     [
         *((state, RecordRefused, True) for state in RECORD),
         *((state, DatabaseConflict, True) for state in CONFLICTS),
+        *((state, DatabaseUnready, False) for state in UNREADY),
         *((state, DatabaseUnavailable, False) for state in UNAVAILABLE),
         ("25P03", DatabaseUnavailable, True),  # we were too slow, not the database
     ],
@@ -84,8 +87,8 @@ def test_a_server_that_shuts_down_answers_nobody(database: Database, state: str)
         ("INSERT INTO api_key (id) VALUES ('x')", RecordRefused, True),
         ("INSERT INTO strict VALUES ('no number')", RecordRefused, True),
         ("INSERT INTO strict VALUES (zeroblob(2000000000))", RecordRefused, True),
-        ("INSERT INTO nowhere VALUES (1)", DatabaseUnavailable, False),
-        ("INSERT INTO strict (nothing) VALUES (1)", DatabaseUnavailable, False),
+        ("INSERT INTO nowhere VALUES (1)", DatabaseUnready, False),
+        ("INSERT INTO strict (nothing) VALUES (1)", DatabaseUnready, False),
     ],
 )
 def test_what_sqlite_says_to_a_writer(

@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
-from service.store.engine import Database, DatabaseUnavailable
+from service.store.engine import FEWEST_CONNECTIONS, Database, DatabaseUnavailable
 from tests.bed.postgres import Postgres
 from tests.house import wait_until
 
@@ -61,6 +62,16 @@ def test_however_many_threads_there_are_it_holds_ten(postgres: Postgres, url: st
     assert database.breaker.takes_writes
     database.close()
     wait_until(lambda: count(postgres, url) == 0, 5)
+
+
+def test_all_who_write_by_a_deadline_find_a_connection_each(postgres: Postgres, url: str) -> None:
+    """The drain, the heartbeat, what was rejected, and what the ingest connection cannot do."""
+    with closing(Database(url, FEWEST_CONNECTIONS)) as database, ExitStack() as begun:
+        for _ in range(4):
+            begun.enter_context(database.begin(time.monotonic() + 5))
+        begun.enter_context(database.ingest(time.monotonic() + 5))
+        begun.enter_context(database.begin())
+        assert count(postgres, url) == FEWEST_CONNECTIONS
 
 
 def test_what_nobody_uses_is_given_back(postgres: Postgres, url: str) -> None:
