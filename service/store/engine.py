@@ -30,7 +30,7 @@ from service.store.postgresql import Server as Server
 
 CONNECTIONS: Final = 10
 INGEST_CONNECTIONS: Final = 1
-BACKGROUND_CONNECTIONS: Final = 3  # the drain, the heartbeat, and what was rejected
+BACKGROUND_CONNECTIONS: Final = 4  # the drain, the heartbeat, what was rejected, and the numbering
 
 AnyConnection = Connection | IngestConnection
 
