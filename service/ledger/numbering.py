@@ -41,6 +41,7 @@ def number(database: Database) -> tuple[int, Unnumbered]:
 
 def _number(db: Connection) -> tuple[int, Unnumbered]:
     """Raises NothingGiven."""
+    numbering.prepare(db)
     waiting = numbering.unnumbered(db)
     given = numbering.number(db) if waiting.count and numbering.take_turn(db) else 0
     if not given:

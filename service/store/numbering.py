@@ -44,32 +44,33 @@ _LOOK_ON_POSTGRESQL: Final = _LOOK.format(
     most=MOST_COUNTED,
 )
 
-# A process that is stopped while it has its turn loses it after this time.
-_TAKE_TURN: Final = (
-    "SELECT set_config('idle_in_transaction_session_timeout', '2s', true) FROM numbering "
-    "FOR NO KEY UPDATE SKIP LOCKED"
-)
+# A process that is stopped while it has its turn loses it after this time. What an index scan finds dead, no
+# further one looks at; a bitmap scan looks each time at all that was numbered since the last VACUUM.
+_PREPARE: Final = """
+SELECT set_config('idle_in_transaction_session_timeout', '2s', true),
+    set_config('enable_bitmapscan', 'off', true)"""
+_TAKE_TURN: Final = "SELECT id FROM numbering FOR NO KEY UPDATE SKIP LOCKED"
 
 # The lowest sequence first, so that the events of a session keep their order: who writes one holds the
 # session's lock, and draws its sequence when the one before is committed.
-_NUMBER: Final = """
+_GIVE: Final = """
 UPDATE event SET position = last.position + next.step, numbered_at = last.now
-FROM ({last}) AS last, (
+FROM {last}, (
     SELECT sequence, row_number() OVER (ORDER BY sequence) AS step
     FROM (SELECT sequence FROM event WHERE position IS NULL ORDER BY sequence LIMIT {most}) AS waiting
 ) AS next
 WHERE event.sequence = next.sequence"""
-_NUMBER_ON_SQLITE: Final = _NUMBER.format(
-    last=f"SELECT {_SQLITE_LAST} AS position, {_SQLITE_NOW} AS now", most=SQLITE_MOST_NUMBERED
+_NUMBER_ON_SQLITE: Final = _GIVE.format(
+    last=f"(SELECT {_SQLITE_LAST} AS position, {_SQLITE_NOW} AS now) AS last", most=SQLITE_MOST_NUMBERED
 )
-_NUMBER_ON_POSTGRESQL: Final = _NUMBER.format(
-    last="""
+_LAST: Final = """
+WITH last AS MATERIALIZED (
     SELECT coalesce(max(position), 0) AS position, greatest(max(numbered_at), statement_timestamp()) AS now
     FROM (
         SELECT position, numbered_at FROM event WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1
-    ) AS latest""",
-    most=MOST_NUMBERED,
-)
+    ) AS latest
+)"""
+_NUMBER_ON_POSTGRESQL: Final = _LAST + _GIVE.format(last="last", most=MOST_NUMBERED)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,17 @@ class Unnumbered:
     oldest_seconds: float = 0.0  # since it was written
 
 
+def prepare(db: Connection) -> None:
+    """Begin a transaction that numbers.
+
+    By a statement of its own, since a pooled connection sends its limits along with the first one, in a
+    pipeline, and after a pipeline (psycopg ends it with Sync and Flush) PostgreSQL does not count how long a
+    transaction idles.
+    """
+    if is_postgresql(db):
+        driver(db).execute(_PREPARE)
+
+
 def unnumbered(db: Connection) -> Unnumbered:
     with _no_outage():
         text = _LOOK_ON_POSTGRESQL if is_postgresql(db) else _LOOK_ON_SQLITE
@@ -88,11 +100,7 @@ def unnumbered(db: Connection) -> Unnumbered:
 
 
 def take_turn(db: Connection) -> bool:
-    """Whether nobody else numbers until this transaction ends. Does not wait.
-
-    Not as the first statement: a pooled connection sends its limits along with that, in a pipeline, and after
-    a pipeline (psycopg ends it with Sync and Flush) PostgreSQL does not count how long a transaction idles.
-    """
+    """Whether nobody else numbers until this transaction ends. Does not wait."""
     return not is_postgresql(db) or driver(db).execute(_TAKE_TURN).fetchone() is not None
 
 
