@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         ),
     ]
     DATABASE_CONNECTIONS: Annotated[
-        int, Field(ge=6, le=200, description="to the database at most, for each web process")
+        int, Field(ge=7, le=200, description="to the database at most, for each web process")
     ] = 10
     TELNYX_API_KEY: Annotated[SecretStr, Field(min_length=1, description="the bearer key of Telnyx's API")]
     TELNYX_PUBLIC_KEY: Annotated[

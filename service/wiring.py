@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
-from service.ledger.ingest import Ingest
+from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
@@ -23,11 +23,14 @@ from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
+from service.workers.numbering import Numbering
 from service.workers.runner import Runner
 
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
 REJECTED_SECONDS = 0.1
+NUMBERING_SECONDS = 0.25  # where only others write
+NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
 WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
@@ -40,6 +43,7 @@ class Services:
     backlog: Backlog
     drain: Drain
     rejected: RejectedQueue
+    numbering: Numbering
     reader: Reader
     workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
@@ -71,7 +75,10 @@ def wire(settings: Settings) -> Services:
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))
-    ingest = Ingest(database, _now, _changed)
+    numbering = Numbering(database)
+    numberer = Runner("numbering", numbering.run_once, NUMBERING_SECONDS, _now, NUMBERING_PAUSE_SECONDS)
+    changed = _changed(database, numberer)
+    ingest = Ingest(database, _now, changed)
     sessions = Sessions(
         database=database,
         telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
@@ -80,13 +87,13 @@ def wire(settings: Settings) -> Services:
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
         in_flight=max(1, settings.THREADS // 4),
         save_later=backlog.save_later,
-        changed=_changed,
+        changed=changed,
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
     heartbeat = Heartbeat(database, backlog)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
-    deadlines = Deadlines(database, _changed)
+    deadlines = Deadlines(database, changed)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
@@ -97,12 +104,14 @@ def wire(settings: Settings) -> Services:
         backlog=backlog,
         drain=drain,
         rejected=rejected,
+        numbering=numbering,
         reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
             Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
+            numberer,
         ],
         clock=_now,
     )
@@ -124,8 +133,14 @@ def _spool(settings: Settings) -> Spool | None:
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
 
 
-def _changed(_sessions: Collection[str]) -> None:
+def _changed(database: Database, numberer: Runner) -> Changed:
     """Where readers that wait for a session will listen."""
+
+    def changed(sessions: Collection[str]) -> None:
+        if sessions and not database.is_sqlite:  # there they were numbered before the commit
+            numberer.wake()
+
+    return changed
 
 
 def _now() -> datetime:

@@ -87,7 +87,7 @@ WRONG = {
         "postgresql://u:p@ss@h/d",
         "sqlite:///:memory:",
     ],
-    "DATABASE_CONNECTIONS": ["5", "201", "x"],
+    "DATABASE_CONNECTIONS": ["6", "201", "x"],
     "TELNYX_PUBLIC_KEY": [
         "x",
         "A" * 44,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
@@ -21,6 +22,7 @@ from service.store import keys, schema, tables
 from service.store.engine import Database, DatabaseError
 from service.store.schema import Age
 from tests.bed.postgres import Postgres
+from tests.ledger.lines import everything, number_all, write_as_before
 
 CHECKOUT = Path(__file__).parents[1]
 MIGRATIONS = CHECKOUT / "migrations"
@@ -104,6 +106,24 @@ def test_indexes_are_as_unique_and_as_partial_as_the_code_says(database: Databas
                 assert (partial is None) == (wanted is None), index.name
             left = [one for one in made.values() if not one.get("duplicates_constraint")]
             assert left == [], table.name
+
+
+def upgrade_to(database: Database, revision: str) -> None:
+    with database.untimed() as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def test_events_of_before_are_kept_and_get_their_positions(empty: Database) -> None:
+    upgrade_to(empty, "0001.ledger")
+    with empty.begin() as db:
+        write_as_before(db, *"abc")
+    schema.upgrade(empty)
+    with empty.begin() as db:  # the release before still runs
+        write_as_before(db, "d")
+    number_all(empty)
+    assert [(line.position, line.subject_id) for line in everything(empty)] == [*enumerate("abcd", start=1)]
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

@@ -20,6 +20,7 @@ from service.store.engine import AnyConnection, driver, is_postgresql
 from service.store.json import canonical_json
 
 Row = Mapping[str, Any]
+Computed = tuple[tuple[str, str], ...]  # columns that no row names, and the SQL of their values
 
 
 class Batch:
@@ -33,15 +34,15 @@ class Batch:
         self._statements: list[tuple[str, Any]] = []
         self._changed: set[Table] = set()
 
-    def add(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert `rows`, which all name the same columns."""
+    def add(self, table: Table, rows: Sequence[Row], sqlite_values: Computed = ()) -> None:
+        """Insert `rows`, which all name the same columns. SQLite computes `sqlite_values` for each."""
         if not rows:
             return
         columns = tuple(rows[0])
         if is_postgresql(self._db):
             self._statements.append((_add_json(table, columns), canonical_json(rows)))
         else:
-            self._statements.append((_add(table, columns), _tuples(table, columns, rows)))
+            self._statements.append((_add(table, columns, sqlite_values), _tuples(table, columns, rows)))
 
     def change(self, table: Table, rows: Sequence[Row]) -> None:
         """Update the rows that `id` names; all of `rows` name the same columns."""
@@ -74,9 +75,10 @@ class Batch:
 
 
 @cache
-def _add(table: Table, columns: tuple[str, ...]) -> str:
-    places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({quoted(columns)}) VALUES ({places})"  # noqa: S608
+def _add(table: Table, columns: tuple[str, ...], computed: Computed) -> str:
+    names = quoted((*columns, *(name for name, _ in computed)))
+    values = ", ".join((*"?" * len(columns), *(value for _, value in computed)))
+    return f"INSERT INTO {table.name} ({names}) VALUES ({values})"  # noqa: S608
 
 
 @cache

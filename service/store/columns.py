@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Table, Text, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Conversion = Callable[[Any], Any]
+
+SQLITE_NOW: Final = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"  # its clock has milliseconds
 
 
 @lru_cache(maxsize=1024)  # a batch writes the same few moments many times

@@ -31,8 +31,9 @@ from service.store.postgresql import Server as Server
 
 CONNECTIONS: Final = 10
 INGEST_CONNECTIONS: Final = 1
-# The drain, the heartbeat, what was rejected, and of callbacks what the ingest connection cannot do.
-BACKGROUND_CONNECTIONS: Final = 4
+# The drain, the heartbeat, what was rejected, the numbering, and of callbacks what the ingest connection
+# cannot do.
+BACKGROUND_CONNECTIONS: Final = 5
 FEWEST_CONNECTIONS: Final = INGEST_CONNECTIONS + BACKGROUND_CONNECTIONS + 1
 
 AnyConnection = Connection | IngestConnection

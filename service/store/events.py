@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, select
 from service.domain.notice import Error
 from service.domain.state import State
 from service.domain.value import value
+from service.store import numbering
 from service.store.batch import Batch
 from service.store.columns import written_out
 from service.store.json import canonical_json
@@ -65,7 +66,7 @@ class Change:
 
 def add(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
     """In this order."""
-    batch.add(event, [_row(change, written_at) for change in changes])
+    batch.add(event, [_row(change, written_at) for change in changes], numbering.SQLITE_VALUES)
 
 
 def of_session(db: Connection, session_id: str, after: int, limit: int) -> list[Event]:

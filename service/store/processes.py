@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, insert, literal_column, select, update
 
-from service.store.columns import UtcTime
+from service.store.columns import SQLITE_NOW, UtcTime
 from service.store.tables import process
 
 FORGOTTEN_AFTER = timedelta(days=30)
-_SQLITE_NOW = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
 
 def beat(
@@ -31,6 +30,6 @@ def beat(
 
 def now_of(db: Connection) -> datetime:
     """The database's clock."""
-    text = "now()" if db.dialect.name == "postgresql" else _SQLITE_NOW
+    text = "now()" if db.dialect.name == "postgresql" else SQLITE_NOW
     now: datetime = db.execute(select(literal_column(text, UtcTime))).scalar_one()
     return now

@@ -217,6 +217,9 @@ Index("event_subject", event.c.subject_kind, event.c.subject_id, event.c.sequenc
 Index("event_position", event.c.position, unique=True)
 index_where("event_unnumbered", event.c.sequence, where="position IS NULL")
 
+# One row: who has locked it gives events their positions.
+numbering = Table("numbering", metadata, Column("id", Integer, primary_key=True, autoincrement=False))
+
 process = Table(
     "process",
     metadata,

@@ -6,7 +6,14 @@ from flask import Blueprint
 
 from service.web import auth, context
 from service.web.operation import Answer, operation
-from service.web.responses import Alive, DatabaseHealth, Ready, SpoolHealth, SpoolState
+from service.web.responses import (
+    Alive,
+    DatabaseHealth,
+    NumberingHealth,
+    Ready,
+    SpoolHealth,
+    SpoolState,
+)
 from service.wiring import Services
 
 # The event loop answers GET and HEAD (service.app). What is here says so in the documents, and gives other
@@ -38,8 +45,13 @@ def readiness(services: Services) -> Ready:
         unavailable_since=breaker.unavailable_since,
     )
     is_ready = database.takes_writes or spool.state is SpoolState.ON
-    rejected = services.rejected.stored
-    return Ready(ready=is_ready, database=database, spool=spool, rejected=rejected)
+    return Ready(
+        ready=is_ready,
+        database=database,
+        spool=spool,
+        numbering=_numbering(services),
+        rejected=services.rejected.stored,
+    )
 
 
 def _spool(services: Services) -> SpoolHealth:
@@ -52,3 +64,10 @@ def _spool(services: Services) -> SpoolHealth:
         oldest_seconds=depth.age,
         dead_letters=depth.dead_letters,
     )
+
+
+def _numbering(services: Services) -> NumberingHealth:
+    lag = services.numbering.lag()
+    if lag is None:
+        return NumberingHealth(unnumbered=None, lag_seconds=None)
+    return NumberingHealth(unnumbered=lag.unnumbered, lag_seconds=lag.seconds)

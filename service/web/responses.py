@@ -166,10 +166,18 @@ class SpoolHealth(Model):
     dead_letters: int = Field(default=0, description="entries that cannot be written: see spool list")
 
 
+class NumberingHealth(Model):
+    unnumbered: int | None = Field(
+        description="events without a position when we last looked, 10,000 at most; null: not known yet"
+    )
+    lag_seconds: float | None = Field(description="every event committed longer ago has its position")
+
+
 class Ready(Model):
     ready: bool = Field(description="the database or the spool takes callbacks")
     database: DatabaseHealth
     spool: SpoolHealth
+    numbering: NumberingHealth
     rejected: int | None = Field(default=None, description="rejected callbacks in the database, if known")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,6 +25,42 @@ def test_it_is_well(indoors: Indoors) -> None:
     assert (answer.status_code, answer.json["ready"]) == (200, True)
     assert answer.json["database"] == {"answers": True, "takes_writes": True, "unavailable_since": None}
     assert answer.json["spool"]["state"] == "off"
+    assert answer.json["numbering"] == {"unnumbered": None, "lag_seconds": None}  # nobody has looked yet
+
+
+def numbering(house: House) -> dict[str, Any]:
+    shown: dict[str, Any] = house.get("/readyz").json()["numbering"]
+    return shown
+
+
+def has_unnumbered(house: House) -> bool:
+    with house.database.read() as db:
+        return bool(db.scalar(text("SELECT count(*) FROM event WHERE position IS NULL")))
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_it_tells_how_far_the_numbering_of_events_is_behind(house: House) -> None:
+    house.start()
+    wait_until(lambda: not has_unnumbered(house) and numbering(house)["unnumbered"] == 0)
+    assert numbering(house)["lag_seconds"] < 2
+    with house.database.begin() as db:
+        db.execute(text("SELECT id FROM numbering FOR UPDATE"))  # nobody else numbers
+        house.start("v3:call-2")
+        wait_until(lambda: numbering(house)["unnumbered"] > 0)
+        wait_until(lambda: numbering(house)["lag_seconds"] > 1)
+        assert has_unnumbered(house)
+    wait_until(lambda: numbering(house)["unnumbered"] == 0 and numbering(house)["lag_seconds"] < 1)
+    wait_until(lambda: not has_unnumbered(house))
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_on_sqlite_too_what_has_no_position_gets_one(house: House) -> None:
+    house.start()
+    assert not has_unnumbered(house)  # at any time
+    with house.database.begin() as db:  # as an earlier release wrote them
+        db.execute(text("UPDATE event SET position = NULL, numbered_at = NULL"))
+    wait_until(lambda: not has_unnumbered(house))
+    wait_until(lambda: numbering(house)["unnumbered"] == 0)
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -43,3 +45,44 @@ def test_one_that_never_started_can_be_ended() -> None:
     runner = Runner("worker", Fails().run_once, 0.01, lambda: NOW)
     runner.end()
     runner.join(5)
+
+
+class Notes:
+    """When it ran."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def run_once(self, _now: datetime) -> None:
+        self.times.append(time.monotonic())
+
+
+def test_one_that_is_woken_runs_at_once_but_not_too_often() -> None:
+    worker = Notes()
+    runner = Runner("worker", worker.run_once, 60, lambda: NOW, 0.1)
+    runner.start()
+    time.sleep(0.15)
+    assert worker.times == []
+    woken = time.monotonic()
+    runner.wake()
+    wait_until(lambda: bool(worker.times), 1)
+    assert worker.times[0] - woken < 0.05
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        runner.wake()
+        time.sleep(0.001)
+    runner.end()
+    runner.join(5)
+    assert 2 < len(worker.times) <= 7
+    assert all(after - before > 0.09 for before, after in pairwise(worker.times))
+
+
+def test_one_that_sleeps_for_long_ends_at_once() -> None:
+    worker = Notes()
+    runner = Runner("worker", worker.run_once, 60, lambda: NOW)
+    runner.start()
+    began = time.monotonic()
+    runner.end()
+    runner.join(5)
+    assert time.monotonic() - began < 1
+    assert worker.times == []
