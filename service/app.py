@@ -51,7 +51,7 @@ def web() -> Web:
 
 def build(settings: Settings) -> Context:
     services = wiring.wire(settings)
-    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
+    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID, settings.PUBLIC_URL)
 
 
 def create(context: Context) -> Flask:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
 
-from service.web import auth
+from service.web import auth, context
 from service.web.openapi import document
 
 PAGE_POLICY = (
@@ -26,7 +26,7 @@ blueprint.before_request(auth.anyone)
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
-    return jsonify(document(current_app))
+    return jsonify(document(current_app, context.current().url))
 
 
 @blueprint.get("/docs")
