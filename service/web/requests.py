@@ -102,10 +102,10 @@ class Empty(Model):
 
 
 AN_ORDER: dict[str, JsonValue] = {
-    "call_sid": "v3:9X2vxPDFrqpTYwsAIbt0",
+    "call_sid": "v3:9X2vxPDhtnLZxvK3Ab",
     "connector_name": "recorder",
     "track": "both_tracks",
-    "reference": "claim 77",
+    "reference": "claim-77",
     "labels": {"team": "fraud"},
 }
 

@@ -79,6 +79,9 @@ def test_every_operation_is_shown(visit: Visit, served: House) -> None:
     }
     assert shown == wanted
     expect(visit.page.locator(".info .title")).to_contain_text("siprec-ledger")
+    place = blocks.first.bounding_box()
+    assert place is not None
+    assert place["width"] > 900  # of 1280: nothing of ours makes it narrow
 
 
 def test_an_operation_can_be_tried_out(visit: Visit) -> None:
