@@ -13,7 +13,7 @@ OURS = service migrations tests
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
-.PHONY: help demo run test drill bench check browser format lock dist clean
+.PHONY: help demo run test drill bench check browser clients format lock dist clean
 
 help:
 	@echo 'make demo    try it: the service and a pretended Telnyx, nothing to set up (ONCE=1: end by itself)'
@@ -43,7 +43,7 @@ run: $(READY)
 	$(BIN)/siprec-ledger db upgrade && \
 	exec $(BIN)/gunicorn -c python:service.gunicorn_conf 'service.app:web()'
 
-test: check browser
+test: check browser clients
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 drill: $(READY)
@@ -63,6 +63,9 @@ check: $(READY)
 browser: $(READY)
 	@$(BIN)/python -m tests.bed.browser
 
+clients: $(READY)
+	@$(BIN)/python -m tests.clients
+
 format: $(READY)
 	@$(BIN)/ruff format $(OURS)
 	@$(BIN)/ruff check --fix $(OURS)
@@ -80,7 +83,7 @@ dist: $(READY)
 	    --no-annotate --no-header -c requirements.lock -o dist/requirements.txt pyproject.toml
 
 clean:
-	@rm -rf $(VENV) tests/bench/node/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) tests/bench/node/node_modules tests/clients/node/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find $(OURS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Two stamps: a changed lock makes the folder anew, so that nothing dropped from it lingers;

@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, health
+from service.web import access_log, api, docs, errors, health, home
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -51,7 +51,7 @@ def web() -> Web:
 
 def build(settings: Settings) -> Context:
     services = wiring.wire(settings)
-    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID)
+    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID, settings.PUBLIC_URL)
 
 
 def create(context: Context) -> Flask:
@@ -63,7 +63,7 @@ def create(context: Context) -> Flask:
     context.attach(app)
     errors.install(app)
     access_log.install(app)
-    for room in (api, health, docs):
+    for room in (api, health, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 

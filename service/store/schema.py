@@ -72,8 +72,13 @@ def upgrade(database: Database) -> None:
         command.upgrade(config, "head")
 
 
+def revision(db: Connection) -> str | None:
+    """That the database is at; None: it has no schema."""
+    return MigrationContext.configure(db).get_current_revision()
+
+
 def age(db: Connection) -> Age:
-    current = MigrationContext.configure(db).get_current_revision()
+    current = revision(db)
     if current is None:
         return Age.MISSING
     if current == NEVER_RELEASED:

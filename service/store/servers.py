@@ -53,10 +53,10 @@ class Servers:
 
     def __init__(self, url: str) -> None:
         """Raises DatabaseUnusable for a URL that cannot be read."""
-        parameters = _parameters(url)
-        self._addresses = _addresses(parameters)
-        self._options = str(parameters.pop("options", None) or "")
-        self._parameters = {**DEFAULTS, **parameters}
+        given = parameters(url)
+        self._addresses = _addresses(given)
+        self._options = str(given.pop("options", None) or "")
+        self._parameters = {**DEFAULTS, **given}
         self._timelines: dict[str, int] = {}
         self._knows_timelines = True
         self._left: set[int] = set()  # backends that may still wait, by process id
@@ -174,7 +174,8 @@ class Servers:
         self._timelines[server.system] = server.timeline
 
 
-def _parameters(url: str) -> dict[str, Any]:
+def parameters(url: str) -> dict[str, Any]:
+    """Of libpq, by name, as the URL gives them. Raises DatabaseUnusable."""
     try:
         return conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
     except (psycopg.ProgrammingError, UnicodeEncodeError):

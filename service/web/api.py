@@ -59,11 +59,13 @@ blueprint.after_request(add_spool_age)
 
 @blueprint.post("/sessions")
 @operation(
+    "startSession",
     "Start recording a call",
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
     body=StartRequest,
     headers={"Idempotency-Key": IDEMPOTENCY_KEY_HEADER},
+    answer_headers=("Location", "Idempotency-Replayed"),
 )
 def start(body: StartRequest) -> Answer:
     """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.
@@ -83,7 +85,7 @@ def start(body: StartRequest) -> Answer:
 
 
 @blueprint.get("/sessions")
-@operation("List sessions, newest first", answers={200: SessionPage}, query=SessionQuery)
+@operation("listSessions", "List sessions, newest first", answers={200: SessionPage}, query=SessionQuery)
 def index(query: SessionQuery) -> Answer:
     cursors, filters = context.current().cursors, query.filters()
     before = None
@@ -99,7 +101,10 @@ def index(query: SessionQuery) -> Answer:
 
 @blueprint.get("/sessions/<uuid:session_id>")
 @operation(
-    "Show a session and its timeline", answers={200: SessionWithTimeline}, problems=("unknown-session",)
+    "getSession",
+    "Show a session and its timeline",
+    answers={200: SessionWithTimeline},
+    problems=("unknown-session",),
 )
 def show(session_id: UUID) -> Answer:
     with context.current().database.read() as db:
@@ -119,6 +124,7 @@ def show(session_id: UUID) -> Answer:
 
 @blueprint.get("/sessions/<uuid:session_id>/timeline")
 @operation(
+    "listTimeline",
     "Show what happened to a session, oldest first",
     answers={200: TimelinePage},
     problems=("unknown-session",),
@@ -139,6 +145,7 @@ def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
 
 @blueprint.get("/sessions/<uuid:session_id>/callbacks")
 @operation(
+    "listSessionCallbacks",
     "Show the callbacks of a session, oldest first",
     answers={200: CallbackPage},
     problems=("unknown-session",),
@@ -162,7 +169,7 @@ def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
 
 
 @blueprint.get("/callbacks")
-@operation("List callbacks, newest first", answers={200: CallbackPage}, query=CallbackQuery)
+@operation("listCallbacks", "List callbacks, newest first", answers={200: CallbackPage}, query=CallbackQuery)
 def index_callbacks(query: CallbackQuery) -> Answer:
     """With `problem=true` those that something is wrong with, also where they belong to no session."""
     cursors, filters = context.current().cursors, query.filters()
@@ -176,6 +183,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
 
 @blueprint.post("/sessions/<uuid:session_id>/stop")
 @operation(
+    "stopSession",
     "Stop recording",
     answers={202: SessionResponse},
     problems=(

@@ -20,6 +20,7 @@ class Context:
     services: Services
     cursors: Cursors
     account_sid: str | None  # of a start that names none
+    url: str  # where apps reach us
 
     @property
     def database(self) -> Database:

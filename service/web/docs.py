@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, send_from_directory
 
-from service.web import auth
+from service.web import auth, context
 from service.web.openapi import document
 
 PAGE_POLICY = (
@@ -29,7 +29,9 @@ def openapi() -> Response:
     """The same for everybody, who need no key: made once, so that asking again costs little."""
     made = current_app.extensions.get("openapi")
     if made is None:
-        made = current_app.extensions["openapi"] = jsonify(document(current_app)).get_data()
+        made = current_app.extensions["openapi"] = jsonify(
+            document(current_app, context.current().url)
+        ).get_data()
     return Response(made, mimetype="application/json")
 
 

@@ -23,13 +23,13 @@ blueprint.before_request(auth.anyone)
 
 
 @blueprint.get("/healthz")
-@operation("The process answers", answers={200: Alive}, query=None)
+@operation("getHealth", "The process answers", answers={200: Alive}, query=None)
 def healthz() -> Answer:
     return Answer(Alive(status="ok"))
 
 
 @blueprint.get("/readyz")
-@operation("Callbacks can be kept", answers={200: Ready, 503: Ready}, query=None)
+@operation("getReadiness", "Callbacks can be kept", answers={200: Ready, 503: Ready}, query=None)
 def readyz() -> Answer:
     """At once, from what is known: neither the database nor the disk is asked."""
     ready = readiness(context.current().services)

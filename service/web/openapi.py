@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from http import HTTPStatus
+from collections.abc import Callable
 from importlib.metadata import version
 from inspect import getdoc
 from typing import Any
 
 from flask import Flask
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 from werkzeug.routing import Rule
 
 import service
+from service.web import openapi_answers
 from service.web.operation import Operation, declared
-from service.web.problems import KINDS, ProblemDocument
+from service.web.problems import ProblemDocument
 
 REF = "#/components/schemas/{model}"
-# What every route of /v1 may answer, besides what it declares.
-EVERYWHERE = (
-    "key-missing",
-    "key-unknown",
-    "invalid-request",
-    "database-unavailable",
-    "database-busy",
-    "busy",
-)
 
 
-def document(app: Flask) -> dict[str, Any]:
-    """OpenAPI 3.1 of every route that declares an operation."""
+class Schemas(GenerateJsonSchema):
+    """Tells no defaults: openapi-typescript takes a field that has one for a field that has to be sent."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def document(app: Flask, url: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of every route that declares an operation; `url` is where apps reach them."""
     paths: dict[str, dict[str, Any]] = {}
     used: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
     routes = [
@@ -44,7 +43,7 @@ def document(app: Flask) -> dict[str, Any]:
         used += [(model, "serialization") for model in operation.answers.values()]
         used += [(operation.query, "validation")] if operation.query else []
         used += [(operation.body, "validation")] if operation.body else []
-    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF)
+    names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF, schema_generator=Schemas)
     for rule, view in routes:
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         method = next(m for m in sorted(rule.methods or ()) if m not in {"HEAD", "OPTIONS"}).lower()
@@ -56,9 +55,11 @@ def document(app: Flask) -> dict[str, Any]:
             "version": version("siprec-ledger"),
             "description": service.__doc__,
         },
+        "servers": [{"url": url}],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
+            "headers": openapi_answers.components(),
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -68,12 +69,12 @@ def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[s
     operation = declared[view]
     needs_key = rule.rule.startswith("/v1")
     made: dict[str, Any] = {
-        "operationId": rule.endpoint.replace(".", "_"),
+        "operationId": operation.id,
         "summary": operation.summary,
         "description": getdoc(view) or "",
         "tags": ["sessions" if needs_key else "health"],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
-        "responses": _responses(operation, names, needs_key=needs_key),
+        "responses": openapi_answers.responses(operation, names, needs_key=needs_key),
     }
     if needs_key:
         made["security"] = [{"apiKey": []}]
@@ -109,7 +110,7 @@ def _query_parameters(operation: Operation, schemas: dict[str, Any]) -> list[dic
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """In a query there is no null: what is not set is left out."""
-    shown = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
+    shown = {name: value for name, value in schema.items() if name not in {"title", "description"}}
     choices = [choice for choice in shown.pop("anyOf", []) if choice != {"type": "null"}]
     return {**shown, **choices[0]} if len(choices) == 1 else shown
 
@@ -119,25 +120,3 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
         {"name": name, "in": "header", "required": False, **members}
         for name, members in operation.headers.items()
     ]
-
-
-def _responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str, Any]:
-    made = {
-        str(status): {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"schema": names[model, "serialization"]}},
-        }
-        for status, model in operation.answers.items()
-    }
-    problem = {"application/problem+json": {"schema": names[ProblemDocument, "serialization"]}}
-    for status, titles in _titles([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
-        made[str(status)] = {"description": "; ".join(titles), "content": problem}
-    return made
-
-
-def _titles(problems: Sequence[str]) -> dict[int, list[str]]:
-    """By status."""
-    found: dict[int, list[str]] = {}
-    for kind in sorted((KINDS[name] for name in problems), key=lambda kind: kind.status):
-        found.setdefault(kind.status, []).append(kind.title)
-    return found

@@ -35,9 +35,11 @@ class Answer:
 class Operation:
     """Decorates a view, which gets `body` and `query` as instances of their models, where it declares them.
 
-    `problems` are the names of those that only some routes have. A query of None is not looked at.
+    `id` is the method's name in clients that are made from the document: it never changes. `problems` are the
+    names of those that only some routes have. A query of None is not looked at.
     """
 
+    id: str
     summary: str
     _: KW_ONLY
     answers: Mapping[int, type[BaseModel]]
@@ -47,6 +49,8 @@ class Operation:
     query: type[BaseModel] | None = Empty
     # That it reads, by name, with what else the document says of them.
     headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    # Of openapi_answers.HEADERS, what its answers carry besides those that every route's do.
+    answer_headers: tuple[str, ...] = ()
 
     def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)

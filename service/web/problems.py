@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+SessionId = Annotated[str, Field(json_schema_extra={"format": "uuid"})]  # as paths take it
 
 
 class WrongField(BaseModel):
@@ -35,7 +37,7 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str | None = None
     errors: list[WrongField] | None = Field(default=None, description="one entry per wrong field")
-    session_id: str | None = Field(default=None, description="the session that this is about")
+    session_id: SessionId | None = Field(default=None, description="the session that this is about")
     telnyx: TelnyxError | None = None
     request_id: str = Field(description="as in X-Request-Id; our log has it too")
 
@@ -53,10 +55,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not-found": Kind(404, "Not found"),
     "unknown-session": Kind(404, "Session not found"),
     "method-not-allowed": Kind(405, "Method not allowed"),
-    "still-starting": Kind(409, "First request not answered yet"),
+    "still-starting": Kind(409, "First request still waits for Telnyx"),
     "session-over": Kind(409, "Session already over"),
     "session-merged": Kind(409, "Session merged into another"),
-    "session-without-sid": Kind(409, "Session has no sid from Telnyx yet"),
+    "session-without-sid": Kind(409, "Session not accepted by Telnyx yet"),
     "too-large": Kind(413, "Body too large"),
     "not-json": Kind(415, "Content-Type is not JSON"),
     "invalid-request": Kind(422, "Invalid request"),
@@ -67,11 +69,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "telnyx-rate-limit": Kind(503, "Telnyx rate limit reached"),
     "telnyx-unreachable": Kind(503, "Telnyx unreachable"),
     "telnyx-no-answer": Kind(503, "No answer from Telnyx"),
-    "too-many-in-flight": Kind(503, "Too many requests wait for Telnyx"),
+    "too-many-in-flight": Kind(503, "Too many requests waiting for Telnyx"),
     "database-unavailable": Kind(503, "Database unavailable"),
     "database-busy": Kind(503, "Database busy"),
     "busy": Kind(503, "Service busy"),
-    "ending": Kind(503, "Process ending"),
+    "ending": Kind(503, "Service is shutting down"),
 }
 
 

@@ -15,6 +15,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
 )
+from pydantic.config import JsonDict
 
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
@@ -63,6 +64,14 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("must be a time between the years 1 and 9999 in UTC") from None
 
 
+def _by_name(schema: JsonDict) -> None:
+    """In words that makers of clients know; pydantic's patternProperties are none to them."""
+    patterns = schema.pop("patternProperties")
+    assert isinstance(patterns, dict)
+    for pattern, value in patterns.items():
+        schema |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
+
+
 Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),
@@ -93,10 +102,10 @@ class Empty(Model):
 
 
 AN_ORDER: dict[str, JsonValue] = {
-    "call_sid": "v3:9X2vxPDFrqpTYwsAIbt0",
+    "call_sid": "v3:9X2vxPDhtnLZxvK3Ab",
     "connector_name": "recorder",
     "track": "both_tracks",
-    "reference": "claim 77",
+    "reference": "claim-77",
     "labels": {"team": "fraud"},
 }
 
@@ -124,13 +133,14 @@ class StartRequest(Model):
     )
     sip_transport: SipTransport | None = Field(default=None, description="Telnyx's default: udp")
     status_callback_method: CallbackMethod = Field(
-        default=CallbackMethod.POST, description="POST is signed, GET only as far as our URL is secret"
+        default=CallbackMethod.POST,
+        description="POST unless set; POST is signed, GET only as far as our URL is secret",
     )
     reference: Text | None = Field(default=None, description="the app's own, to find it again")
     labels: Annotated[dict[LabelKey, Text], Field(max_length=MOST_LABELS)] = Field(
         default_factory=dict,
         description="the app's own, to find and group by",
-        json_schema_extra={"additionalProperties": False},  # pydantic tells the pattern of the keys only
+        json_schema_extra=_by_name,
     )
 
     def order(self, account_sid: str) -> Order:

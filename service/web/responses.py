@@ -27,11 +27,14 @@ Time = Annotated[
     Field(description="UTC, with microseconds"),
 ]
 
+# As paths take it: where the two differ, typed clients cannot hand an id on.
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+
 
 class Model(BaseModel):
-    """Nothing but its fields, which nobody changes."""
+    """Nothing but its fields, which nobody changes; going out, all of them are there."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class ErrorResponse(Model):
@@ -64,7 +67,7 @@ class EventResponse(Model):
 
 
 class SessionResponse(Model):
-    id: str
+    id: Id
     state: State = Field(
         description="requested: not answered yet; unanswered: it may or may not have started; refused: it "
         "did not start, see error; accepted: Telnyx gave it a sid; started, stopped, failed: as Telnyx "
@@ -98,7 +101,7 @@ class SessionResponse(Model):
     attempts: int = Field(description="how often Telnyx was asked to start it")
     answer: AnswerResponse | None = Field(description="what Telnyx answered to the latest attempt")
     error: ErrorResponse | None = Field(description="why it is refused, unanswered or failed")
-    merged_into: str | None = Field(description="the session that it turned out to be")
+    merged_into: Id | None = Field(description="the session that it turned out to be")
 
 
 class SessionWithTimeline(SessionResponse):
@@ -121,8 +124,8 @@ class SessionPage(Model):
 
 
 class CallbackResponse(Model):
-    id: str
-    session_id: str | None = Field(description="null where it belongs to no session that we know")
+    id: Id
+    session_id: Id | None = Field(description="null where it belongs to no session that we know")
     event: str | None = Field(description="SiprecEvent, as Telnyx wrote it")
     happened_at: Time | None = Field(description="its Timestamp")
     received_at: Time = Field(description="when it first came")

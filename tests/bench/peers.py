@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from urllib.parse import parse_qs
 
 from sqlalchemy import make_url
 
+from tests.bed import node
+
 NODE = Path(__file__).parent / "node"
-INSTALL_SECONDS = 900  # better-sqlite3 may have to be compiled
 UVICORN = ("-m", "uvicorn", "--factory", "--loop", "uvloop", "--http", "httptools", "--no-access-log")
 
 
@@ -61,18 +61,8 @@ def installed() -> tuple[list[Peer], dict[str, str]]:
 
 
 def install() -> None:
-    """Node's packages, as pinned in package.json, if node and npm are here. Needs the network once."""
-    if not (shutil.which("node") and shutil.which("npm")) or _node_versions() == _pinned():
-        return
-    print("Installing the bench's packages for node, once", flush=True)
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
-    try:
-        done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-    except subprocess.TimeoutExpired:
-        print(f"npm did not end within {INSTALL_SECONDS} s", file=sys.stderr)
-        return
-    if done.returncode:
-        print(done.stderr[-2000:], file=sys.stderr)
+    """What runs on node, if node and npm are here."""
+    node.install(NODE, "the bench's")
 
 
 def _python_versions(packages: tuple[str, ...]) -> dict[str, str]:
@@ -83,28 +73,14 @@ def _python_versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def _of_node(packages: tuple[str, ...]) -> dict[str, str]:
-    node = shutil.which("node")
-    if node is None:
+    program = shutil.which("node")
+    if program is None:
         raise NotHere("node is not installed")
-    found = _node_versions()
+    found = node.versions(NODE)
     if missing := [package for package in packages if package not in found]:
         raise NotHere(f"npm did not install {', '.join(missing)}")
-    done = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     return {"node": done.stdout.strip().removeprefix("v")} | {name: found[name] for name in packages}
-
-
-def _node_versions() -> dict[str, str]:
-    manifests = {name: NODE / "node_modules" / name / "package.json" for name in _pinned()}
-    return {
-        name: str(json.loads(path.read_text())["version"])
-        for name, path in manifests.items()
-        if path.exists()
-    }
-
-
-def _pinned() -> dict[str, str]:
-    pinned: dict[str, str] = json.loads((NODE / "package.json").read_text())["dependencies"]
-    return pinned
 
 
 def _fastapi(name: str, kind: str, driver: str) -> Peer:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, Route, expect, sync_playwright
 
 from tests.bed import browser
 from tests.house import House
@@ -78,10 +79,13 @@ def test_every_operation_is_shown(visit: Visit, served: House) -> None:
     }
     assert shown == wanted
     expect(visit.page.locator(".info .title")).to_contain_text("siprec-ledger")
+    place = blocks.first.bounding_box()
+    assert place is not None
+    assert place["width"] > 900  # of 1280: nothing of ours makes it narrow
 
 
 def test_an_operation_can_be_tried_out(visit: Visit) -> None:
-    block = visit.page.locator("#operations-health-health_healthz")
+    block = visit.page.locator("#operations-health-getHealth")
     block.locator(".opblock-summary-control").click()
     block.get_by_role("button", name="Try it out").click()
     block.get_by_role("button", name="Execute").click()
@@ -96,18 +100,49 @@ def test_a_key_opens_the_operations_that_need_one(visit: Visit, served: House) -
     page.locator(".modal-ux input").fill(served.key)
     page.locator(".modal-ux").get_by_role("button", name="Apply credentials").click()
     page.locator(".modal-ux").get_by_role("button", name="Close").click()
-    block = page.locator("#operations-sessions-api_index")
+    block = page.locator("#operations-sessions-listSessions")
     block.locator(".opblock-summary-control").click()
     block.get_by_role("button", name="Try it out").click()
     block.get_by_role("button", name="Execute").click()
     expect(block.locator(".live-responses-table .response-col_status")).to_contain_text(["200"])
+    expect(block.locator(".curl-command")).to_contain_text("Authorization: Bearer YOUR_API_KEY")
+    assert served.key not in page.locator("body").inner_text()
 
 
 def test_the_models_that_an_operation_takes_are_shown(visit: Visit) -> None:
-    block = visit.page.locator("#operations-sessions-api_start")
+    block = visit.page.locator("#operations-sessions-startSession")
     block.locator(".opblock-summary-control").click()
     expect(block.locator(".opblock-section-request-body")).to_contain_text("call_sid")
     expect(block.locator(".parameters")).to_contain_text("Idempotency-Key")
+
+
+def test_answers_are_folded_until_somebody_looks(visit: Visit) -> None:
+    block = visit.page.locator("#operations-sessions-stopSession")
+    block.locator(".opblock-summary-control").click()
+    answers = block.locator("details.answers")
+    expect(answers.locator("summary")).to_have_text(re.compile("Responses: 202, 400, 401, 404, .*, 503"))
+    expect(answers.locator(".responses-table")).to_be_hidden()
+    answers.locator("summary").click()
+    expect(answers.locator(".responses-table")).to_be_visible()
+
+
+def test_a_link_to_an_operation_opens_it(visit: Visit, served: House) -> None:
+    def body(operation: str) -> Locator:
+        return visit.page.locator(f"#operations-sessions-{operation} .opblock-body")
+
+    visit.page.goto(
+        f"{served.web.url}/docs#/sessions/getSession"
+    )  # from the page itself: it is not loaded anew
+    expect(body("getSession")).to_be_visible()
+    visit.page.reload(wait_until="networkidle")
+    expect(body("getSession")).to_be_visible()
+    expect(body("listCallbacks")).to_be_hidden()
+
+
+def test_the_page_at_the_address_itself_leads_here(visit: Visit, served: House) -> None:
+    visit.page.goto(f"{served.web.url}/")
+    visit.page.get_by_role("link", name="The API").click()
+    expect(visit.page.locator(".info .title")).to_contain_text("siprec-ledger")
 
 
 def test_nothing_is_complained_of_and_nothing_is_asked_elsewhere(visit: Visit, served: House) -> None:

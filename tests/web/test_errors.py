@@ -21,6 +21,7 @@ EVERYWHERE = [
     ("POST", "/v1/sessions"),
     ("GET", f"/v1/sessions/{AN_ID}"),
     ("DELETE", "/v1/sessions"),
+    ("GET", "/"),
     ("GET", "/nowhere"),
     ("GET", "//v1/sessions"),
     ("GET", "/healthz"),

@@ -106,7 +106,7 @@ def test_what_has_no_sid_yet_cannot_be_stopped(indoors: Indoors) -> None:
     session_id = indoors.start().json["id"]
     answer = indoors.client.post(f"/v1/sessions/{session_id}/stop")
     assert answer.status_code == 409
-    assert answer.json["title"] == "Session has no sid from Telnyx yet"
+    assert answer.json["title"] == "Session not accepted by Telnyx yet"
     assert answer.json["detail"] == "It cannot be stopped: Telnyx has not given it a sid yet: unanswered"
     assert len(indoors.sandbox.requests) == 1
 
