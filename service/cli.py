@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 from service import config, wiring
+from service.commands.database import database_url_option, open_database
+from service.commands.keys import keys_group
 from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
 from service.spool import SpoolUnusable
-from service.store import keys, rejected, schema
-from service.store.engine import Database, DatabaseError, DatabaseUnusable
+from service.store import rejected, schema
+from service.store.engine import DatabaseError, DatabaseUnusable
 from service.wiring import Services
 
 
@@ -28,33 +29,7 @@ def main() -> None:
 
 main.add_command(sandbox)
 main.add_command(demo)
-
-
-@contextmanager
-def _database(url: str) -> Iterator[Database]:
-    try:
-        with closing(Database(url)) as database:
-            yield database
-    except DatabaseError as error:
-        raise click.ClickException(f"the database does not answer: {error}") from error
-    except DatabaseUnusable as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _checked(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
-    try:
-        return config.database_url(url)
-    except ValueError as wrong:
-        raise click.BadParameter(str(wrong)) from wrong
-
-
-_database_url = click.option(
-    "--database-url",
-    envvar="DATABASE_URL",
-    required=True,
-    callback=_checked,
-    help="Default: the environment's DATABASE_URL.",
-)
+main.add_command(keys_group)
 
 
 @main.group()
@@ -63,57 +38,13 @@ def db() -> None:
 
 
 @db.command()
-@_database_url
+@database_url_option
 def upgrade(database_url: str) -> None:
     """Bring the schema up to date. Several processes may do so at once."""
-    with _database(database_url) as database:
+    with open_database(database_url) as database:
         schema.upgrade(database)
         with database.read() as read:
             click.echo(f"the schema is {schema.age(read)}")
-
-
-@main.group("keys")
-def keys_() -> None:
-    """The API keys of internal apps."""
-
-
-@keys_.command()
-@click.argument("name")
-@_database_url
-def create(name: str, database_url: str) -> None:
-    """Make a key and print it, once: it is kept as a hash only. NAME says who asks."""
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise click.BadParameter("1 to 100 printable characters", param_hint="NAME")
-    with _database(database_url) as database:
-        try:
-            with database.begin() as db:
-                text = keys.create(db, name, _now())
-        except keys.NameTaken:
-            raise click.ClickException(f"there is a key of this name, perhaps revoked: {name}") from None
-    click.echo(text)
-
-
-@keys_.command("list")
-@_database_url
-def list_(database_url: str) -> None:
-    """Names, and when they were made and revoked (UTC)."""
-    with _database(database_url) as database, database.read() as db:
-        for key in keys.listed(db):
-            revoked = f"revoked {key.revoked_at:%Y-%m-%dT%H:%M:%SZ}" if key.revoked_at else "in force"
-            click.echo(f"{key.name}\t{key.created_at:%Y-%m-%dT%H:%M:%SZ}\t{revoked}")
-
-
-@keys_.command()
-@click.argument("name")
-@_database_url
-def revoke(name: str, database_url: str) -> None:
-    """From now on the key opens nothing."""
-    with _database(database_url) as database:
-        with database.begin() as db:
-            is_revoked = keys.revoke(db, name, _now())
-        if not is_revoked:
-            raise click.ClickException(f"there is no key in force of this name: {name}")
-    click.echo(f"revoked: {name}")
 
 
 @main.group("callbacks")
@@ -123,10 +54,10 @@ def callbacks_() -> None:
 
 @callbacks_.command("rejected")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
-@_database_url
+@database_url_option
 def rejected_(limit: int, database_url: str) -> None:
     """What the endpoint rejected, newest first, one JSON document per line."""
-    with _database(database_url) as database, database.read() as db:
+    with open_database(database_url) as database, database.read() as db:
         for one in rejected.newest(db, limit):
             shown = asdict(one) | {
                 "received_at": one.received_at.isoformat(),
@@ -190,7 +121,3 @@ def _services() -> Iterator[Services]:
         raise click.ClickException(f"the database does not answer: {error}") from error
     finally:
         services.database.close()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
