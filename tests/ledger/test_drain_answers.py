@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.domain import session as domain
+from service.domain.access import ALL_ACCOUNTS
 from service.domain.ids import new_id
 from service.domain.notice import Notice, NoticeKind
 from service.domain.session import Origin
@@ -79,7 +80,7 @@ def accepted(session_id: str) -> UnsavedAnswer:
 
 def state(database: Database, session_id: str) -> State:
     with database.read() as db:
-        saved = sessions.find(db, session_id)
+        saved = sessions.find(db, session_id, ALL_ACCOUNTS)
     assert saved is not None
     return saved.progress.state
 
