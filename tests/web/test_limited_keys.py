@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from service.domain.notice import Notice, NoticeKind
 from service.domain.session import Origin, Session
 from service.domain.start import Order
 from service.domain.state import State
-from service.store import callback_lists, callbacks, events, sessions, tables
+from service.store import callback_lists, callbacks, events, keys, sessions, tables
 from service.store.batch import Batch
 from service.store.keys import named
 from service.store.sessions import IdempotencyKey
@@ -250,9 +250,7 @@ def test_a_replay_shows_no_session_that_its_key_may_not_see_any_more(indoors: In
     with indoors.context.database.begin() as db:
         key = named(db, "app-1")
         assert key
-        db.execute(
-            tables.api_key.update().where(tables.api_key.c.id == key.id).values(accounts=["account-2"])
-        )
+        keys.change(db, key.id, Access(accounts=frozenset({"account-2"})))
     answer = indoors.client.post("/v1/sessions", json=body, headers=once)
     assert problem(answer) == (403, "account-not-allowed")
     for more in ({"account_sid": "account-2"}, {"account_sid": "account-2", "name": "x"}):
@@ -261,6 +259,27 @@ def test_a_replay_shows_no_session_that_its_key_may_not_see_any_more(indoors: In
         assert "session_id" not in answer.json
         assert session_id not in answer.text
     assert len(indoors.sandbox.requests) == 1
+
+
+def test_nor_does_the_very_same_request_once_it_is_for_another_account(
+    furnish: Callable[..., Indoors],
+) -> None:
+    """It names none, and TELNYX_ACCOUNT_SID has become another."""
+    before, body, once = furnish(), {"call_sid": "c"}, {"Idempotency-Key": "k"}
+    text = before.new_key("mover")
+    first = before.bearing(text).post("/v1/sessions", json=body, headers=once)
+    assert (first.status_code, first.json["account_sid"]) == (201, "account-1")
+    after = furnish(TELNYX_ACCOUNT_SID="account-2")
+    replayed = after.bearing(text).post("/v1/sessions", json=body, headers=once)
+    assert replayed.json["id"] == first.json["id"]
+    with after.context.database.begin() as db:
+        key = named(db, "mover")
+        assert key
+        keys.change(db, key.id, Access(accounts=frozenset({"account-2"})))
+    answer = after.bearing(text).post("/v1/sessions", json=body, headers=once)
+    assert problem(answer) == (422, "key-reused")
+    assert first.json["id"] not in answer.text
+    assert len(after.sandbox.requests) == 1
 
 
 def test_the_callbacks_of_a_key_s_session_are_seen_whatever_account_they_name(indoors: Indoors) -> None:
