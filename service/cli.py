@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 from service import config, wiring
-from service.database_cli import connected, database_url_option
-from service.database_cli import db as database_group
+from service.commands.database import database_url_option, db, open_database
+from service.commands.keys import keys_group
 from service.ledger import rejected as rejected_deliveries
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
 from service.spool import SpoolUnusable
-from service.store import keys, rejected
+from service.store import rejected
 from service.store.engine import DatabaseError, DatabaseUnusable
 from service.wiring import Services
 
@@ -28,53 +27,10 @@ def main() -> None:
     """Starts SIPREC recording sessions on Telnyx, hears what becomes of each, and never forgets it."""
 
 
-main.add_command(database_group)
+main.add_command(db)
 main.add_command(sandbox)
 main.add_command(demo)
-
-
-@main.group("keys")
-def keys_() -> None:
-    """The API keys of internal apps."""
-
-
-@keys_.command()
-@click.argument("name")
-@database_url_option
-def create(name: str, database_url: str) -> None:
-    """Make a key and print it, once: it is kept as a hash only. NAME says who asks."""
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise click.BadParameter("1 to 100 printable characters", param_hint="NAME")
-    with connected(database_url) as database:
-        try:
-            with database.begin() as db:
-                text = keys.create(db, name, _now())
-        except keys.NameTaken:
-            raise click.ClickException(f"there is a key of this name, perhaps revoked: {name}") from None
-    click.echo(text)
-
-
-@keys_.command("list")
-@database_url_option
-def list_(database_url: str) -> None:
-    """Names, and when they were made and revoked (UTC)."""
-    with connected(database_url) as database, database.read() as db:
-        for key in keys.listed(db):
-            revoked = f"revoked {key.revoked_at:%Y-%m-%dT%H:%M:%SZ}" if key.revoked_at else "in force"
-            click.echo(f"{key.name}\t{key.created_at:%Y-%m-%dT%H:%M:%SZ}\t{revoked}")
-
-
-@keys_.command()
-@click.argument("name")
-@database_url_option
-def revoke(name: str, database_url: str) -> None:
-    """From now on the key opens nothing."""
-    with connected(database_url) as database:
-        with database.begin() as db:
-            is_revoked = keys.revoke(db, name, _now())
-        if not is_revoked:
-            raise click.ClickException(f"there is no key in force of this name: {name}")
-    click.echo(f"revoked: {name}")
+main.add_command(keys_group)
 
 
 @main.group("callbacks")
@@ -87,7 +43,7 @@ def callbacks_() -> None:
 @database_url_option
 def rejected_(limit: int, database_url: str) -> None:
     """What the endpoint rejected, newest first, one JSON document per line."""
-    with connected(database_url) as database, database.read() as db:
+    with open_database(database_url) as database, database.read() as db:
         for one in rejected.newest(db, limit):
             shown = asdict(one) | {
                 "received_at": one.received_at.isoformat(),
@@ -153,7 +109,3 @@ def _services() -> Iterator[Services]:
         raise click.ClickException(f"the database does not answer: {error}") from error
     finally:
         services.database.close()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,9 +82,72 @@ def test_keys_are_listed_with_their_times(database_url: str) -> None:
     run(database_url, "keys", "create", "ünïcode")
     run(database_url, "keys", "revoke", "one")
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-    one, other = run(database_url, "keys", "list").output.splitlines()
-    assert re.fullmatch(rf"one\t{time}\trevoked {time}", one)
-    assert re.fullmatch(rf"ünïcode\t{time}\tin force", other)
+    run(database_url, "keys", "create", "ops", "--scope", "admin", "--account", "b", "--account", "a")
+    run(database_url, "keys", "rotate", "ops", "--expires", "2999-01-31")
+    one, other, ops = run(database_url, "keys", "list").output.splitlines()
+    usual = "evidence:read,reports:read,sessions:read,sessions:start,sessions:stop\tall accounts"
+    secret = "[0-9a-f-]{36}"
+    assert re.fullmatch(rf"one\t{time}\trevoked {time}\t{usual}\t{secret} revoked {time}", one)
+    assert re.fullmatch(rf"ünïcode\t{time}\tin force\t{usual}\t{secret} in force", other)
+    secrets = rf"{secret} in force; {secret} expires 2999-01-31T00:00:00Z"
+    assert re.fullmatch(rf"ops\t{time}\tin force\tadmin\ta,b\t{secrets}", ops)
+
+
+def test_a_key_is_rotated_and_its_old_secret_revoked(database_url: str, database: Database) -> None:
+    old = run(database_url, "keys", "create", "app").output.strip()
+    new = run(database_url, "keys", "rotate", "app").output.strip()
+    third = run(database_url, "keys", "rotate", "app")
+    assert (third.exit_code, "two secrets are in force; revoke one first" in third.output) == (1, True)
+    # The text of a key holds the id of its secret, should it have leaked.
+    done = run(database_url, "keys", "revoke", "app", "--secret", old.split("_")[1])
+    assert done.output.startswith("revoked: app, secret ")
+    again = run(database_url, "keys", "revoke", "app", "--secret", old.split("_")[1])
+    assert (again.exit_code, "app has no such secret in force" in again.output) == (1, True)
+    with database.read() as db:
+        now = datetime.now(UTC)
+        found = [keys.recognise(db, text, now) for text in (old, new)]
+    assert [key and key.name for key in found] == [None, "app"]
+    nobody = run(database_url, "keys", "rotate", "nobody")
+    assert (nobody.exit_code, nobody.output) == (1, "Error: there is no key of this name: nobody\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "wait"), [("90d", timedelta(days=90)), ("12h", timedelta(hours=12)), (None, None)]
+)
+def test_a_key_may_expire(
+    database: Database, database_url: str, given: str | None, wait: timedelta | None
+) -> None:
+    expires = ["--expires", given] if given else []
+    assert run(database_url, "keys", "create", "app", *expires).exit_code == 0
+    with database.read() as db:
+        (secret,) = keys.listed(db)[0].secrets
+    assert (secret.expires_at is None) == (wait is None)
+    if secret.expires_at and wait:
+        assert abs(secret.expires_at - datetime.now(UTC) - wait) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--scope", "all"],
+        ["--scope", ""],
+        ["--account", ""],
+        ["--account", "a\n"],
+        ["--account", "x" * 256],
+        [part for n in range(101) for part in ("--account", str(n))],
+        ["--expires", "soon"],
+        ["--expires", "2020-01-01"],
+        ["--expires", "0d"],
+        ["--expires", "99999999d"],
+        ["--expires", "2027-13-01"],
+    ],
+    ids=lambda options: " ".join(options)[:30],
+)
+def test_what_is_wrong_with_a_new_key_is_said(database_url: str, options: list[str]) -> None:
+    done = run(database_url, "keys", "create", "app", *options)
+    assert (done.exit_code, "Error: " in done.output) == (2, True), done.output
+    assert run(database_url, "keys", "list").output == ""
 
 
 def test_a_name_is_given_once_even_after_it_was_revoked(database_url: str) -> None:
@@ -123,6 +186,7 @@ COMMANDS = [
     ["db", "upgrade"],
     ["keys", "create", "app"],
     ["keys", "list"],
+    ["keys", "rotate", "app"],
     ["keys", "revoke", "app"],
     ["callbacks", "rejected"],
 ]

@@ -102,7 +102,8 @@ class Story:
         self._reader = Reader([sandbox.public_key], ADDRESSES, must_be_signed=True)
         with database.begin() as db:
             keys.create(db, "claims app", NOON)
-            self._claim = IdempotencyKey(keys.listed(db)[0].id)
+            self._key = keys.listed(db)[0]
+        self._claim = IdempotencyKey(self._key.id)
 
     def _clock(self) -> datetime:
         """Every look takes a microsecond."""
@@ -112,12 +113,11 @@ class Story:
     def start(self, call_sid: str, answer: Answer | None = None, **order: Any) -> str:
         given = answer or Answer(fields={"sid": f"sid of {call_sid}"})
         self.sandbox.behave(Behaviour(answer=given, drop=frozenset(EVENTS)), call_sid)
-        return self._control.start(
-            Order("account-1", call_sid, **order), self._claim, "claims app"
-        ).session.id
+        ordered = Order("account-1", call_sid, **order)
+        return self._control.start(ordered, self._claim, self._key).session.id
 
     def stop(self, session_id: str) -> None:
-        self._control.stop(session_id, "claims app")
+        self._control.stop(session_id, self._key)
 
     def hear(
         self, call_sid: str, event: str, at: datetime, session_id: str | None = None, **fields: Any

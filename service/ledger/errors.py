@@ -10,6 +10,10 @@ class UnknownSession(Exception):
     """There is no session of this id."""
 
 
+class AccountNotAllowed(Exception):
+    """The key may not act for this account. Nothing was done."""
+
+
 class TelnyxBusy(Exception):
     """As many requests wait for Telnyx as this process allows. Nothing was done."""
 
@@ -23,10 +27,13 @@ class StillStarting(Exception):
 
 
 class KeyReused(Exception):
-    """This idempotency key came with another body before, for `session`."""
+    """This idempotency key came with another body before, for `session`.
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.id)
+    None: it came for an account that its API key may not see any more.
+    """
+
+    def __init__(self, session: Session | None) -> None:
+        super().__init__(session.id if session else "of another account")
         self.session = session
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from service.domain.access import ALL_ACCOUNTS
 from service.domain.ids import new_id
 from service.domain.notice import Notice
 from service.domain.progress import changes
@@ -19,6 +20,7 @@ from service.domain.start import Order
 from service.ledger import ingest
 from service.ledger.deadlines import expire
 from service.ledger.errors import (
+    AccountNotAllowed,
     CannotStop,
     KeyReused,
     StillStarting,
@@ -33,6 +35,7 @@ from service.store import events, sessions
 from service.store.batch import Batch
 from service.store.engine import Database, DatabaseError, Server, make_durable, server_of
 from service.store.events import Change, EventKind
+from service.store.keys import ApiKey
 from service.store.sessions import IdempotencyKey
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
@@ -78,16 +81,19 @@ class Sessions:
         self._save_later = save_later
         self._changed = changed
 
-    def start(self, order: Order, key: IdempotencyKey, actor: str) -> Started:
-        """Write it down, ask Telnyx, merge the answer; `actor` is the API key's name.
+    def start(self, order: Order, key: IdempotencyKey, by: ApiKey) -> Started:
+        """Write it down, ask Telnyx, merge the answer.
 
-        Raises TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was not asked.
+        Raises AccountNotAllowed, TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was
+        not asked.
         """
-        earlier = self._replay(key)
+        if not by.access.reaches(order.account_sid):
+            raise AccountNotAllowed(order.account_sid)
+        earlier = self._replay(key, by)
         if earlier:
             return Started(earlier, is_replay=True)
         with self._slot():
-            begun = self._begin(order, key, actor)
+            begun = self._begin(order, key, by)
             if begun.is_replay:
                 return begun
             url = self._callback_urls.of(begun.session.id, order.status_callback_method)
@@ -95,13 +101,13 @@ class Sessions:
         retry_after = answer.error.retry_after if answer.error else None
         return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 
-    def stop(self, session_id: str, actor: str) -> Session:
+    def stop(self, session_id: str, by: ApiKey) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
         Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseUnavailable.
         """
         with self._slot():
-            session = self._begin_stop(session_id, actor)
+            session = self._begin_stop(session_id, by)
             order, sid = session.order, session.progress.siprec_sid
             assert sid is not None
             error = self._telnyx.stop(order.account_sid, order.call_sid, sid)
@@ -153,18 +159,20 @@ class Sessions:
         finally:
             self._slots.release()
 
-    def _replay(self, key: IdempotencyKey) -> Session | None:
+    def _replay(self, key: IdempotencyKey, by: ApiKey) -> Session | None:
         if key.key is None:
             return None
         with self._database.begin() as db:
-            return self._earlier(db, key)
+            return self._earlier(db, key, by)
 
-    def _earlier(self, db: Connection, key: IdempotencyKey) -> Session | None:
+    def _earlier(self, db: Connection, key: IdempotencyKey, by: ApiKey) -> Session | None:
         """The session of an earlier request with the same key, unless that may be asked again."""
         found = sessions.with_key(db, key) if key.key else None
         if found is None:
             return None
         session, digest = found
+        if not by.access.reaches(session.order.account_sid):
+            raise KeyReused(None)
         if digest != key.request_digest:
             raise KeyReused(session)
         now = self._clock()
@@ -175,19 +183,19 @@ class Sessions:
             session = _read(db, session.id)
         return None if session.can_be_asked_again else session
 
-    def _begin(self, order: Order, key: IdempotencyKey, actor: str) -> Started:
+    def _begin(self, order: Order, key: IdempotencyKey, by: ApiKey) -> Started:
         """The first commit: a session to ask Telnyx for, or the one that the same key made."""
         now = self._clock()
         deadline_at = now + self._start_deadline
         new = Session(new_id(), Origin.API, order, now, now, deadline_at=deadline_at)
         with self._database.begin() as db:
             if sessions.insert(db, new, key):
-                _write_created(db, new, actor, now)
+                _write_created(db, new, by.name, now)
                 begun = Started(_read(db, new.id))
-            elif earlier := self._earlier(db, key):  # committed while we looked
+            elif earlier := self._earlier(db, key, by):  # committed while we looked
                 begun = Started(earlier, is_replay=True)
             else:
-                begun = Started(self._ask_again(db, key, actor, now))
+                begun = Started(self._ask_again(db, key, by.name, now))
         self._changed({begun.session.id})
         return begun
 
@@ -213,13 +221,14 @@ class Sessions:
             self._save_later(unsaved)
         return saved
 
-    def _begin_stop(self, session_id: str, actor: str) -> Session:
+    def _begin_stop(self, session_id: str, by: ApiKey) -> Session:
         with self._database.begin() as db:
             transaction = Transaction(db, self._clock(), [session_id])
-            if session_id not in transaction.sessions:
+            found = sessions.find(db, session_id, by.access.accounts)
+            if found is None or session_id not in transaction.sessions:
                 raise UnknownSession(session_id)
-            _check_stoppable(_read(db, session_id))
-            transaction.request_stop(session_id, actor)
+            _check_stoppable(found)
+            transaction.request_stop(session_id, by.name)
             changed = transaction.close()
             session = _read(db, session_id)
         self._changed(changed)
@@ -244,7 +253,7 @@ def _write_created(db: Connection, new: Session, actor: str, now: datetime) -> N
 
 
 def _read(db: Connection, session_id: str) -> Session:
-    session = sessions.find(db, session_id)
+    session = sessions.find(db, session_id, ALL_ACCOUNTS)
     assert session is not None  # the caller has it locked
     return session
 

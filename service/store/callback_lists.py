@@ -6,10 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, literal, select, text, tuple_
 
+from service.domain.access import Accounts
 from service.domain.callback import Callback, Delivery
 from service.domain.value import value
+from service.store.accounts import sees_callback
 from service.store.callbacks import notice
 from service.store.tables import HAS_PROBLEM, callback
+
+MOST_SCANNED = 5000
 
 
 @value(frozen=True)
@@ -35,17 +39,29 @@ def of_session(
     return [_stored(row) for row in db.execute(query).mappings()]
 
 
-def page(db: Connection, has_problem: bool | None, before: str | None, limit: int) -> list[StoredCallback]:
+def page(
+    db: Connection, has_problem: bool | None, accounts: Accounts, before: str | None, limit: int
+) -> tuple[list[StoredCallback], str | None]:
     """The newest first, by id: by when the delivery came that was written first.
 
-    `before` is the id of the last one already seen.
+    `before` is what the page before gave beside its callbacks: None, if it was the last one. Where
+    `accounts` limit what is seen, no more than MOST_SCANNED are looked at, for a page or for less than one.
     """
-    query = select(callback).order_by(callback.c.id.desc()).limit(limit)  # ids sort by time
+    query = select(callback).order_by(callback.c.id.desc())  # ids sort by time
     if has_problem is not None:
         query = query.where(_has_problem(wanted=has_problem))
     if before is not None:
         query = query.where(callback.c.id < before)
-    return [_stored(row) for row in db.execute(query).mappings()]
+    end = None
+    if accounts is not None:
+        end = db.scalar(query.with_only_columns(callback.c.id).offset(MOST_SCANNED - 1).limit(1))
+        query = query.where(sees_callback(accounts))
+    if end is not None:
+        query = query.where(callback.c.id >= end)
+    found = [_stored(row) for row in db.execute(query.limit(limit + 1)).mappings()]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].callback.delivery.id
+    return found, end
 
 
 def _has_problem(*, wanted: bool) -> ColumnElement[bool]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, select, text, tuple_, union_all
 
+from service.domain.access import Accounts
 from service.domain.session import Session
 from service.domain.state import State
 from service.store import session_rows
+from service.store.accounts import sees_session
 from service.store.sessions import select_sessions
 from service.store.tables import IS_NOT_STOPPED, session, session_label
 
@@ -27,10 +30,48 @@ class Filter:
     requested_after: datetime | None = None
     requested_before: datetime | None = None
 
+    @property
+    def is_narrow(self) -> bool:
+        """An index other than that of the accounts leads to what is wanted."""
+        names = (self.call_sid, self.account_sid, self.connector_name, self.reference)
+        return any(names) or bool(self.labels) or self.state not in (None, State.STOPPED)
 
-def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> list[Session]:
-    """The newest first. `before` is (requested_at, id) of the last one already seen."""
-    query = select_sessions().where(session.c.merged_into.is_(None), *_conditions(wanted))
+
+def page(
+    db: Connection, wanted: Filter, accounts: Accounts, before: tuple[datetime, str] | None, limit: int
+) -> list[Session]:
+    """Of these accounts, the newest first. `before` is (requested_at, id) of the last one already seen."""
+    if accounts is None or len(accounts) < 2 or wanted.is_narrow:
+        query = _page(select_sessions().where(sees_session(accounts)), wanted, before, limit)
+    else:
+        query = _merged(wanted, accounts, before, limit)
+    return [session_rows.session(row) for row in db.execute(query).mappings()]
+
+
+def _merged(
+    wanted: Filter, accounts: frozenset[str], before: tuple[datetime, str] | None, limit: int
+) -> Select[Any]:
+    """The newest of each account, then the newest of them.
+
+    No index has several accounts in the order of the list: asked for at once, they would all be sorted.
+    """
+    place = select(session.c.requested_at, session.c.id)
+    of_each = [
+        _page(place.where(session.c.account_sid == account_sid), wanted, before, limit).subquery()
+        for account_sid in sorted(accounts)
+    ]
+    all_of_them = union_all(*map(select, of_each)).subquery()
+    newest = (all_of_them.c.requested_at.desc(), all_of_them.c.id.desc())
+    ids = select(all_of_them.c.id).order_by(*newest).limit(limit)
+    return (
+        select_sessions()
+        .where(session.c.id.in_(ids))
+        .order_by(session.c.requested_at.desc(), session.c.id.desc())
+    )
+
+
+def _page(query: Select[Any], wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> Select[Any]:
+    query = query.where(session.c.merged_into.is_(None), *_conditions(wanted))
     newest = (session.c.requested_at, session.c.id)
     if wanted.labels:  # its index is in this order too
         (name, value), *others = wanted.labels
@@ -40,8 +81,7 @@ def page(db: Connection, wanted: Filter, before: tuple[datetime, str] | None, li
         newest = (session_label.c.requested_at, session_label.c.session_id)
     if before is not None:
         query = query.where(tuple_(*newest) < before)
-    query = query.order_by(*(column.desc() for column in newest)).limit(limit)
-    return [session_rows.session(row) for row in db.execute(query).mappings()]
+    return query.order_by(*(column.desc() for column in newest)).limit(limit)
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:

@@ -19,9 +19,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from service.domain.access import Accounts
 from service.domain.notice import Notice
 from service.domain.session import LockedSession, Origin, Session
 from service.store import session_rows
+from service.store.accounts import sees_session
 from service.store.batch import Batch
 from service.store.lookup import Lookup
 from service.store.tables import api_key, session, session_attempt, session_label
@@ -115,8 +117,10 @@ def save_counts(batch: Batch, counted: Sequence[LockedSession]) -> None:
     )
 
 
-def find(db: Connection, session_id: str) -> Session | None:
-    row = db.execute(select_sessions().where(session.c.id == session_id)).mappings().one_or_none()
+def find(db: Connection, session_id: str, accounts: Accounts) -> Session | None:
+    """If it is of one of these accounts."""
+    query = select_sessions().where(session.c.id == session_id, sees_session(accounts))
+    row = db.execute(query).mappings().one_or_none()
     return session_rows.session(row) if row else None
 
 

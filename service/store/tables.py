@@ -29,7 +29,7 @@ api_key = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("scopes", JSON(none_as_null=True)),  # null: all
+    Column("scopes", JSON(none_as_null=True)),  # null: all but admin
     Column("accounts", JSON(none_as_null=True)),  # null: all
     Column("created_at", UtcTime, nullable=False),
 )

@@ -11,11 +11,14 @@ from uuid import UUID
 
 from flask import Blueprint, Response, request, url_for
 
+from service.domain.access import Scope
 from service.domain.notice import NoticeKind
+from service.domain.session import Session
 from service.domain.state import State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
 from service.store import callback_lists, events, session_lists, sessions
+from service.store.callback_lists import StoredCallback
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
@@ -62,10 +65,14 @@ blueprint.after_request(add_spool_age)
     "startSession",
     "Start recording a call",
     answers={201: SessionResponse, 202: SessionResponse},
-    problems=(*BODY_PROBLEMS, "still-starting", "key-reused", *TELNYX_FAILED, "too-many-in-flight"),
+    problems=(
+        *(*BODY_PROBLEMS, "still-starting", "key-reused", "account-not-allowed"),
+        *(*TELNYX_FAILED, "too-many-in-flight"),
+    ),
     body=StartRequest,
     headers={"Idempotency-Key": IDEMPOTENCY_KEY_HEADER},
     answer_headers=("Location", "Idempotency-Replayed"),
+    scope=Scope.START,
 )
 def start(body: StartRequest) -> Answer:
     """201: Telnyx accepted it. 202: it may or may not have started; a callback will tell.
@@ -77,7 +84,7 @@ def start(body: StartRequest) -> Answer:
         errors = [wrong_field("body", "/account_sid", "required: this service has no TELNYX_ACCOUNT_SID")]
         raise Problem("invalid-request", errors=errors)
     key = _idempotency_key(body)
-    started = context.current().sessions.start(body.order(account_sid), key, actor=auth.key().name)
+    started = context.current().sessions.start(body.order(account_sid), key, auth.key())
     headers = {"Location": url_for("api.show", session_id=started.session.id)}
     if started.is_replay:
         headers["Idempotency-Replayed"] = "true"
@@ -85,7 +92,13 @@ def start(body: StartRequest) -> Answer:
 
 
 @blueprint.get("/sessions")
-@operation("listSessions", "List sessions, newest first", answers={200: SessionPage}, query=SessionQuery)
+@operation(
+    "listSessions",
+    "List sessions, newest first",
+    answers={200: SessionPage},
+    scope=Scope.READ,
+    query=SessionQuery,
+)
 def index(query: SessionQuery) -> Answer:
     cursors, filters = context.current().cursors, query.filters()
     before = None
@@ -93,7 +106,7 @@ def index(query: SessionQuery) -> Answer:
         requested_at, session_id = cursors.read(query.cursor, "sessions", filters)
         before = datetime.fromisoformat(requested_at), session_id
     with context.current().database.read() as db:
-        found = session_lists.page(db, query.filter(), before, query.limit + 1)
+        found = session_lists.page(db, query.filter(), auth.accounts(), before, query.limit + 1)
     page, last = _page(found, query.limit)
     cursor = last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters)
     return Answer(SessionPage(sessions=[responses.session(one) for one in page], next_cursor=cursor))
@@ -105,13 +118,12 @@ def index(query: SessionQuery) -> Answer:
     "Show a session and its timeline",
     answers={200: SessionWithTimeline},
     problems=("unknown-session",),
+    scope=Scope.READ,
 )
 def show(session_id: UUID) -> Answer:
     with context.current().database.read() as db:
-        session = sessions.find(db, str(session_id))
-        found = events.of_session(db, str(session_id), 0, LONGEST_TIMELINE + 1)
-    if session is None:
-        raise UnknownSession
+        session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        found = events.of_session(db, session.id, 0, LONGEST_TIMELINE + 1)
     page, last = _page(found, LONGEST_TIMELINE)
     return Answer(
         SessionWithTimeline(
@@ -128,16 +140,15 @@ def show(session_id: UUID) -> Answer:
     "Show what happened to a session, oldest first",
     answers={200: TimelinePage},
     problems=("unknown-session",),
+    scope=Scope.READ,
     query=PageQuery,
 )
 def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
     cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
     after = int(cursors.read(query.cursor, "timeline", of_session)[0]) if query.cursor else 0
     with context.current().database.read() as db:
-        session = sessions.find(db, str(session_id))
-        found = events.of_session(db, str(session_id), after, query.limit + 1)
-    if session is None:
-        raise UnknownSession
+        session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        found = events.of_session(db, session.id, after, query.limit + 1)
     page, last = _page(found, query.limit)
     cursor = last and _timeline_cursor(session_id, last.sequence)
     return Answer(TimelinePage(timeline=[responses.event(one) for one in page], next_cursor=cursor))
@@ -149,6 +160,7 @@ def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
     "Show the callbacks of a session, oldest first",
     answers={200: CallbackPage},
     problems=("unknown-session",),
+    scope=Scope.READ,
     query=PageQuery,
 )
 def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
@@ -158,27 +170,35 @@ def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
         received_at, callback_id = cursors.read(query.cursor, "session-callbacks", of_session)
         after = datetime.fromisoformat(received_at), callback_id
     with context.current().database.read() as db:
-        session = sessions.find(db, str(session_id))
-        found = callback_lists.of_session(db, str(session_id), after, query.limit + 1)
-    if session is None:
-        raise UnknownSession
+        session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        found = callback_lists.of_session(db, session.id, after, query.limit + 1)
     page, last = _page(found, query.limit)
     place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
-    cursor = place and cursors.after(place, "session-callbacks", of_session)
-    return Answer(CallbackPage(callbacks=[responses.callback(one) for one in page], next_cursor=cursor))
+    cursor = cursors.after(place, "session-callbacks", of_session) if place else None
+    return Answer(_callback_page(page, cursor))
 
 
 @blueprint.get("/callbacks")
-@operation("listCallbacks", "List callbacks, newest first", answers={200: CallbackPage}, query=CallbackQuery)
+@operation(
+    "listCallbacks",
+    "List callbacks, newest first",
+    answers={200: CallbackPage},
+    scope=Scope.READ,
+    query=CallbackQuery,
+)
 def index_callbacks(query: CallbackQuery) -> Answer:
-    """With `problem=true` those that something is wrong with, also where they belong to no session."""
+    """With `problem=true` those that something is wrong with, also where they belong to no session.
+
+    A key that is limited to some accounts sees the callbacks of their sessions; of no session, those that
+    Telnyx signed with one of these accounts' ids. A page of such a key may be short, or empty, although a
+    `next_cursor` says that there is more.
+    """
     cursors, filters = context.current().cursors, query.filters()
     before = cursors.read(query.cursor, "callbacks", filters)[0] if query.cursor else None
     with context.current().database.read() as db:
-        found = callback_lists.page(db, query.problem, before, query.limit + 1)
-    page, last = _page(found, query.limit)
-    cursor = last and cursors.after((last.callback.delivery.id,), "callbacks", filters)
-    return Answer(CallbackPage(callbacks=[responses.callback(one) for one in page], next_cursor=cursor))
+        page, end = callback_lists.page(db, query.problem, auth.accounts(), before, query.limit)
+    cursor = cursors.after((end,), "callbacks", filters) if end else None
+    return Answer(_callback_page(page, cursor))
 
 
 @blueprint.post("/sessions/<uuid:session_id>/stop")
@@ -186,6 +206,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
     "stopSession",
     "Stop recording",
     answers={202: SessionResponse},
+    scope=Scope.STOP,
     problems=(
         *BODY_PROBLEMS,
         *("unknown-session", "session-over", "session-merged", "session-without-sid"),
@@ -196,8 +217,20 @@ def index_callbacks(query: CallbackQuery) -> Answer:
 )
 def stop(session_id: UUID, body: Empty) -> Answer:  # noqa: ARG001
     """202: Telnyx took it. The state changes when Telnyx calls back. A 503 may be repeated."""
-    session = context.current().sessions.stop(str(session_id), actor=auth.key().name)
+    session = context.current().sessions.stop(str(session_id), auth.key())
     return Answer(responses.session(session), 202)
+
+
+def _known(found: Session | None) -> Session:
+    if found is None:
+        raise UnknownSession
+    return found
+
+
+def _callback_page(page: Sequence[StoredCallback], cursor: str | None) -> CallbackPage:
+    with_evidence = auth.key().access.allows(Scope.EVIDENCE)
+    shown = [responses.callback(one, with_evidence=with_evidence) for one in page]
+    return CallbackPage(callbacks=shown, next_cursor=cursor)
 
 
 def _page(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:

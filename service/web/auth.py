@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import g, request
+from flask import current_app, g, request
 
+from service.domain.access import Access, Accounts
 from service.store import keys
 from service.store.keys import ApiKey
 from service.web import context
+from service.web.operation import declared
 from service.web.problems import Problem
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="siprec-ledger"'}
 
 
 def api_key() -> None:
-    """Apps: a key in force, as `Authorization: Bearer`. DatabaseUnavailable at once while nothing answers."""
+    """Apps: a key in force, as `Authorization: Bearer`, with the scope that the route declares.
+
+    DatabaseUnavailable at once while nothing answers. What a scope lets them see of which accounts, the
+    queries decide.
+    """
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
         raise Problem("key-missing", "Send Authorization: Bearer <key>", headers=CHALLENGE)
@@ -25,10 +31,19 @@ def api_key() -> None:
     if found is None:
         raise Problem("key-unknown", "siprec-ledger keys list shows which are in force", headers=CHALLENGE)
     g.api_key = found
+    _require_scope(found.access)
 
 
 def anyone() -> None:
     """The health checks and the API documents."""
+
+
+def _require_scope(access: Access) -> None:
+    assert request.endpoint is not None  # there is no blueprint without one
+    scope = declared[current_app.view_functions[request.endpoint]].scope
+    assert scope is not None, f"{request.endpoint} declares no scope"
+    if not access.allows(scope):
+        raise Problem("scope-missing", f"It needs {scope}; an operator, or a key with admin, can add it")
 
 
 def key() -> ApiKey:
@@ -36,3 +51,8 @@ def key() -> ApiKey:
     found = g.api_key
     assert isinstance(found, ApiKey)
     return found
+
+
+def accounts() -> Accounts:
+    """Those that the key of this request reaches."""
+    return key().access.accounts

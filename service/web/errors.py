@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from service.domain.notice import Error, ErrorKind
 from service.ledger.errors import (
+    AccountNotAllowed,
     CannotStop,
     KeyReused,
     StillStarting,
@@ -23,6 +24,7 @@ from service.ledger.errors import (
     UnknownSession,
 )
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
+from service.store.keys import NameTaken, TooManySecrets
 from service.web.asgi import COMMON
 from service.web.cursor import InvalidCursor
 from service.web.problems import KINDS, Kind, Problem, TelnyxError, wrong_field
@@ -75,7 +77,12 @@ def _still_starting(error: StillStarting) -> Problem:
 def _key_reused(error: KeyReused) -> Problem:
     detail = "This Idempotency-Key came with another body before"
     errors = [wrong_field("header", "/Idempotency-Key", "a key of its own for every request")]
-    return Problem("key-reused", detail, errors=errors, session_id=error.session.id)
+    session_id = error.session.id if error.session else None
+    return Problem("key-reused", detail, errors=errors, session_id=session_id)
+
+
+def _too_many_secrets(_: TooManySecrets) -> Problem:
+    return Problem("too-many-secrets", "Revoke one of them, then ask again")
 
 
 def _cannot_stop(error: CannotStop) -> Problem:
@@ -122,6 +129,9 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (CannotStop, _cannot_stop),
     (StopFailed, lambda error: telnyx_problem(error.error, error.session.id, error.error.retry_after)),
     (UnknownSession, lambda _: Problem("unknown-session", "No session has this id")),
+    (AccountNotAllowed, lambda _: Problem("account-not-allowed", "Give an account_sid that it is for")),
+    (NameTaken, lambda _: Problem("key-name-taken", "A key, perhaps a revoked one, has this name for ever")),
+    (TooManySecrets, _too_many_secrets),
     (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),
     (DatabaseUnavailable, _database_unavailable),
     (DatabaseConflict, _database_busy),

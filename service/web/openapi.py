@@ -71,8 +71,8 @@ def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[s
     made: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "description": getdoc(view) or "",
-        "tags": ["sessions" if needs_key else "health"],
+        "description": _description(view, operation),
+        "tags": [_tag(rule)],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
         "responses": openapi_answers.responses(operation, names, needs_key=needs_key),
     }
@@ -82,6 +82,16 @@ def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[s
         content = {"application/json": {"schema": names[operation.body, "validation"]}}
         made["requestBody"] = {"required": operation.body_is_required, "content": content}
     return made
+
+
+def _description(view: Callable[..., Any], operation: Operation) -> str:
+    needed = operation.scope and f"The API key needs the scope `{operation.scope}`."
+    return "\n\n".join(filter(None, [getdoc(view), needed]))
+
+
+def _tag(rule: Rule) -> str:
+    blueprint = rule.endpoint.partition(".")[0]
+    return "sessions" if blueprint == "api" else blueprint
 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:

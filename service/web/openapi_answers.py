@@ -16,6 +16,7 @@ REQUEST_ID: Final = "ffc6ce04-a573-4aef-a703-4b5b18478553"
 EVERYWHERE: Final = (
     "key-missing",
     "key-unknown",
+    "scope-missing",
     "invalid-request",
     "database-unavailable",
     "database-busy",

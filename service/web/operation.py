@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 
+from service.domain.access import Scope
 from service.web.problems import Problem, WrongField, wrong_field
 from service.web.requests import Empty
 
@@ -35,7 +36,8 @@ class Answer:
 class Operation:
     """Decorates a view, which gets `body` and `query` as instances of their models, where it declares them.
 
-    `id` is the method's name in clients that are made from the document: it never changes. `problems` are the
+    `id` is the method's name in clients that are made from the document: it never changes. `scope` is what a
+    key needs here, where one is needed at all: `auth.api_key` lets in nobody without it. `problems` are the
     names of those that only some routes have. A query of None is not looked at.
     """
 
@@ -43,6 +45,7 @@ class Operation:
     summary: str
     _: KW_ONLY
     answers: Mapping[int, type[BaseModel]]
+    scope: Scope | None = None
     problems: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
     body_is_required: bool = True

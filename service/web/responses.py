@@ -138,7 +138,9 @@ class CallbackResponse(Model):
     call_sid: str | None
     siprec_sid: str | None
     error: str | None = Field(description="SiprecError")
-    fields: list[tuple[str, str]] = Field(description="all that it says, as far as it is text")
+    fields: list[tuple[str, str]] | None = Field(
+        description="all that it says, as far as it is text; null where the API key lacks evidence:read"
+    )
 
 
 class CallbackPage(Model):
@@ -223,7 +225,7 @@ def event(shown: Event) -> EventResponse:
     return EventResponse.model_validate(shown, from_attributes=True)
 
 
-def callback(shown: StoredCallback) -> CallbackResponse:
+def callback(shown: StoredCallback, *, with_evidence: bool) -> CallbackResponse:
     parsed, notice, came = shown.callback, shown.callback.notice, shown.callback.delivery
     return CallbackResponse(
         id=came.id,
@@ -240,7 +242,7 @@ def callback(shown: StoredCallback) -> CallbackResponse:
         call_sid=notice.call_sid,
         siprec_sid=notice.siprec_sid,
         error=notice.error.detail if notice.error else None,
-        fields=Form.of(came.method, came.query, came.body).texts,
+        fields=Form.of(came.method, came.query, came.body).texts if with_evidence else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.domain import session as domain
+from service.domain.access import ALL_ACCOUNTS, Access
 from service.domain.ids import new_id
 from service.domain.notice import Notice, NoticeKind
 from service.domain.session import Origin
@@ -82,7 +83,7 @@ def accepted(session_id: str) -> UnsavedAnswer:
 
 def state(database: Database, session_id: str) -> State:
     with database.read() as db:
-        saved = sessions.find(db, session_id)
+        saved = sessions.find(db, session_id, ALL_ACCOUNTS)
     assert saved is not None
     return saved.progress.state
 
@@ -120,13 +121,14 @@ def test_an_answer_of_which_a_part_is_saved_is_told_and_the_rest_is_saved_later(
         except StopIteration:
             raise DatabaseUnavailable("gone") from None
 
+    app = keys.ApiKey(key.api_key_id, "an app", now(), Access())
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "open_for_answer", once)
-        begun = desk.sessions.start(Order("account-1", "v3:call-1"), key, "an app")
+        begun = desk.sessions.start(Order("account-1", "v3:call-1"), key, app)
     assert begun.session.progress.siprec_sid == "sid-1"
     assert desk.depth.entries == 1
     desk.drain.run()
     with desk.database.read() as db:
-        saved = sessions.find(db, begun.session.id)
+        saved = sessions.find(db, begun.session.id, ALL_ACCOUNTS)
     assert saved is not None
     assert saved.callbacks == 3

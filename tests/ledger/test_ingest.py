@@ -69,7 +69,7 @@ class Room:
         with self.database.begin() as db:
             key = keys.recognise(db, keys.create(db, "an app", START), START)
             assert key
-        self.claim = IdempotencyKey(key.id)
+        self.key, self.claim = key, IdempotencyKey(key.id)
 
     def now(self) -> datetime:
         return START
@@ -78,7 +78,7 @@ class Room:
         """The id of a session of ours, to which Telnyx answers with `sid`."""
         answer = Answer(fields={"sid": sid})
         self.sandbox.behave(Behaviour(answer=answer, drop=frozenset(EVENTS)), call_sid)
-        return self.control.start(Order("account-1", call_sid), self.claim, "an app").session.id
+        return self.control.start(Order("account-1", call_sid), self.claim, self.key).session.id
 
     def told(
         self,
@@ -387,7 +387,7 @@ def test_one_recording_is_one_session_in_every_order(room: Room) -> None:
 def unanswered(room: Room, call_sid: str) -> str:
     """The id of a session of ours to whose start Telnyx never answered."""
     room.sandbox.behave(Behaviour(answer=Answer(kind="close"), drop=frozenset(EVENTS)), call_sid)
-    return room.control.start(Order("account-1", call_sid), room.claim, "an app").session.id
+    return room.control.start(Order("account-1", call_sid), room.claim, room.key).session.id
 
 
 def test_what_an_adopted_session_has_heard_moves_over_with_its_times_and_its_events(room: Room) -> None:

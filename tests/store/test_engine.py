@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from service.domain.access import ALL_ACCOUNTS
 from service.store import keys, pool, postgresql, sessions, sqlite
 from service.store.engine import (
     Database,
@@ -148,7 +149,7 @@ def test_a_missing_schema_is_a_database_that_is_unavailable(empty_url: str) -> N
     try:
         for transaction in (database.read, database.begin):
             with pytest.raises(DatabaseUnavailable), transaction() as db:
-                sessions.find(db, "id")
+                sessions.find(db, "id", ALL_ACCOUNTS)
     finally:
         database.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.access import ALL_ACCOUNTS
 from service.domain.ids import new_id
 from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.progress import changes, fold
@@ -43,7 +44,7 @@ def insert(database: Database, session: Session, claim: IdempotencyKey) -> bool:
 
 def find(database: Database, session_id: str) -> Session | None:
     with database.read() as db:
-        return sessions.find(db, session_id)
+        return sessions.find(db, session_id, ALL_ACCOUNTS)
 
 
 FULL = Order(
@@ -147,7 +148,7 @@ def test_pages_follow_one_another_without_gap_or_repetition_though_times_are_equ
     before = None
     while True:
         with database.read() as db:
-            page = session_lists.page(db, Filter(), before, 3)
+            page = session_lists.page(db, Filter(), ALL_ACCOUNTS, before, 3)
         if not page:
             break
         seen += [one.id for one in page]
@@ -172,7 +173,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
         requested_before=NOW + SECOND,
     )
     with database.read() as db:
-        assert [one.id for one in session_lists.page(db, narrow, None, 9)] == [wanted.id]
+        assert [one.id for one in session_lists.page(db, narrow, ALL_ACCOUNTS, None, 9)] == [wanted.id]
         others: dict[str, Any] = {
             "state": State.FAILED,
             "call_sid": "x",
@@ -184,7 +185,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
             "requested_before": NOW,
         }
         for name, value in others.items():
-            assert session_lists.page(db, replace(narrow, **{name: value}), None, 9) == [], name
+            assert session_lists.page(db, replace(narrow, **{name: value}), ALL_ACCOUNTS, None, 9) == [], name
 
 
 def test_only_a_session_whose_answer_is_late_is_overdue(database: Database, claim: IdempotencyKey) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection, insert, select, text
 
+from service.domain.access import ALL_ACCOUNTS
 from service.domain.ids import new_id
 from service.domain.session import Origin, Session
 from service.domain.start import Order
@@ -91,12 +92,17 @@ def test_labels_come_back_and_are_found_by_any_letters(database: Database) -> No
         assert sessions.insert(db, new, IdempotencyKey(key_id))
         assert sessions.insert(db, other, IdempotencyKey(key_id))
     with database.read() as db:
-        found = sessions.find(db, new.id)
+        found = sessions.find(db, new.id, ALL_ACCOUNTS)
         assert found
         assert found.order == new.order
         for label in LABELS.items():
-            assert [one.id for one in session_lists.page(db, Filter(labels=(label,)), None, 5)] == [new.id]
+            assert [
+                one.id for one in session_lists.page(db, Filter(labels=(label,)), ALL_ACCOUNTS, None, 5)
+            ] == [new.id]
         both = Filter(labels=(("team", "fraud"), ("nil", "null")))
-        assert [one.id for one in session_lists.page(db, both, None, 5)] == [new.id]
-        assert session_lists.page(db, Filter(labels=(("team", "fraud"), ("nil", "x"))), None, 5) == []
-        assert session_lists.page(db, Filter(labels=(("absent", "x"),)), None, 5) == []
+        assert [one.id for one in session_lists.page(db, both, ALL_ACCOUNTS, None, 5)] == [new.id]
+        assert (
+            session_lists.page(db, Filter(labels=(("team", "fraud"), ("nil", "x"))), ALL_ACCOUNTS, None, 5)
+            == []
+        )
+        assert session_lists.page(db, Filter(labels=(("absent", "x"),)), ALL_ACCOUNTS, None, 5) == []

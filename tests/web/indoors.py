@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from service import app
 from service.config import Settings
+from service.domain.access import Access, Scope
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.store import keys
 from service.web.traffic import Traffic
@@ -47,6 +49,12 @@ class Caller(FlaskClient):
 
     def post(self, *args: Any, **options: Any) -> JsonResponse:
         return cast(JsonResponse, super().post(*args, **options))
+
+    def patch(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().patch(*args, **options))
+
+    def delete(self, *args: Any, **options: Any) -> JsonResponse:
+        return cast(JsonResponse, super().delete(*args, **options))
 
 
 class Indoors:
@@ -112,9 +120,14 @@ class Indoors:
             taken = {key.name for key in keys.listed(db)}
         return self.new_key("app-1" if "app-1" not in taken else f"app-1 {len(taken)}")
 
-    def new_key(self, name: str) -> str:
+    def new_key(self, name: str, access: Access = Access()) -> str:  # noqa: B008
         with self.context.database.begin() as db:
-            return keys.create(db, name, datetime.now(UTC))
+            return keys.create(db, name, datetime.now(UTC), access)
+
+    def limited(self, *scopes: Scope, accounts: Collection[str] | None = None) -> Caller:
+        """Asks with a new key that has these scopes, or all, for these accounts."""
+        access = Access(frozenset(scopes or Scope), None if accounts is None else frozenset(accounts))
+        return self.bearing(self.new_key(f"limited {time.time_ns()}", access))
 
     def bearing(self, key: str) -> Caller:
         client = Caller(self.app, self.app.response_class)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -28,7 +29,7 @@ def shut_doors(app: Flask) -> Iterator[tuple[str, str]]:
     for rule in app.url_map.iter_rules():
         if rule.rule not in OPEN:
             for method in sorted(rule.methods or ()):
-                yield method, rule.rule.replace("<uuid:session_id>", AN_ID)
+                yield method, re.sub(r"<uuid:\w+>", AN_ID, rule.rule)
 
 
 def revoked(indoors: Indoors) -> str:
@@ -37,6 +38,12 @@ def revoked(indoors: Indoors) -> str:
         text = keys.create(db, "left the company", now)
         keys.revoke(db, "left the company", now)
     return f"Bearer {text}"
+
+
+def expired(indoors: Indoors) -> str:
+    now = datetime.now(UTC)
+    with indoors.context.database.begin() as db:
+        return f"Bearer {keys.create(db, 'of last year', now, expires_at=now)}"
 
 
 def of_another_secret(indoors: Indoors) -> str:
@@ -59,6 +66,7 @@ STRANGERS: dict[str, Callable[[Indoors], str | None]] = {
     "Telnyx's own key": lambda indoors: f"Bearer {indoors.sandbox.api_key}",
     "the secret of another key": of_another_secret,
     "a revoked key": revoked,
+    "an expired key": expired,
 }
 
 
@@ -103,6 +111,10 @@ def test_a_revoked_key_opens_nothing_from_then_on(indoors: Indoors) -> None:
 def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
     assert {rule.rule for rule in indoors.app.url_map.iter_rules()} - OPEN == {
         "/v1/callbacks",
+        "/v1/keys",
+        "/v1/keys/<uuid:key_id>",
+        "/v1/keys/<uuid:key_id>/secrets",
+        "/v1/keys/<uuid:key_id>/secrets/<uuid:secret_id>",
         "/v1/sessions",
         "/v1/sessions/<uuid:session_id>",
         "/v1/sessions/<uuid:session_id>/callbacks",

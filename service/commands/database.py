@@ -35,7 +35,7 @@ NOTHING_YET: Final = (
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Database]:
+def open_database(url: str) -> Iterator[Database]:
     try:
         with closing(Database(url)) as database:
             yield database
@@ -70,7 +70,7 @@ def db() -> None:
 @database_url_option
 def upgrade(database_url: str) -> None:
     """Bring the schema up to date. Several processes may do so at once."""
-    with connected(database_url) as database:
+    with open_database(database_url) as database:
         schema.upgrade(database)
         with database.read() as read:
             click.echo(f"the schema is {schema.age(read)}")
@@ -137,7 +137,7 @@ def _compared(url: str) -> str:
     live = backups.sqlite_file(url)
     if live is None or not live.exists():
         return "there is no SQLite database at DATABASE_URL to compare it with"
-    with connected(url) as database, database.untimed() as db:
+    with open_database(url) as database, database.untimed() as db:
         return f"the ledger at DATABASE_URL now holds {_counted(contents.of(db))}"
 
 
