@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 INSTALL_SECONDS = 900  # one of them may have to be compiled
+RETRIES = 1  # where there is no network, that is to be known soon
 
 
 def install(folder: Path, whose: str) -> None:
@@ -14,7 +15,7 @@ def install(folder: Path, whose: str) -> None:
     if not (shutil.which("node") and shutil.which("npm")) or versions(folder) == pinned(folder):
         return
     print(f"Installing {whose} packages for node, once", flush=True)
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
+    command = ["npm", "install", f"--fetch-retries={RETRIES}", "--no-package-lock", "--no-audit", "--no-fund"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS)
     except subprocess.TimeoutExpired:
