@@ -65,7 +65,7 @@ def test_however_many_threads_there_are_it_holds_ten(postgres: Postgres, url: st
 
 
 def test_all_who_write_by_a_deadline_find_a_connection_each(postgres: Postgres, url: str) -> None:
-    """The drain, the heartbeat, what was rejected, the numbering, and what the ingest connection cannot do."""
+    """The drain, heartbeat, numbering, what was rejected, and what the ingest connection cannot do."""
     with closing(Database(url, FEWEST_CONNECTIONS)) as database, ExitStack() as begun:
         for _ in range(BACKGROUND_CONNECTIONS):
             begun.enter_context(database.begin(time.monotonic() + 5))
