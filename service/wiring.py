@@ -134,7 +134,7 @@ def _spool(settings: Settings) -> Spool | None:
 
 
 def _changed(database: Database, numberer: Runner) -> Changed:
-    """Where readers that wait for a session will listen."""
+    """On PostgreSQL events get their positions after the commit, so that is to be done soon."""
 
     def changed(sessions: Collection[str]) -> None:
         if sessions and not database.is_sqlite:  # there they were numbered before the commit

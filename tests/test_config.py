@@ -12,6 +12,7 @@ import pytest
 from service import config
 from service.config import Settings, SignaturePolicy, WrongConfiguration
 from service.sandbox import Sandbox
+from service.store.engine import FEWEST_CONNECTIONS
 
 PUBLIC_KEY = Sandbox().public_key
 RIGHT = {
@@ -47,6 +48,11 @@ def test_what_is_required_is_enough(env: pytest.MonkeyPatch) -> None:
     assert settings.TELNYX_PUBLIC_KEY == [PUBLIC_KEY]
     assert settings.TELNYX_BASE_URL == "https://api.telnyx.com/v2"
     assert settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
+
+
+def test_as_few_connections_as_the_engine_needs_are_allowed(env: pytest.MonkeyPatch) -> None:
+    env.setenv("DATABASE_CONNECTIONS", str(FEWEST_CONNECTIONS))
+    assert config.load().DATABASE_CONNECTIONS == FEWEST_CONNECTIONS
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -87,7 +93,7 @@ WRONG = {
         "postgresql://u:p@ss@h/d",
         "sqlite:///:memory:",
     ],
-    "DATABASE_CONNECTIONS": ["6", "201", "x"],
+    "DATABASE_CONNECTIONS": [str(FEWEST_CONNECTIONS - 1), "201", "x"],
     "TELNYX_PUBLIC_KEY": [
         "x",
         "A" * 44,

@@ -25,7 +25,6 @@ class FileDrain:
         # of this round
         self.has_waiting = False  # some were not committed on that server
         self.has_changed_primary = False  # since it began
-        self.has_changed_primary = False  # since it began
         self.locked = 0  # how many of them somebody else's transaction held up
 
     def begin_round(self, server: Server | None) -> None:

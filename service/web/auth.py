@@ -35,7 +35,7 @@ def api_key() -> None:
 
 
 def anyone() -> None:
-    """The health checks and the API documents."""
+    """The health checks, the API documents, and what stands at /."""
 
 
 def _require_scope(access: Access) -> None:
