@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, health, home, keys
+from service.web import access_log, api, docs, errors, feed, health, home, keys
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -63,7 +63,7 @@ def create(context: Context) -> Flask:
     context.attach(app)
     errors.install(app)
     access_log.install(app)
-    for room in (api, keys, health, docs, home):
+    for room in (api, feed, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 
