@@ -26,7 +26,7 @@ def page(indoors: Indoors, client: Caller | None = None, **query: object) -> dic
     return dict(answer.json)
 
 
-def followed(indoors: Indoors, client: Caller | None = None, **query: object) -> Iterator[Event]:
+def followed(indoors: Indoors, client: Caller | None = None, **query: Any) -> Iterator[Event]:
     """All pages, to the end."""
     after = "start"
     while True:
