@@ -126,7 +126,7 @@ def test_filters_let_through_what_fits_and_tell_how_far_was_looked(
         ("connector_name", "nobody's"): lambda _: False,
     }.items():
         name, wanted = query
-        assert list(followed(indoors, **{name: wanted})) == [one for one in everything if fits(one)]
+        assert list(followed(indoors, None, **{name: wanted})) == [one for one in everything if fits(one)]
     empty = page(indoors, connector_name="nobody's")
     assert empty["events"] == []
     assert empty["next"].startswith("3-")
