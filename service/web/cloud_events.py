@@ -1,4 +1,4 @@
-"""Events as CloudEvents 1.0 has them: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md"""
+"""Events as CloudEvents 1.0 has them (https://github.com/cloudevents/spec, cloudevents/spec.md)."""
 
 from __future__ import annotations
 
