@@ -45,7 +45,7 @@ def test_what_is_required_is_enough(env: pytest.MonkeyPatch) -> None:
     settings = config.load()
     assert settings.SECRET_KEY.get_secret_value() == "s" * 32
     assert settings.SECRET_KEY_FALLBACKS == []
-    assert settings.TELNYX_PUBLIC_KEY == [PUBLIC_KEY]
+    assert settings.TELNYX_PUBLIC_KEY.for_all == (PUBLIC_KEY,)
     assert settings.TELNYX_BASE_URL == "https://api.telnyx.com/v2"
     assert settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
 

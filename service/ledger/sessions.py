@@ -21,6 +21,7 @@ from service.ledger import ingest
 from service.ledger.deadlines import expire
 from service.ledger.errors import (
     AccountNotAllowed,
+    AccountWithoutKey,
     CannotStop,
     KeyReused,
     StillStarting,
@@ -84,14 +85,15 @@ class Sessions:
     def start(self, order: Order, key: IdempotencyKey, by: ApiKey) -> Started:
         """Write it down, ask Telnyx, merge the answer.
 
-        Raises AccountNotAllowed, TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was
-        not asked.
+        Raises AccountNotAllowed, AccountWithoutKey, TelnyxBusy, StillStarting, KeyReused, and
+        DatabaseUnavailable if Telnyx was not asked.
         """
         if not by.access.reaches(order.account_sid):
             raise AccountNotAllowed(order.account_sid)
         earlier = self._replay(key, by)
         if earlier:
             return Started(earlier, is_replay=True)
+        self._require_key(order.account_sid)
         with self._slot():
             begun = self._begin(order, key, by)
             if begun.is_replay:
@@ -104,7 +106,7 @@ class Sessions:
     def stop(self, session_id: str, by: ApiKey) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
-        Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseUnavailable.
+        Raises UnknownSession, CannotStop, AccountWithoutKey, StopFailed, TelnyxBusy, DatabaseUnavailable.
         """
         with self._slot():
             session = self._begin_stop(session_id, by)
@@ -221,6 +223,10 @@ class Sessions:
             self._save_later(unsaved)
         return saved
 
+    def _require_key(self, account_sid: str) -> None:
+        if not self._telnyx.has_key(account_sid):
+            raise AccountWithoutKey(account_sid)
+
     def _begin_stop(self, session_id: str, by: ApiKey) -> Session:
         with self._database.begin() as db:
             transaction = Transaction(db, self._clock(), [session_id])
@@ -228,6 +234,7 @@ class Sessions:
             if found is None or session_id not in transaction.sessions:
                 raise UnknownSession(session_id)
             _check_stoppable(found)
+            self._require_key(found.order.account_sid)
             transaction.request_stop(session_id, by.name)
             changed = transaction.close()
             session = _read(db, session_id)

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from service.domain.notice import Error, ErrorKind
 from service.ledger.errors import (
     AccountNotAllowed,
+    AccountWithoutKey,
     CannotStop,
     KeyReused,
     StillStarting,
@@ -32,6 +33,7 @@ from service.web.request_id import request_id_of
 
 RETRY_SOON: Final = {"Retry-After": "5"}
 LONGEST_RETRY_SECONDS: Final = 3600
+ADD_KEY: Final = "Nothing was done; the operators of this service can add one to TELNYX_API_KEY"
 TELNYX_PROBLEMS: Final = {
     ErrorKind.REJECTED: "telnyx-refused",
     ErrorKind.CREDENTIALS: "telnyx-credentials",
@@ -130,6 +132,7 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (StopFailed, lambda error: telnyx_problem(error.error, error.session.id, error.error.retry_after)),
     (UnknownSession, lambda _: Problem("unknown-session", "No session has this id")),
     (AccountNotAllowed, lambda _: Problem("account-not-allowed", "Give an account_sid that it is for")),
+    (AccountWithoutKey, lambda _: Problem("account-without-key", ADD_KEY)),
     (NameTaken, lambda _: Problem("key-name-taken", "A key, perhaps a revoked one, has this name for ever")),
     (TooManySecrets, _too_many_secrets),
     (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),
