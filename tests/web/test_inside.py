@@ -73,7 +73,11 @@ def connect(address: Address) -> socket.socket:
         return socket.create_connection(address, timeout=10)
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(10)
-    connection.connect(address)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
