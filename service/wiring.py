@@ -88,6 +88,7 @@ def wire(settings: Settings) -> Services:
         in_flight=max(1, settings.THREADS // 4),
         save_later=backlog.save_later,
         changed=changed,
+        post_only=settings.TELNYX_PUBLIC_KEY.for_one,
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)

@@ -18,6 +18,7 @@ from service.ledger.errors import (
     AccountNotAllowed,
     AccountWithoutKey,
     CannotStop,
+    GetNotVouched,
     KeyReused,
     StillStarting,
     StopFailed,
@@ -110,6 +111,11 @@ def _invalid_cursor(_: InvalidCursor) -> Problem:
     return Problem("invalid-request", errors=errors)
 
 
+def _get_not_vouched(_: GetNotVouched) -> Problem:
+    detail = "POST: the public key of this account vouches for no GET, whose fields are not signed"
+    return Problem("invalid-request", errors=[wrong_field("body", "/status_callback_method", detail)])
+
+
 def _http(error: HTTPException) -> Problem:
     names = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json"}
     status = error.code or 500
@@ -133,6 +139,7 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (UnknownSession, lambda _: Problem("unknown-session", "No session has this id")),
     (AccountNotAllowed, lambda _: Problem("account-not-allowed", "Give an account_sid that it is for")),
     (AccountWithoutKey, lambda _: Problem("account-without-key", ADD_KEY)),
+    (GetNotVouched, _get_not_vouched),
     (NameTaken, lambda _: Problem("key-name-taken", "A key, perhaps a revoked one, has this name for ever")),
     (TooManySecrets, _too_many_secrets),
     (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),

@@ -177,8 +177,9 @@ def test_each_account_is_asked_for_with_its_own_key() -> None:
         mine, third = started[MINE].siprec_sid, started[THIRD].siprec_sid
         assert mine
         assert third
-        assert started[OTHER].error
-        assert started[OTHER].error.kind is ErrorKind.CREDENTIALS
+        refusal = started[OTHER].error
+        assert refusal
+        assert refusal.kind is ErrorKind.CREDENTIALS
         assert by.stop(MINE, "v3:call-1", mine) is None
         assert by.stop(THIRD, "v3:call-1", third) is None
         used = [(one.path.split("/")[4], one.headers["authorization"]) for one in sandbox.requests]

@@ -109,12 +109,29 @@ def test_a_stop_for_an_account_without_a_key_does_nothing(keyed: Indoors) -> Non
     body = f"AccountSid={THREE}&CallSid=v3%3Athree&SiprecSid=sid-3&SiprecEvent=siprec-started".encode()
     signed = keyed.sandbox.sign(body)
     assert keyed.stranger.post("/callbacks/siprec", data=body, headers=signed).status_code == 200
-    (session,) = keyed.client.get("/v1/sessions", query_string={"account_sid": THREE}).json["sessions"]
-    answer = keyed.client.post(f"/v1/sessions/{session['id']}/stop")
+    (listed,) = keyed.client.get("/v1/sessions", query_string={"account_sid": THREE}).json["sessions"]
+    before = keyed.session(listed["id"])
+    answer = keyed.client.post(f"/v1/sessions/{listed['id']}/stop")
     assert (answer.status_code, answer.json["type"]) == (422, "urn:siprec-ledger:problem:account-without-key")
-    shown = keyed.session(session["id"])
-    assert (shown["stop_requested_at"], len(shown["timeline"])) == (None, len(session.get("timeline", [1])))
+    assert keyed.session(listed["id"]) == before
+    assert before["stop_requested_at"] is None
     assert keyed.sandbox.requests == []
+
+
+def test_an_account_whose_own_key_proves_its_callbacks_has_none_by_get(
+    furnish: Callable[..., Indoors], sandbox: Sandbox
+) -> None:
+    """They would all be rejected."""
+    keys = f"{sandbox.public_key},{public_keys(sandbox, TWO)}"
+    indoors = furnish(TELNYX_PUBLIC_KEY=keys, TELNYX_API_KEY=API_KEYS, TELNYX_ACCOUNT_SID=ONE)
+    answer = indoors.start(account_sid=TWO, status_callback_method="GET")
+    assert (answer.status_code, answer.json["type"]) == (422, "urn:siprec-ledger:problem:invalid-request")
+    (wrong,) = answer.json["errors"]
+    assert (wrong["in"], wrong["pointer"]) == ("body", "/status_callback_method")
+    assert indoors.sandbox.requests == []
+    assert indoors.client.get("/v1/sessions").json["sessions"] == []
+    assert indoors.start(account_sid=TWO).status_code == 201
+    assert indoors.start("v3:call-2", account_sid=ONE, status_callback_method="GET").status_code == 201
 
 
 def test_an_earlier_start_is_answered_though_its_account_has_lost_its_key(
