@@ -91,9 +91,10 @@ class Reader:
             raise RejectedCallback(RejectionReason.UNREADABLE_TIMESTAMP) from None
 
     def _own_keys(self, delivery: Delivery) -> Sequence[PublicKey]:
-        """Those of the account that the body names: so a forged one is not tried with every account's."""
-        if delivery.method != "POST":
-            return ()
+        """Those of the account that the body names, so a forged one is not tried with every account's.
+
+        A GET has no body: the account in its query is not signed.
+        """
         return self._account_keys.get(account_sid_of(delivery.body) or "", ())
 
     def _check_unsigned(self, delivery: Delivery, target: Target | None) -> None:
