@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, health, home, keys
+from service.web import access_log, api, docs, errors, feed, health, home, keys
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -57,6 +57,7 @@ def build(settings: Settings) -> Context:
         services=services,
         cursors=Cursors(settings.secrets),
         account_sid=settings.TELNYX_ACCOUNT_SID,
+        public_url=settings.PUBLIC_URL,
         url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
         link_base=settings.INTERNAL_URL or "",
         has_inside=inside is not None,
@@ -72,7 +73,7 @@ def create(context: Context) -> Flask:
     context.attach(app)
     errors.install(app)
     access_log.install(app)
-    for room in (api, keys, health, docs, home):
+    for room in (api, feed, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 

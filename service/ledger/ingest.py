@@ -51,16 +51,14 @@ class Ingest:
         promises that there is none. The server that committed it. Raises DatabaseError, by `deadline`
         (monotonic seconds) at the latest.
         """
-        if are_fresh:
-            try:
-                with self._known(deadline, is_probe=is_probe) as known:
-                    changed, server = write_known(known, batch, self._clock()), server_of(known)
-            except UnknownSids:
-                pass
-            else:
-                self._changed(changed)
-                return server
-        return self._write(batch, deadline, is_probe=is_probe)
+        try:
+            with self._connection(deadline, are_fresh=are_fresh, is_probe=is_probe) as db:
+                changed = write_known(db, batch, self._clock(), are_fresh=are_fresh)
+                server = server_of(db)
+        except UnknownSids:
+            return self._write(batch, deadline, is_probe=is_probe)
+        self._changed(changed)
+        return server
 
     def write_refused(self, callback: Callback, deadline: float, *, is_probe: bool = False) -> Server | None:
         """A callback that was refused by itself: once more, else raw. Raises DatabaseError.
@@ -94,9 +92,11 @@ class Ingest:
             savepoint.rollback()
             make_durable(db)
 
-    def _known(self, deadline: float | None, *, is_probe: bool) -> AbstractContextManager[AnyConnection]:
-        if deadline is None:
-            return self._database.begin(is_probe=is_probe)
+    def _connection(
+        self, deadline: float | None, *, are_fresh: bool, is_probe: bool
+    ) -> AbstractContextManager[AnyConnection]:
+        if deadline is None or not are_fresh:
+            return self._database.begin(deadline, is_probe=is_probe)
         return self._database.ingest(deadline, is_probe=is_probe)
 
     def _write(self, batch: Sequence[Callback], deadline: float | None, *, is_probe: bool) -> Server | None:
@@ -109,8 +109,8 @@ class Ingest:
         return server
 
 
-def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime) -> set[str]:
-    """Fresh callbacks whose tokens name sessions that know their sids: most, and most quickly.
+def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime, *, are_fresh: bool) -> set[str]:
+    """Callbacks whose tokens name sessions that know their sids: most, and most quickly.
 
     The sessions that changed. Raises UnknownSids.
     """
@@ -126,7 +126,8 @@ def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime) -> 
             raise UnknownSids
         if session.callbacks > MOST_FOLDED:  # whether it is a repeat, more has to be looked up for
             raise UnknownSids
-    transaction.add((came, came.session_id) for came in batch)
+    new = batch if are_fresh else _without_known(db, batch)  # type: ignore[arg-type]  # of Database.begin
+    transaction.add((came, came.session_id) for came in new)
     return transaction.close()
 
 
@@ -143,11 +144,17 @@ def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set
     unmatched = [came for id, came in each.items() if owners[id] is None]
     sessions.reserve(db, [f"unmatched {came.notice.digest.hex()}" for came in unmatched])
     transaction = Transaction(db, now, {id for id in owners.values() if id} | adopted, sids)
-    known = callbacks.known_deliveries(db, set(each))  # after the lock, or two might not see each other's
+    transaction.add((came, owners[came.delivery.id]) for came in _without_known(db, batch))
+    return transaction.close(), transaction.has_more_unmatched
+
+
+def _without_known(db: Connection, batch: Sequence[Callback]) -> list[Callback]:
+    """Those not in the ledger yet, each once. Only after the lock, or two might not see each other's."""
+    each = {came.delivery.id: came for came in batch}
+    known = callbacks.known_deliveries(db, set(each))
     if known:
         make_durable(db)  # that they are seen is not enough to forget them elsewhere
-    transaction.add((came, owners[id]) for id, came in each.items() if id not in known)
-    return transaction.close(), transaction.has_more_unmatched
+    return [came for id, came in each.items() if id not in known]
 
 
 def _trial(now: datetime) -> list[Callback]:

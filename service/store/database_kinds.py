@@ -32,6 +32,7 @@ INGEST_LIMITS: Final = {
     "lock_timeout": "500ms",
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "10s",
+    "transaction_timeout": "10s",  # inside a pipeline the server does not count how long we idle
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",

@@ -16,6 +16,8 @@ from service.store.postgresql import LimitingCursor, PostgresqlConnection, Serve
 
 log = logging.getLogger(__name__)
 
+NEWER: Final = {"transaction_timeout": 170_000}  # setting -> the release that brought it
+
 # A peer that is gone is noticed while nobody waits for it: psycopg's own limits are too long.
 DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "siprec-ledger",
@@ -109,7 +111,8 @@ class Servers:
     def _open(self, address: Mapping[str, str], limits: Mapping[str, str]) -> PostgresqlConnection:
         parameters: dict[str, Any] = {**self._parameters, **address, "cursor_factory": LimitingCursor}
         if self._takes_options:
-            options = " ".join([self._options, *(f"-c {name}={value}" for name, value in limits.items())])
+            old = {name: value for name, value in limits.items() if name not in NEWER}
+            options = " ".join([self._options, *(f"-c {name}={value}" for name, value in old.items())])
             try:
                 return PostgresqlConnection.connect(**parameters, options=options.strip())
             except psycopg.OperationalError as error:
@@ -122,7 +125,10 @@ class Servers:
         connection.add_notice_handler(connection.notice_warning)
         connection.autocommit = True
         connection.prepare(time.monotonic() + IDENTITY_SECONDS)
-        row = connection.execute(IDENTITY, [list(limits), list(limits.values())]).fetchone()
+        release = connection.info.server_version
+        limits = {name: value for name, value in limits.items() if NEWER.get(name, 0) <= release}
+        old = {name: value for name, value in limits.items() if name not in NEWER}
+        row = connection.execute(IDENTITY, [list(old), list(old.values())]).fetchone()
         assert row is not None
         pid, connection.is_writable, is_set, started_at = row
         connection.is_pooled = pid != connection.info.backend_pid or not is_set
@@ -136,6 +142,8 @@ class Servers:
             connection.has_left = self._left.add
             if self._left:
                 self._end_left(connection)
+            for name in limits.keys() - old.keys():
+                connection.execute("SELECT set_config(%s, %s, false)", [name, limits[name]])
         connection.autocommit = False
         connection.prepare(None)
 

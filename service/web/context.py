@@ -20,6 +20,7 @@ class Context:
     services: Services
     cursors: Cursors
     account_sid: str | None  # of a start that names none
+    public_url: str  # names this ledger for ever, wherever apps reach it
     url: str  # where apps reach us; "/" where only they know
     link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already
     has_inside: bool  # a listener of its own for all but callbacks

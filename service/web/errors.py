@@ -26,8 +26,10 @@ from service.ledger.errors import (
     UnknownSession,
 )
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
+from service.store.feed import NotInLedger
 from service.store.keys import NameTaken, TooManySecrets
 from service.web.asgi import COMMON
+from service.web.cloud_events import cursor
 from service.web.cursor import InvalidCursor
 from service.web.problems import KINDS, Kind, Problem, TelnyxError, wrong_field
 from service.web.request_id import request_id_of
@@ -116,6 +118,14 @@ def _get_not_vouched(_: GetNotVouched) -> Problem:
     return Problem("invalid-request", errors=[wrong_field("body", "/status_callback_method", detail)])
 
 
+def _not_in_ledger(error: NotInLedger) -> Problem:
+    detail = (
+        f"The ledger ends at {cursor(error.last)} now, and has no event of this cursor. "
+        "Go on after start, after a time before the restore, or there; events may come again"
+    )
+    return Problem("ledger-restored", detail)
+
+
 def _http(error: HTTPException) -> Problem:
     names = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json"}
     status = error.code or 500
@@ -146,6 +156,7 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (DatabaseUnavailable, _database_unavailable),
     (DatabaseConflict, _database_busy),
     (InvalidCursor, _invalid_cursor),
+    (NotInLedger, _not_in_ledger),
     (HTTPException, _http),
     (Problem, lambda problem: problem),
     (Exception, _unforeseen),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from service.web.cloud_events import SessionThen
+
 Json = Mapping[str, Any]
 
 SESSION_ID: Final = "01a202e4-4b67-7762-b907-2d5df1084258"
@@ -224,6 +226,25 @@ KEY: Final[Json] = {
     "secrets": [SECRET],
 }
 REVOKED_KEY: Final[Json] = {**KEY, "in_force": False, "secrets": [REVOKED_SECRET]}
+FOLLOWED: Final[Json] = {
+    "specversion": "1.0",
+    "id": "811-0b1f6a92",
+    "source": "https://ledger.example/v1/events",
+    "type": "siprec.session.changed",
+    "subject": SESSION_ID,
+    "time": ENDED,
+    "datacontenttype": "application/json",
+    "data": {
+        "position": 811,
+        "actor": "telnyx",
+        "callback_id": CALLBACKS[1]["id"],
+        "correction": False,
+        "changes": {"state": ["started", "stopped"], "ended_at": [None, ENDED]},
+        "written_at": ENDED_WRITTEN,
+        "numbered_at": ENDED_WRITTEN,
+        "session": {name: STOPPED_SESSION[name] for name in SessionThen.model_fields},
+    },
+}
 # By operation and status.
 ANSWERS: Final[Mapping[tuple[str, int], Json]] = {
     ("startSession", 201): ACCEPTED_SESSION,
@@ -233,6 +254,7 @@ ANSWERS: Final[Mapping[tuple[str, int], Json]] = {
     ("listTimeline", 200): {"timeline": TIMELINE, "next_cursor": None},
     ("listSessionCallbacks", 200): {"callbacks": CALLBACKS, "next_cursor": None},
     ("listCallbacks", 200): {"callbacks": [STRANGE_CALLBACK], "next_cursor": None},
+    ("listEvents", 200): {"events": [FOLLOWED], "next": "812-5f0c9ab3"},
     ("stopSession", 202): STARTED_SESSION,
     ("getHealth", 200): {"status": "ok"},
     ("getReadiness", 200): READY,

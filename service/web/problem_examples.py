@@ -32,6 +32,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
         "It cannot be stopped: Telnyx has not given it a sid yet: unanswered",
         session_id=SESSION_ID,
     ),
+    "ledger-restored": Problem(
+        "ledger-restored",
+        "The ledger ends at 812-5f0c9ab3 now, and has no event of this cursor. "
+        "Go on after start, after a time before the restore, or there; events may come again",
+    ),
     "not-json": Problem("not-json", "Send Content-Type: application/json"),
     "invalid-request": Problem("invalid-request", errors=[wrong_field("query", "/colour", "no such field")]),
     "key-reused": Problem(

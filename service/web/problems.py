@@ -64,6 +64,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "session-over": Kind(409, "Session already over"),
     "session-merged": Kind(409, "Session merged into another"),
     "session-without-sid": Kind(409, "Session not accepted by Telnyx yet"),
+    "ledger-restored": Kind(409, "Ledger was put back to an earlier state"),
     "key-name-taken": Kind(409, "API key name taken"),
     "too-many-secrets": Kind(409, "API key has two secrets in force"),
     "too-large": Kind(413, "Body too large"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -14,12 +15,15 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
+    TypeAdapter,
 )
 from pydantic.config import JsonDict
 
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
+from service.store.feed import Wanted
 from service.store.session_lists import Filter
+from service.web.cloud_events import EventType
 from service.web.responses import Model
 
 # No NUL, no control characters, no lone surrogates: no database column and no log line takes them.
@@ -93,6 +97,13 @@ Timeout = Annotated[
 # Written out, or pydantic takes a number for seconds since 1970.
 QueryTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
+
+def read_time(text: str) -> datetime:
+    """UTC. Raises ValueError."""
+    return _TIME.validate_python(text)
+
+
+_TIME: TypeAdapter[datetime] = TypeAdapter(QueryTime)
 
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -178,3 +189,24 @@ class SessionQuery(PageQuery):
 
 class CallbackQuery(PageQuery):
     problem: bool | None = Field(default=None, description="whether something is wrong with it")
+
+
+class EventQuery(Model):
+    after: Cursor = Field(
+        default="start",
+        description="`next` of the page before; start; now; or a time (RFC 3339, with a zone): what was "
+        "numbered from then on. start unless set",
+    )
+    limit: int = Field(default=100, ge=1, le=1000, description="events per page; 100 unless set")
+    type: tuple[EventType, ...] = Field(default=(), description="may be repeated, then any of them")
+    account_sid: Text | None = Field(default=None, description="the session's, as it stood after the event")
+    connector_name: Text | None = Field(default=None, description="as ordered")
+    session_id: UUID | None = Field(default=None, description="events of sessions merged into it too")
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            types=frozenset(one.subject_and_kind for one in self.type),
+            account_sid=self.account_sid,
+            connector_name=self.connector_name,
+            session_id=str(self.session_id) if self.session_id else None,
+        )

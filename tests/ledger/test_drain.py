@@ -6,9 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from service.domain.callback import Callback
 from service.store.engine import DatabaseConflict, DatabaseUnavailable, Server
@@ -121,3 +123,16 @@ def test_on_sqlite_the_drain_never_holds_the_write_lock_for_long(desk: Desk) -> 
     desk.database.begin = timed  # type: ignore[method-assign]
     desk.drain.run()
     assert statistics.median(held) < 0.1, held
+
+
+def test_what_was_committed_before_and_names_its_session_is_counted_once(desk: Desk) -> None:
+    started = desk.callback()
+    desk.ingest.write([started])
+    with desk.database.read() as db:
+        session_id = db.scalar(text("SELECT id FROM session"))
+    stopped = [replace(desk.callback(event="siprec-stopped", N=f"{n}"), session_id=session_id) for n in "123"]
+    repeat = again(stopped[0], 1)
+    desk.ingest.write([stopped[0], *repeat])
+    spooled(desk, *stopped, *repeat, stopped[1])
+    assert desk.drain.run() == 5
+    assert desk.deliveries() == {"siprec-started": 1, "siprec-stopped": 4}

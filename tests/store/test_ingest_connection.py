@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 
-from service.store import keys
+from service.store import database_kinds, keys
 from service.store.batch import Batch
 from service.store.engine import (
     Database,
@@ -194,3 +195,24 @@ def test_a_statement_that_gets_no_answer_takes_little_longer_than_its_deadline(
         assert time.monotonic() - began < 1.2
     assert not remote.breaker.answers
     way(remote, "3", 5)
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_who_stops_in_the_midst_of_a_batch_loses_its_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {**database_kinds.INGEST_LIMITS, "transaction_timeout": "500ms"}
+    monkeypatch.setattr(database_kinds, "INGEST_LIMITS", limits)
+    ingest(database, "1")
+    with (
+        ThreadPoolExecutor(1) as another,
+        suppress(DatabaseUnavailable),
+        database.ingest(time.monotonic() + 5) as db,
+    ):
+        assert [row["id"] for row in KEYS(db, ["1"])] == ["1"]
+        assert another.submit(_lock, database).exception() is None
+
+
+def _lock(database: Database) -> None:
+    with database.begin() as db:  # it waits for 3 s
+        db.execute(text("SELECT id FROM api_key WHERE id = '1' FOR UPDATE"))

@@ -249,6 +249,13 @@ def test_links_lead_to_the_inside(parted: Parted) -> None:
     assert parted.house.web.url not in document
 
 
+def test_events_keep_their_source_whatever_the_address_of_the_inside(parted: Parted) -> None:
+    """With their ids it is their name for ever, of which an inside that comes later must change nothing."""
+    started(parted, "v3:followed")
+    feed = ask(parted.inside, "GET", "/v1/events?after=start", parted.key).body
+    assert f'"source":"{parted.house.web.url}/v1/events"' in feed
+
+
 def test_the_log_says_who_asked_as_far_as_that_is_known(parted: Parted) -> None:
     ask(
         parted.inside,

@@ -20,6 +20,7 @@ NEEDED = {
     ("GET", "/v1/sessions/<uuid:session_id>/callbacks"): Scope.READ,
     ("POST", "/v1/sessions/<uuid:session_id>/stop"): Scope.STOP,
     ("GET", "/v1/callbacks"): Scope.READ,
+    ("GET", "/v1/events"): Scope.READ,
     ("GET", "/v1/keys"): Scope.ADMIN,
     ("POST", "/v1/keys"): Scope.ADMIN,
     ("GET", "/v1/keys/<uuid:key_id>"): Scope.ADMIN,

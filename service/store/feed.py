@@ -1,0 +1,211 @@
+"""The feed: numbered events in the order of their positions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bindparam, select, true, tuple_
+
+from service.domain.access import Access, Scope
+from service.domain.history import Changes, Facts, facts_after
+from service.store.events import SESSION, EventKind
+from service.store.tables import event, session
+
+MOST_SCANNED: Final = 5000  # events looked at for a page, where a filter lets few through
+DIGITS: Final = 8  # of a digest: enough to tell one past from another
+
+
+@dataclass(frozen=True)
+class Place:
+    """Between two events: after the one with this position. `digits` are the first of its digest, in hex."""
+
+    position: int = 0  # 0: before the first
+    digits: str = ""
+
+
+START: Final = Place()
+
+
+class NotInLedger(Exception):
+    """It has no event at that place: it was put back to an earlier state. `last` is where it ends now."""
+
+    def __init__(self, last: Place) -> None:
+        super().__init__(f"the ledger ends at {last.position}")
+        self.last = last
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the feed is narrowed to; all that is set must fit. `types` are (kind of subject, kind)."""
+
+    types: frozenset[tuple[str, str]] = frozenset()
+    account_sid: str | None = None
+    connector_name: str | None = None
+    session_id: str | None = None  # and those merged into it
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event with its place. Of a session: what was ordered, and the facts as they stood after it."""
+
+    place: Place
+    numbered_at: datetime
+    subject_kind: str
+    subject_id: str
+    kind: str
+    actor: str
+    callback_id: str | None
+    correction: bool
+    changes: Changes
+    state: str | None
+    account_sid: str | None
+    happened_at: datetime
+    written_at: datetime
+    call_sid: str | None
+    connector_name: str | None
+    reference: str | None
+    labels: dict[str, str]
+    facts: Facts
+
+
+def last(db: Connection) -> Place:
+    """Where the feed ends now."""
+    query = select(event.c.position, event.c.digest).where(event.c.position.is_not(None))
+    row = db.execute(query.order_by(event.c.position.desc()).limit(1)).one_or_none()
+    return START if row is None else _place(row.position, row.digest)
+
+
+def place(db: Connection, after: Place | datetime | None) -> Place:
+    """This place, or that of a time: before all that was numbered from then on; None: where the feed ends.
+
+    Raises NotInLedger.
+    """
+    if after is None:
+        return last(db)
+    if isinstance(after, datetime):
+        return _before(db, after)
+    if _at(db, after.position) != after:
+        raise NotInLedger(last(db))
+    return after
+
+
+def _at(db: Connection, position: int) -> Place | None:
+    """None if no event has this position."""
+    if position == 0:
+        return START
+    digest = db.scalar(_DIGEST, {"wanted": position})
+    return None if digest is None else _place(position, digest)
+
+
+def _before(db: Connection, moment: datetime) -> Place:
+    """After the last event that was numbered before `moment`; `numbered_at` never goes backwards."""
+    low, high = 0, last(db).position
+    while low < high:
+        middle = (low + high + 1) // 2
+        numbered_at = db.scalar(_NUMBERED_AT, {"wanted": middle})
+        assert numbered_at is not None  # there are no holes
+        low, high = (middle, high) if numbered_at < moment else (low, middle - 1)
+    return _at(db, low) or START
+
+
+def page(db: Connection, wanted: Wanted, access: Access, after: int, limit: int) -> tuple[list[Line], Place]:
+    """What fits and may be seen, of what was numbered after that position; and how far was looked."""
+    end = last(db)
+    query = _LINES.where(_sees(access), _fits(wanted)).limit(limit)
+    position: ColumnElement[int] = event.c.position
+    scanned = min(after + MOST_SCANNED, end.position)
+    if wanted.session_id is not None:
+        scanned = end.position
+        position = event.c.position + 0  # or its index would be read to the end, for a few of one session
+        ids = [wanted.session_id, *_merged_into(db, wanted.session_id)]
+        query = query.where(event.c.subject_kind == SESSION, event.c.subject_id.in_(ids))
+    query = query.where(position > after, position <= scanned).order_by(position)
+    rows = db.execute(query).mappings().all()
+    if len(rows) == limit:
+        until = _place(rows[-1]["position"], rows[-1]["digest"])
+    else:
+        until = end if scanned == end.position else _at(db, scanned) or end
+    return _with_facts(db, rows), until
+
+
+def of_session_until(db: Connection, session_id: str, position: int) -> list[RowMapping]:
+    """The session's events that were numbered by then, in their order."""
+    query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
+    return list(db.execute(query.where(event.c.position <= position).order_by(event.c.sequence)).mappings())
+
+
+def _sees(access: Access) -> ColumnElement[bool]:
+    """Sessions' events by the account that they had then: so nothing ever appears behind what was read.
+
+    What is done with keys and evidence is for those who may see all accounts.
+    """
+    if access.accounts is not None:
+        return and_(event.c.subject_kind == SESSION, event.c.account_sid.in_(sorted(access.accounts)))
+    return true() if access.allows(Scope.ADMIN) else event.c.subject_kind == SESSION
+
+
+def _fits(wanted: Wanted) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.types:
+        conditions.append(tuple_(event.c.subject_kind, event.c.kind).in_(sorted(wanted.types)))
+    if wanted.account_sid is not None:
+        conditions.append(event.c.account_sid == wanted.account_sid)
+    if wanted.connector_name is not None:
+        conditions.append(session.c.connector_name == wanted.connector_name)
+    return and_(true(), *conditions)
+
+
+def _merged_into(db: Connection, session_id: str) -> list[str]:
+    query = select(event.c.changes).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
+    merges = db.scalars(query.where(event.c.kind == EventKind.MERGED)).all()
+    return [changes["merged_from"][1] for changes in merges if "merged_from" in changes]
+
+
+def _with_facts(db: Connection, rows: Collection[RowMapping]) -> list[Line]:
+    ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
+    histories = _histories(db, ids, max((row["position"] for row in rows), default=0))
+    return [_line(row, histories.get(row["subject_id"], [])) for row in rows]
+
+
+def _histories(db: Connection, ids: Collection[str], until: int) -> dict[str, list[tuple[int, Changes]]]:
+    """Of each of these sessions, by id, all changes with their positions, in their order."""
+    histories: defaultdict[str, list[tuple[int, Changes]]] = defaultdict(list)
+    for row in db.execute(_HISTORIES, {"ids": list(ids), "until": until}) if ids else ():
+        histories[row.subject_id].append((row.position, row.changes))
+    return histories
+
+
+def _line(row: RowMapping, history: Iterable[tuple[int, Changes]]) -> Line:
+    is_session = row["subject_kind"] == SESSION
+    values = {name: row[name] for name in Line.__dataclass_fields__ if name in row}
+    until = [changes for position, changes in history if position <= row["position"]]
+    return Line(
+        **{**values, "labels": row["labels"] or {}},
+        place=_place(row["position"], row["digest"]),
+        facts=facts_after(until) if is_session else {},
+    )
+
+
+def _place(position: int, digest: bytes) -> Place:
+    return Place(position, digest.hex()[:DIGITS])
+
+
+_OF_SESSION = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
+_LINES: Final[Select[Any]] = select(
+    event, session.c.call_sid, session.c.connector_name, session.c.reference, session.c.labels
+).select_from(event.outerjoin(session, _OF_SESSION))
+_HISTORIES: Final = (
+    select(event.c.subject_id, event.c.position, event.c.changes)
+    .where(
+        event.c.subject_kind == SESSION,
+        event.c.subject_id.in_(bindparam("ids", expanding=True)),
+        event.c.position <= bindparam("until"),
+    )
+    .order_by(event.c.sequence)
+)
+_DIGEST: Final = select(event.c.digest).where(event.c.position == bindparam("wanted"))
+_NUMBERED_AT: Final = select(event.c.numbered_at).where(event.c.position == bindparam("wanted"))

@@ -1,0 +1,117 @@
+"""Events as CloudEvents 1.0 has them: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import Field
+
+from service.domain.state import State
+from service.store.feed import START, Line, Place
+from service.web.responses import ErrorResponse, Id, Model, Time
+
+PREFIX: Final = "siprec"
+
+
+class EventType(StrEnum):
+    """Named for whom it happened to, and what."""
+
+    SESSION_CREATED = "siprec.session.created"
+    SESSION_CHANGED = "siprec.session.changed"
+    SESSION_MERGED = "siprec.session.merged"
+    KEY_CREATED = "siprec.key.created"
+    KEY_CHANGED = "siprec.key.changed"
+    KEY_SECRET_CREATED = "siprec.key.secret-created"  # noqa: S105 (a name)
+    KEY_SECRET_REVOKED = "siprec.key.secret-revoked"  # noqa: S105
+    KEY_REVOKED = "siprec.key.revoked"
+    EVIDENCE_READ = "siprec.evidence.read"
+
+    @property
+    def subject_and_kind(self) -> tuple[str, str]:
+        """As the ledger has it."""
+        _, subject_kind, kind = self.split(".")
+        return subject_kind, kind
+
+
+class SessionThen(Model):
+    """A session as it stood after the event; what was ordered never changes."""
+
+    id: Id
+    state: State
+    account_sid: str
+    call_sid: str
+    siprec_sid: str | None
+    callback_siprec_sid: str | None
+    connector_name: str | None
+    reference: str | None
+    labels: dict[str, str]
+    accepted_at: Time | None
+    started_at: Time | None
+    ended_at: Time | None
+    stop_requested_at: Time | None
+    stop_requested_by: str | None
+    attempts: int
+    error: ErrorResponse | None
+    merged_into: Id | None
+
+
+class EventData(Model):
+    position: int = Field(description="1, 2, 3 … without a hole; never changes")
+    actor: str = Field(description="who caused it: an API key's name, telnyx, watch or operator")
+    callback_id: Id | None = Field(description="the callback that caused it")
+    correction: bool = Field(description="true: by a callback that was received earlier and written later")
+    changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
+    written_at: Time
+    numbered_at: Time = Field(description="when it got its position: it was seen by nobody before")
+    session: SessionThen | None = Field(description="as it stood after it; null where it is about no session")
+
+
+class CloudEvent(Model):
+    specversion: str
+    id: str = Field(description="the cursor after this event; with `source` its name for ever")
+    source: str
+    type: str = Field(description=f"one of {', '.join(EventType)}; a later release may have more")
+    subject: str = Field(description="the id of the session, or of whatever it is about")
+    time: Time = Field(description="when it happened, as far as we know")
+    datacontenttype: str
+    data: EventData
+
+
+class EventPage(Model):
+    events: list[CloudEvent] = Field(description="in the order of their positions")
+    next: str = Field(description="the cursor after the last event that was looked at: never null")
+
+
+def cursor(place: Place) -> str:
+    return "start" if place == START else f"{place.position}-{place.digits}"
+
+
+def cloud_event(line: Line, url: str) -> CloudEvent:
+    """`url` is where apps reach the service."""
+    return CloudEvent(
+        specversion="1.0",
+        id=cursor(line.place),
+        source=f"{url}/v1/events",
+        type=f"{PREFIX}.{line.subject_kind}.{line.kind}",
+        subject=line.subject_id,
+        time=line.happened_at,
+        datacontenttype="application/json",
+        data=EventData(
+            position=line.place.position,
+            actor=line.actor,
+            callback_id=line.callback_id,
+            correction=line.correction,
+            changes=line.changes,
+            written_at=line.written_at,
+            numbered_at=line.numbered_at,
+            session=_session(line) if line.facts else None,
+        ),
+    )
+
+
+def _session(line: Line) -> SessionThen:
+    ordered = {name: getattr(line, name) for name in ("call_sid", "connector_name", "reference", "labels")}
+    return SessionThen.model_validate(
+        {**line.facts, **ordered, "id": line.subject_id, "account_sid": line.account_sid}
+    )

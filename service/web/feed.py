@@ -1,0 +1,63 @@
+"""The feed: what happened, in one order, for apps that follow it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+from flask import Blueprint
+
+from service.domain.access import Scope
+from service.store import feed
+from service.store.feed import START, Place
+from service.web import auth, context
+from service.web.cloud_events import EventPage, cloud_event, cursor
+from service.web.operation import Answer, operation
+from service.web.problems import Problem, wrong_field
+from service.web.requests import EventQuery, read_time
+
+CURSOR: Final = re.compile(rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{feed.DIGITS}}})", re.ASCII)
+NAMED: Final = {"start": START, "now": None}
+
+blueprint = Blueprint("feed", __name__, url_prefix="/v1/events")
+blueprint.before_request(auth.api_key)
+
+
+@blueprint.get("")
+@operation(
+    "listEvents",
+    "Follow what happens",
+    answers={200: EventPage},
+    problems=("ledger-restored",),
+    scope=Scope.READ,
+    query=EventQuery,
+)
+def index(query: EventQuery) -> Answer:
+    """Every event once, in an order that never changes: go on with `after` set to the `next` of a page.
+
+    Nothing ever appears before what was read. A page may be short, or empty, although there is more: then
+    its `next` is not the `after` that was asked with. Events are CloudEvents 1.0. A key that is limited to
+    some accounts follows the events of sessions that were theirs then; what is done with keys and evidence
+    is for keys with `admin` that are limited to none. 409: the ledger was put back to an earlier state, in
+    which the event of this cursor has not happened.
+    """
+    after, access = _after(query.after), auth.key().access
+    with context.current().database.read() as db:
+        place = feed.place(db, after)
+        lines, until = feed.page(db, query.wanted(), access, place.position, query.limit)
+    url = context.current().public_url
+    return Answer(EventPage(events=[cloud_event(line, url) for line in lines], next=cursor(until)))
+
+
+def _after(text: str) -> Place | datetime | None:
+    """None: where the feed ends now. Raises Problem."""
+    if text in NAMED:
+        return NAMED[text]
+    if found := CURSOR.fullmatch(text):
+        return Place(int(found[1]), found[2])
+    try:
+        return read_time(text)
+    except ValueError:
+        expected = "start, now, the next of a page, or a time as RFC 3339 writes it, with a zone"
+        raise Problem("invalid-request", errors=[wrong_field("query", "/after", expected)]) from None
