@@ -25,6 +25,7 @@ from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
 from service.web.problems import Problem
+from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
 
@@ -52,7 +53,16 @@ def web() -> Web:
 
 def build(settings: Settings) -> Context:
     services = wiring.wire(settings)
-    return Context(services, Cursors(settings.secrets), settings.TELNYX_ACCOUNT_SID, settings.PUBLIC_URL)
+    inside = settings.INTERNAL_BIND
+    return Context(
+        services=services,
+        cursors=Cursors(settings.secrets),
+        account_sid=settings.TELNYX_ACCOUNT_SID,
+        public_url=settings.PUBLIC_URL,
+        url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
+        link_base=settings.INTERNAL_URL or "",
+        has_inside=inside is not None,
+    )
 
 
 def create(context: Context) -> Flask:
@@ -107,12 +117,24 @@ class Web:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+def is_served(scope: Scope) -> bool:
+    """By the listener that the connection came in by: outside are callbacks, inside is all else.
+
+    Who listens is known of the socket; what the request says of hosts does not count.
+    """
+    is_health = scope["path"] == "/healthz" and scope["method"] in {"GET", "HEAD"}
+    if scope["state"].get(IS_INSIDE, False):
+        return not is_callback(scope["path"])
+    return is_health or is_callback(scope["path"])
+
+
 class Serving:
     """Made on the event loop that serves."""
 
     def __init__(self, context: Context, threads: int, traffic: Traffic) -> None:
         services = context.services
         self._services = services
+        self._has_inside = context.has_inside
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock, traffic.count
@@ -126,7 +148,9 @@ class Serving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if is_callback(path):
+        if self._has_inside and not is_served(scope):
+            await answer_problem(scope, send, Problem("not-found"))
+        elif is_callback(path):
             await self._callbacks(scope, receive, send)
         elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service import setting_values
+from service.bind import Bind
+from service.setting_values import AccountKeys
 
 
 class SignaturePolicy(StrEnum):
@@ -27,83 +28,14 @@ class WrongConfiguration(Exception):
     """One line per setting that is missing or wrong; never with its value."""
 
 
-def _listed(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if not (parts := [part.strip() for part in value.split(",") if part.strip()]):
-        raise ValueError("must not be empty")
-    return parts
-
-
-def _named(value: Any) -> Any:
-    if value == "":  # or a path would be the folder that we happen to be in
-        raise ValueError("must not be empty")
-    return value
-
-
-def _public_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an http(s) URL without query and fragment")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold credentials")
-    if len(value) > 1500:
-        raise ValueError("is too long: Telnyx takes callback URLs of 2000 characters at most")
-    return value.rstrip("/")
-
-
-def _base_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http(s) URL")
-    return value.rstrip("/")
-
-
 def _secret_key(value: SecretStr) -> SecretStr:
     if len(value.get_secret_value()) < 32:
         raise ValueError("must have at least 32 characters")
     return value
 
 
-def _public_key(value: str) -> str:
-    try:
-        raw = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 32 or not any(raw):
-        raise ValueError("must be the base64 text of a 32-byte Ed25519 key, as Telnyx's portal shows it")
-    return value
-
-
-def database_url(text: str) -> str:
-    """The same, if it names a database that we can speak to. Raises ValueError."""
-    scheme, _, rest = text.partition("://")
-    if scheme == "sqlite":
-        if rest in {"", "/", "/:memory:"} or not rest.startswith("/"):
-            raise ValueError("must name a file: sqlite:////path/to/ledger.sqlite3")
-        return text
-    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"} or not rest:
-        raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
-    authority, _, query = rest.partition("?")
-    credentials, _, hosts = authority.partition("/")[0].rpartition("@")
-    if "@" in credentials:  # libpq takes the rest of a password for a host, and tells which it cannot find
-        raise ValueError("must write an @ in its password as %40")
-    for host in hosts.split(","):  # a primary and its standbys
-        _check_host(host)
-    if sum(name == "host" for name, _ in parse_qsl(query)) > 1:
-        raise ValueError("must name several hosts as postgresql://a:5432,b:5432/ledger")
-    return text
-
-
-def _check_host(host: str) -> None:
-    try:
-        urlsplit(f"//{host}").port  # noqa: B018 (reading it is what raises)
-    except ValueError:
-        raise ValueError("must name its port by a number") from None
-
-
 def _database_url(value: SecretStr) -> SecretStr:
-    database_url(value.get_secret_value())
+    setting_values.database_url(value.get_secret_value())
     return value
 
 
@@ -111,6 +43,25 @@ def _spool_dir(value: Path | None, info: ValidationInfo) -> Path | None:
     if value is None and info.data.get("SPOOL") is SpoolUse.ON:
         raise ValueError("is required and not set, unless SPOOL is off")
     return value
+
+
+def _internal_bind(value: Any) -> Any:
+    return Bind.read(value) if isinstance(value, str) else value
+
+
+def _apart(value: Bind | None, info: ValidationInfo) -> Bind | None:
+    host, port = info.data.get("HOST"), info.data.get("PORT")
+    if value is not None and host is not None and port is not None and value.overlaps(host, port):
+        raise ValueError("must be another address than HOST and PORT, which are for the outside")
+    return value
+
+
+def _internal_url(value: str | None, info: ValidationInfo) -> str | None:
+    if value is None:
+        return None
+    if info.data.get("INTERNAL_BIND", value) is None:
+        raise ValueError("is the address of INTERNAL_BIND, which is not set")
+    return setting_values.plain_url(value)
 
 
 SecretKey = Annotated[SecretStr, AfterValidator(_secret_key)]
@@ -123,7 +74,7 @@ class Settings(BaseSettings):
 
     PUBLIC_URL: Annotated[
         str,
-        AfterValidator(_public_url),
+        AfterValidator(setting_values.public_url),
         Field(description="where Telnyx reaches this service, e.g. `https://ledger.example.com`"),
     ]
     SECRET_KEY: Annotated[
@@ -132,7 +83,7 @@ class Settings(BaseSettings):
     SECRET_KEY_FALLBACKS: Annotated[
         list[SecretKey],
         NoDecode,
-        BeforeValidator(_listed),
+        BeforeValidator(setting_values.listed),
         Field(description="earlier values of `SECRET_KEY`, separated by commas, still honoured"),
     ] = []
     DATABASE_URL: Annotated[
@@ -146,18 +97,26 @@ class Settings(BaseSettings):
     DATABASE_CONNECTIONS: Annotated[
         int, Field(ge=7, le=200, description="to the database at most, for each web process")
     ] = 10
-    TELNYX_API_KEY: Annotated[SecretStr, Field(min_length=1, description="the bearer key of Telnyx's API")]
-    TELNYX_PUBLIC_KEY: Annotated[
-        list[Annotated[str, AfterValidator(_public_key)]],
+    TELNYX_API_KEY: Annotated[
+        AccountKeys,
         NoDecode,
-        BeforeValidator(_listed),
+        BeforeValidator(setting_values.api_keys),
         Field(
-            min_length=1,
-            description="what Telnyx signs callbacks with (base64); several: separated by commas",
+            description="the bearer key of Telnyx's API; several, each for its account: `account=key`, "
+            "separated by commas"
+        ),
+    ]
+    TELNYX_PUBLIC_KEY: Annotated[
+        AccountKeys,
+        NoDecode,
+        BeforeValidator(setting_values.public_keys),
+        Field(
+            description="what Telnyx signs callbacks with (base64); several: separated by commas; one that "
+            "vouches for one account only: `account=key`"
         ),
     ]
     TELNYX_BASE_URL: Annotated[
-        str, AfterValidator(_base_url), Field(description="Telnyx's API, `/v2` included")
+        str, AfterValidator(setting_values.base_url), Field(description="Telnyx's API, `/v2` included")
     ] = "https://api.telnyx.com/v2"
     TELNYX_ACCOUNT_SID: Annotated[
         str | None, Field(min_length=1, description="the account of a start that names none")
@@ -185,7 +144,7 @@ class Settings(BaseSettings):
     ] = SpoolUse.ON
     SPOOL_DIR: Annotated[
         Path | None,
-        BeforeValidator(_named),
+        BeforeValidator(setting_values.named),
         AfterValidator(_spool_dir),
         Field(
             validate_default=True,
@@ -207,6 +166,21 @@ class Settings(BaseSettings):
     ] = 1
     HOST: Annotated[str, Field(min_length=1, description="the address to listen on")] = "0.0.0.0"  # noqa: S104 (a container's door; the platform decides who reaches it)
     PORT: Annotated[int, Field(ge=0, le=65535, description="the port to listen on")] = 8000
+    INTERNAL_BIND: Annotated[
+        Bind | None,
+        NoDecode,
+        BeforeValidator(_internal_bind),
+        AfterValidator(_apart),
+        Field(
+            description="a listener for the inside: `127.0.0.1:8001`, `[::1]:8001` or `unix:/path`; the "
+            "other one then serves callbacks and `/healthz` only"
+        ),
+    ] = None
+    INTERNAL_URL: Annotated[
+        str | None,
+        AfterValidator(_internal_url),
+        Field(description="where apps reach `INTERNAL_BIND`, e.g. `https://ledger.internal`"),
+    ] = None
 
     @property
     def secrets(self) -> list[str]:

@@ -30,7 +30,9 @@ class QueueLogger(Logger):
         logging.getLogger("service.web.access_log").disabled = cfg.accesslog is None
 
 
-bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
+outside = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
+bind = [outside, str(settings.INTERNAL_BIND)] if settings.INTERNAL_BIND else [outside]
+umask = 0o007  # of a unix socket: for its user and group
 worker_class = "service.web.worker.Worker"
 workers = settings.WEB_CONCURRENCY
 timeout = 60  # a worker that hangs this long is replaced
@@ -40,6 +42,19 @@ accesslog = "-"
 logger_class = QueueLogger
 control_socket_disable = True
 is_sqlite = settings.DATABASE_URL.get_secret_value().startswith("sqlite:")
+
+
+def when_ready(arbiter: Any) -> None:
+    """In the master, once it listens: --bind on the command line replaces what stands here."""
+    inside, listening = settings.INTERNAL_BIND, [one.getsockname() for one in arbiter.LISTENERS]
+    if inside is not None and listening and not any(inside.is_name_of(name) for name in listening):
+        sys.exit(
+            f"siprec-ledger cannot start: nothing listens at INTERNAL_BIND, {inside}; name it by --bind too"
+        )
+
+
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    worker.internal_bind = settings.INTERNAL_BIND
 
 
 def nworkers_changed(arbiter: Any, wanted: int, before: int | None) -> None:

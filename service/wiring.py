@@ -78,9 +78,9 @@ class Services:
 def wire(settings: Settings) -> Services:
     """Raises WrongConfiguration for settings that do not go together, and DatabaseUnusable."""
     _check_start_deadline(settings)
+    telnyx = _client(settings)
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
-    api_key = settings.TELNYX_API_KEY.get_secret_value()
     backlog = Backlog(_spool(settings))
     waiters = Waiters()
     tail = Tail(database, waiters)
@@ -91,13 +91,14 @@ def wire(settings: Settings) -> Services:
     ingest = Ingest(database, _now, changed)
     sessions = Sessions(
         database=database,
-        telnyx=Client(settings.TELNYX_BASE_URL, api_key, settings.TELNYX_TIMEOUT_SECONDS, _now),
+        telnyx=telnyx,
         callback_urls=callback_urls,
         clock=_now,
         start_deadline=timedelta(seconds=settings.START_DEADLINE_SECONDS),
         in_flight=max(1, settings.THREADS // 4),
         save_later=backlog.save_later,
         changed=changed,
+        post_only=settings.TELNYX_PUBLIC_KEY.for_one,
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
@@ -105,7 +106,6 @@ def wire(settings: Settings) -> Services:
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
-    must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
     return Services(
         database=database,
         sessions=sessions,
@@ -117,7 +117,7 @@ def wire(settings: Settings) -> Services:
         numbering=numbering,
         waiters=waiters,
         tail=tail,
-        reader=Reader(settings.TELNYX_PUBLIC_KEY, callback_urls, must_be_signed=must_be_signed),
+        reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
             Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
@@ -138,6 +138,27 @@ def _check_start_deadline(settings: Settings) -> None:
             f"START_DEADLINE_SECONDS: must be at least {least}, because with this TELNYX_TIMEOUT_SECONDS "
             "asking Telnyx can take that long"
         )
+
+
+def _client(settings: Settings) -> Client:
+    """Raises WrongConfiguration if nothing could be asked for the account of a start that names none."""
+    keys, usual = settings.TELNYX_API_KEY, settings.TELNYX_ACCOUNT_SID
+    made = Client(
+        settings.TELNYX_BASE_URL,
+        next(iter(keys.for_all), None),
+        settings.TELNYX_TIMEOUT_SECONDS,
+        _now,
+        {account_sid: key for account_sid, (key,) in keys.for_one.items()},
+    )
+    if usual is not None and not made.has_key(usual):
+        raise WrongConfiguration("TELNYX_ACCOUNT_SID: must have a key in TELNYX_API_KEY, its own or for all")
+    return made
+
+
+def _reader(settings: Settings, callback_urls: CallbackUrls) -> Reader:
+    keys = settings.TELNYX_PUBLIC_KEY
+    must_be_signed = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
+    return Reader(keys.for_all, callback_urls, must_be_signed=must_be_signed, account_keys=keys.for_one)
 
 
 def _spool(settings: Settings) -> Spool | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from service import config
+from service import config, setting_values
 from service.config import Settings, SignaturePolicy, WrongConfiguration
 from service.sandbox import Sandbox
+from service.setting_values import AccountKeys
 from service.store.engine import FEWEST_CONNECTIONS
 
 PUBLIC_KEY = Sandbox().public_key
@@ -23,6 +28,8 @@ RIGHT = {
     "TELNYX_API_KEY": "KEY-1",
     "TELNYX_PUBLIC_KEY": PUBLIC_KEY,
 }
+ACCOUNT = "61bf923e-5e4d-4595-a110-56190ea18a1b"
+OTHER_ACCOUNT = "0b2ff5b0-8a6b-4d0c-9d0c-3c1c2a4f8d11"
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -45,7 +52,7 @@ def test_what_is_required_is_enough(env: pytest.MonkeyPatch) -> None:
     settings = config.load()
     assert settings.SECRET_KEY.get_secret_value() == "s" * 32
     assert settings.SECRET_KEY_FALLBACKS == []
-    assert settings.TELNYX_PUBLIC_KEY == [PUBLIC_KEY]
+    assert settings.TELNYX_PUBLIC_KEY.for_all == (PUBLIC_KEY,)
     assert settings.TELNYX_BASE_URL == "https://api.telnyx.com/v2"
     assert settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED
 
@@ -101,6 +108,12 @@ WRONG = {
         PUBLIC_KEY[:-4],
         ",",
         f"{PUBLIC_KEY}{PUBLIC_KEY}",
+        f"{PUBLIC_KEY}={PUBLIC_KEY}",
+        f"{ACCOUNT}=",
+        f"{ACCOUNT}=x",
+        f"={PUBLIC_KEY}",
+        f"{ACCOUNT}={OTHER_ACCOUNT}={PUBLIC_KEY}",
+        f"{ACCOUNT} = {PUBLIC_KEY}",
     ],
     "TELNYX_BASE_URL": ["api.telnyx.com", "https://"],
     "TELNYX_TIMEOUT_SECONDS": ["0", "-1", "x", "61", "nan", "inf"],
@@ -111,7 +124,19 @@ WRONG = {
     "WATCH_SECONDS": ["0", "x"],
     "THREADS": ["3", "257", "x", "4.5"],
     "WEB_CONCURRENCY": ["0", "65"],
+    "TELNYX_API_KEY": [
+        ",",
+        " ",
+        "hush-one,hush-two",
+        "=hush-hush",
+        f"{ACCOUNT}=",
+        f"{ACCOUNT}==",
+        f"{ACCOUNT}=hush-one,{ACCOUNT}=hush-two",
+        f"{ACCOUNT}={OTHER_ACCOUNT}=hush-one",
+        f"{'x' * 256}=hush-one",
+    ],
     "PORT": ["-1", "65536", "http"],
+    "INTERNAL_BIND": ["nohost:8001", "127.0.0.1:0", "127.0.0.1:8000", "[::1]:8000", "0.0.0.0:8000", "unix:x"],
 }
 
 
@@ -137,10 +162,17 @@ ACCEPTED = {
         "sqlite:///x",
     ],
     "SECRET_KEY_FALLBACKS": ["f" * 32, f"{'f' * 32}, {'g' * 40}", f"{'f' * 32},"],
-    "TELNYX_PUBLIC_KEY": [f"{PUBLIC_KEY}, {PUBLIC_KEY}"],
+    "TELNYX_API_KEY": ["KEY", "KEY==", f"{ACCOUNT}=KEY", f"KEY, {ACCOUNT}=K2,\n {OTHER_ACCOUNT}=K3==,"],
+    "TELNYX_PUBLIC_KEY": [
+        f"{PUBLIC_KEY}, {PUBLIC_KEY}",
+        f"{PUBLIC_KEY}\n{PUBLIC_KEY}",
+        f"{ACCOUNT}={PUBLIC_KEY}",
+        f"{ACCOUNT}={PUBLIC_KEY},{ACCOUNT}={PUBLIC_KEY} {PUBLIC_KEY}",
+    ],
     "CALLBACK_SIGNATURE": ["if_present"],
     "TELNYX_ACCOUNT_SID": ["account-1"],
     "PORT": ["0", "65535"],
+    "INTERNAL_BIND": ["127.0.0.1:8001", "[::1]:8001", "unix:/run/ledger/inside"],
 }
 
 
@@ -171,6 +203,88 @@ def test_without_a_spool_its_folder_is_not_needed(env: pytest.MonkeyPatch) -> No
     env.delenv("SPOOL_DIR")
     env.setenv("SPOOL", "off")
     assert config.load().SPOOL_DIR is None
+
+
+ACCOUNTS = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_.:"), min_size=1)
+API_KEYS = st.from_regex(r"[A-Za-z0-9_+/-]{1,40}={0,2}", fullmatch=True)
+PUBLIC_KEYS = st.binary(min_size=32, max_size=32).filter(any).map(lambda raw: b64encode(raw).decode())
+SEPARATORS = st.sampled_from([",", ", ", " ", "\n", ",\n  "])
+
+
+@given(st.none() | API_KEYS, st.dictionaries(ACCOUNTS, API_KEYS), SEPARATORS)
+def test_api_keys_go_to_their_accounts(for_all: str | None, own: dict[str, str], separator: str) -> None:
+    assume(for_all or own)
+    entries = [f"{account}={key}" for account, key in own.items()] + ([for_all] if for_all else [])
+    keys = setting_values.api_keys(separator.join(entries))
+    assert keys.for_all == ((for_all,) if for_all else ())
+    assert keys.for_one == {account: (key,) for account, key in own.items()}
+
+
+@given(st.lists(st.tuples(st.none() | ACCOUNTS.filter(lambda one: len(one) < 43), PUBLIC_KEYS)), SEPARATORS)
+def test_public_keys_go_to_their_accounts(entries: list[tuple[str | None, str]], separator: str) -> None:
+    assume(entries)
+    text = separator.join(key if account is None else f"{account}={key}" for account, key in entries)
+    keys = setting_values.public_keys(text)
+    assert keys.for_all == tuple(key for account, key in entries if account is None)
+    assert keys.for_one == {
+        account: tuple(key for other, key in entries if other == account)
+        for account, _ in entries
+        if account is not None
+    }
+
+
+@given(st.text(), st.sampled_from([setting_values.api_keys, setting_values.public_keys]))
+def test_whatever_is_written_there_is_read_or_refused_without_being_shown(
+    text: str, read: Callable[[str], AccountKeys]
+) -> None:
+    try:
+        keys = read(text)
+    except ValueError as error:
+        said = str(error)
+        assert len(text) < 12 or text not in said
+    else:
+        assert "".join(keys.for_all) in text
+        said = repr(keys)
+        assert said == "AccountKeys()"
+
+
+def test_the_wrong_one_of_several_keys_is_told_by_its_number(env: pytest.MonkeyPatch) -> None:
+    env.setenv("TELNYX_PUBLIC_KEY", f"{PUBLIC_KEY},{ACCOUNT}=hush,{PUBLIC_KEY}")
+    (line,) = complaints()
+    assert line.startswith("TELNYX_PUBLIC_KEY: entry 2 must be the base64 text of a 32-byte Ed25519 key")
+    assert "hush" not in line
+
+
+def test_two_keys_without_a_comma_are_no_account_and_its_key(env: pytest.MonkeyPatch) -> None:
+    env.setenv("TELNYX_PUBLIC_KEY", f"{PUBLIC_KEY}{PUBLIC_KEY}")
+    assert complaints() == ["TELNYX_PUBLIC_KEY: must have a comma between two keys"]
+
+
+def test_the_inside_has_another_address_than_the_outside(env: pytest.MonkeyPatch) -> None:
+    env.setenv("INTERNAL_BIND", "127.0.0.1:8000")
+    assert complaints() == [
+        "INTERNAL_BIND: must be another address than HOST and PORT, which are for the outside"
+    ]
+    env.setenv("HOST", "10.0.0.1")
+    assert str(config.load().INTERNAL_BIND) == "127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("url", ["ledger.internal", "ftp://x", "https://x/?a=b", "https://u:p@x/", ""])
+def test_the_address_of_the_inside_is_a_url(env: pytest.MonkeyPatch, url: str) -> None:
+    env.setenv("INTERNAL_BIND", "127.0.0.1:8001")
+    env.setenv("INTERNAL_URL", url)
+    (line,) = complaints()
+    assert line.startswith("INTERNAL_URL: must ")
+    env.setenv("INTERNAL_URL", "https://ledger.internal/")
+    assert config.load().INTERNAL_URL == "https://ledger.internal"
+
+
+def test_an_address_of_the_inside_without_an_inside_is_wrong(env: pytest.MonkeyPatch) -> None:
+    env.setenv("INTERNAL_URL", "https://ledger.internal")
+    assert complaints() == ["INTERNAL_URL: is the address of INTERNAL_BIND, which is not set"]
+    env.setenv("INTERNAL_BIND", "x")
+    (line,) = complaints()
+    assert line.startswith("INTERNAL_BIND: ")
 
 
 SECRETS = {

@@ -13,7 +13,7 @@ from service.config import Settings, WrongConfiguration
 from service.telnyx.client import longest_seconds
 
 
-def settings(folder: Path, **others: float) -> Settings:
+def settings(folder: Path, **others: object) -> Settings:
     return Settings.model_validate(
         {
             "PUBLIC_URL": "https://ledger.example",
@@ -40,3 +40,12 @@ def test_a_deadline_that_ends_before_telnyx_had_its_time_is_refused(tmp_path: Pa
 
 def test_the_defaults_go_together(tmp_path: Path) -> None:
     wiring.wire(settings(tmp_path)).database.close()
+
+
+def test_the_usual_account_has_to_have_a_key(tmp_path: Path) -> None:
+    wrong = settings(tmp_path, TELNYX_API_KEY="account-2=KEY", TELNYX_ACCOUNT_SID="account-1")
+    with pytest.raises(WrongConfiguration, match=r"^TELNYX_ACCOUNT_SID: must have a key in TELNYX_API_KEY"):
+        wiring.wire(wrong)
+    for keys in ("KEY", "account-1=KEY", "KEY,account-2=KEY"):
+        fits = settings(tmp_path, TELNYX_API_KEY=keys, TELNYX_ACCOUNT_SID="account-1")
+        wiring.wire(fits).database.close()

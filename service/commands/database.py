@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from service import config
+from service import setting_values
 from service.store import backup as backups
 from service.store import contents, schema
 from service.store.backup import BackupFailed, NotSqlite
@@ -47,7 +47,7 @@ def open_database(url: str) -> Iterator[Database]:
 
 def _checked(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
     try:
-        return url if url is None else config.database_url(url)
+        return url if url is None else setting_values.database_url(url)
     except ValueError as wrong:
         raise click.BadParameter(str(wrong)) from wrong
 

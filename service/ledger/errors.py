@@ -14,6 +14,14 @@ class AccountNotAllowed(Exception):
     """The key may not act for this account. Nothing was done."""
 
 
+class AccountWithoutKey(Exception):
+    """We have no key of Telnyx's API for this account. Nothing was done."""
+
+
+class GetNotVouched(Exception):
+    """Callbacks by GET were asked for, and none of this account's could be proven. Nothing was done."""
+
+
 class TelnyxBusy(Exception):
     """As many requests wait for Telnyx as this process allows. Nothing was done."""
 

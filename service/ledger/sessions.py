@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,12 +16,14 @@ from service.domain.ids import new_id
 from service.domain.notice import Notice
 from service.domain.progress import changes
 from service.domain.session import Origin, Session
-from service.domain.start import Order
+from service.domain.start import CallbackMethod, Order
 from service.ledger import ingest
 from service.ledger.deadlines import expire
 from service.ledger.errors import (
     AccountNotAllowed,
+    AccountWithoutKey,
     CannotStop,
+    GetNotVouched,
     KeyReused,
     StillStarting,
     StopFailed,
@@ -58,7 +60,8 @@ class Sessions:
     """Shared by all threads of a process.
 
     `in_flight` bounds the requests that wait for Telnyx; `save_later` keeps an answer that the database
-    does not take; `changed` is told, after each commit, which sessions changed.
+    does not take; `changed` is told, after each commit, which sessions changed. `post_only` are the accounts
+    of which no callback by GET can be proven.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Sessions:
         in_flight: int,
         save_later: Callable[[UnsavedAnswer], None],
         changed: Changed,
+        post_only: Collection[str] = (),
     ) -> None:
         self._database = database
         self._telnyx = telnyx
@@ -80,18 +84,22 @@ class Sessions:
         self._slots = threading.BoundedSemaphore(in_flight)
         self._save_later = save_later
         self._changed = changed
+        self._post_only = post_only
 
     def start(self, order: Order, key: IdempotencyKey, by: ApiKey) -> Started:
         """Write it down, ask Telnyx, merge the answer.
 
-        Raises AccountNotAllowed, TelnyxBusy, StillStarting, KeyReused, and DatabaseUnavailable if Telnyx was
-        not asked.
+        Raises AccountNotAllowed, AccountWithoutKey, GetNotVouched, TelnyxBusy, StillStarting, KeyReused,
+        and DatabaseUnavailable if Telnyx was not asked.
         """
         if not by.access.reaches(order.account_sid):
             raise AccountNotAllowed(order.account_sid)
         earlier = self._replay(key, by)
         if earlier:
             return Started(earlier, is_replay=True)
+        self._require_key(order.account_sid)
+        if order.status_callback_method is CallbackMethod.GET and order.account_sid in self._post_only:
+            raise GetNotVouched
         with self._slot():
             begun = self._begin(order, key, by)
             if begun.is_replay:
@@ -104,7 +112,7 @@ class Sessions:
     def stop(self, session_id: str, by: ApiKey) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
-        Raises UnknownSession, CannotStop, StopFailed, TelnyxBusy, DatabaseUnavailable.
+        Raises UnknownSession, CannotStop, AccountWithoutKey, StopFailed, TelnyxBusy, DatabaseUnavailable.
         """
         with self._slot():
             session = self._begin_stop(session_id, by)
@@ -221,6 +229,10 @@ class Sessions:
             self._save_later(unsaved)
         return saved
 
+    def _require_key(self, account_sid: str) -> None:
+        if not self._telnyx.has_key(account_sid):
+            raise AccountWithoutKey(account_sid)
+
     def _begin_stop(self, session_id: str, by: ApiKey) -> Session:
         with self._database.begin() as db:
             transaction = Transaction(db, self._clock(), [session_id])
@@ -228,6 +240,7 @@ class Sessions:
             if found is None or session_id not in transaction.sessions:
                 raise UnknownSession(session_id)
             _check_stoppable(found)
+            self._require_key(found.order.account_sid)
             transaction.request_stop(session_id, by.name)
             changed = transaction.close()
             session = _read(db, session_id)

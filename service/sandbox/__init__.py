@@ -3,6 +3,7 @@
 from .behaviour import EVENTS, FAILED, STARTED, STOPPED, Answer, Behaviour
 from .server import PortTaken, Sandbox
 from .sessions import Call, Session
+from .signature import Account
 from .state import NoStatusCallback, UnknownSession
 from .traffic import Delivery, Request
 from .validation import Invalid
@@ -12,6 +13,7 @@ __all__ = [
     "FAILED",
     "STARTED",
     "STOPPED",
+    "Account",
     "Answer",
     "Behaviour",
     "Call",

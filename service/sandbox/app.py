@@ -1,6 +1,7 @@
 """The sandbox as a Flask application: reads every request, and answers errors in Telnyx's shape."""
 
 import hmac
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -43,7 +44,8 @@ class Json(DefaultJSONProvider):
         return value.decode(errors="backslashreplace") if isinstance(value, bytes) else asdict(value)
 
 
-def create_app(state: State, api_key: str) -> Flask:
+def create_app(state: State, api_key_of: Callable[[str | None], str]) -> Flask:
+    """`api_key_of` leads from the account in a path, None where there is none, to its key."""
     app = Flask(__name__, static_folder=None)
     app.json = Json(app)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
@@ -58,6 +60,7 @@ def create_app(state: State, api_key: str) -> Flask:
         g.request = _read_request()
         if request.path.startswith("/v2/"):
             state.note(g.request)
+            api_key = api_key_of((request.view_args or {}).get("account_sid"))
             given = g.request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {api_key}".encode()):
                 raise Refusal(401, "The API key is missing, or it is not the sandbox's.")

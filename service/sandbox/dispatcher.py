@@ -22,10 +22,15 @@ class Dispatcher:
     """Delivers callbacks, and reports every attempt."""
 
     def __init__(
-        self, scheduler: Scheduler, signer: Signer, ca_file: Path | None, reports: Iterable[Report]
+        self,
+        scheduler: Scheduler,
+        signer_of: Callable[[str | None], Signer],
+        ca_file: Path | None,
+        reports: Iterable[Report],
     ) -> None:
+        """`signer_of` leads from an AccountSid to who signs its callbacks."""
         self._scheduler = scheduler
-        self._signer = signer
+        self._signer_of = signer_of
         self._ca_file = ca_file
         self._reports = reports
 
@@ -72,7 +77,8 @@ class Dispatcher:
         if callback.method == "POST":
             headers["content-type"] = "application/x-www-form-urlencoded"
         if not callback.behaviour.unsigned:
-            sign = self._signer.forge if callback.behaviour.forge else self._signer.sign
+            signer = self._signer_of(callback.fields.get("AccountSid"))
+            sign = signer.forge if callback.behaviour.forge else signer.sign
             at = now() + timedelta(seconds=callback.behaviour.clock_skew_seconds)
             headers.update(sign(callback.body, at))
         return headers

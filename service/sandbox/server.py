@@ -1,14 +1,17 @@
 """The sandbox itself: a Telnyx on a local port, and everything a test wants to ask of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from .app import create_app
 from .connection import Server
-from .signature import Signer
+from .signature import Account, Signer
 from .state import State
 from .traffic import Delivery, Request
+
+NO_ACCOUNTS: Mapping[str, Account] = MappingProxyType({})
 
 
 class PortTaken(OSError):
@@ -33,6 +36,7 @@ class Sandbox(State):
         signing_seed: bytes | None = None,
         ca_file: Path | None = None,
         watch: Callable[[Request | Delivery], object] = _unwatched,
+        accounts: Mapping[str, Account] = NO_ACCOUNTS,
     ) -> None:
         """`port` 0 chooses a free one, and keeps it for the next start.
 
@@ -40,17 +44,22 @@ class Sandbox(State):
         `signing_seed` is 32 bytes; None takes a well-known one, so that `public_key` is always the same.
         `ca_file` (PEM) is what https receivers are trusted by, instead of the usual authorities.
         `watch` is called with every API request and every attempted callback, on the thread it happens on.
+        `accounts` are those with an API key and a signing key of their own, by their ids.
         """
         self.api_key = api_key
+        self._api_keys = {sid: account.api_key for sid, account in accounts.items()}
         self._host = host
         self._port = port
         self._server: Server | None = None
-        super().__init__(Signer(signing_seed), ca_file, watch)
+        super().__init__(Signer(signing_seed), accounts, ca_file, watch)
+
+    def _api_key_of(self, account_sid: str | None) -> str:
+        return self._api_keys.get(account_sid or "", self.api_key)
 
     def start(self) -> None:
         """Listen. Raises PortTaken. What was known before a stop is known again."""
         try:
-            self._server = Server(self._host, self._port, create_app(self, self.api_key))
+            self._server = Server(self._host, self._port, create_app(self, self._api_key_of))
         except OSError as taken:
             raise PortTaken(f"cannot listen on {self._host} port {self._port}: {taken.strerror}") from taken
         self._port = self._server.port

@@ -1,12 +1,21 @@
 """Signs callbacks as Telnyx does: Ed25519 over `timestamp|raw body`."""
 
 from base64 import b64encode
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from nacl.signing import SigningKey
 
 # Known to everybody, so that the public key of a sandbox stays the same between runs.
 WELL_KNOWN_SEED = b"siprec sandbox, never production"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Credentials of one account, beside those of all others."""
+
+    api_key: str
+    signing_seed: bytes  # 32 of them
 
 
 class Signer:

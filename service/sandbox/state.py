@@ -15,7 +15,7 @@ from .dispatcher import Dispatcher
 from .scheduler import Scheduler
 from .session_run import SessionRun
 from .sessions import Call, CallbackMethod, Session, now
-from .signature import Signer
+from .signature import Account, Signer
 from .traffic import Delivery, Request
 
 LONGEST_HISTORY = 100_000  # of each kind; then the oldest go
@@ -33,9 +33,14 @@ class State:
     """What does not need a server. `watch` is called with all traffic, on the thread it happens on."""
 
     def __init__(
-        self, signer: Signer, ca_file: Path | None, watch: Callable[[Request | Delivery], object]
+        self,
+        signer: Signer,
+        accounts: Mapping[str, Account],
+        ca_file: Path | None,
+        watch: Callable[[Request | Delivery], object],
     ) -> None:
         self._signer = signer
+        self._own_signers = {sid: Signer(account.signing_seed) for sid, account in accounts.items()}
         self._ca_file = ca_file
         self._watch = watch
         self._lock = Lock()
@@ -50,7 +55,7 @@ class State:
         self._deliveries: deque[Delivery] = deque(maxlen=LONGEST_HISTORY)
         # What is in flight still goes to the old ones.
         reports = (self._deliveries.append, self._watch)
-        self._dispatcher = Dispatcher(self.scheduler, self._signer, self._ca_file, reports)
+        self._dispatcher = Dispatcher(self.scheduler, self._signer_of, self._ca_file, reports)
         # Each with the answers given since it was put in force; None is for calls without one of their own.
         self._behaviours: dict[str | None, tuple[Behaviour, Counter[tuple[str, str | None]]]] = {}
         self._calls: dict[str, Call] = {}
@@ -61,6 +66,13 @@ class State:
     def public_key(self) -> str:
         """Base64 of the 32 raw bytes, for TELNYX_PUBLIC_KEY."""
         return self._signer.public_key
+
+    def public_key_of(self, account_sid: str) -> str:
+        """What this account's callbacks are signed with."""
+        return self._signer_of(account_sid).public_key
+
+    def _signer_of(self, account_sid: str | None) -> Signer:
+        return self._own_signers.get(account_sid or "", self._signer)
 
     @property
     def requests(self) -> list[Request]:

@@ -5,7 +5,7 @@ Source: developers.telnyx.com/api-reference/callbacks/texml-siprec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from service.domain.callback import Callback, Delivery
 from service.domain.notice import Error, ErrorKind, Notice, NoticeKind, is_plausible
 from service.domain.start import CallbackMethod
 from service.telnyx import signature
-from service.telnyx.callback_form import Form
+from service.telnyx.callback_form import Form, account_sid_of
 from service.telnyx.callback_url import CallbackUrls, Target
 from service.telnyx.signature import ForgedCallback, PublicKey, UnreadableTimestamp
 
@@ -28,6 +28,7 @@ class RejectionReason(StrEnum):
 
     UNSIGNED = "no signature"
     FORGED = "the signature does not fit"
+    NOT_ITS_ACCOUNTS = "the signature fits no key that vouches for this account's callbacks"
     UNREADABLE_TIMESTAMP = "telnyx-timestamp is not a number of seconds"
     UNKNOWN_TOKEN = "no signature, and a token that is not ours"  # noqa: S105
     GET_WITHOUT_TOKEN = "a GET without a token of ours: its fields are not signed"  # noqa: S105
@@ -42,12 +43,25 @@ class RejectedCallback(Exception):
 
 
 class Reader:
-    """Judges deliveries. `public_keys` are Telnyx's, base64; a signature by any of them counts."""
+    """Judges deliveries. `public_keys` are Telnyx's, base64; a signature by any of them counts.
+
+    One by a key of `account_keys` counts for a POST whose body names the key's account; never for a GET, as
+    nothing that names an account is signed there.
+    """
 
     def __init__(
-        self, public_keys: Sequence[str], callback_urls: CallbackUrls, *, must_be_signed: bool
+        self,
+        public_keys: Sequence[str],
+        callback_urls: CallbackUrls,
+        *,
+        must_be_signed: bool,
+        account_keys: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._keys = [PublicKey.read(key) for key in public_keys]
+        self._account_keys = {
+            account_sid: [PublicKey.read(key) for key in keys]
+            for account_sid, keys in (account_keys or {}).items()
+        }
         self._callback_urls = callback_urls
         self._must_be_signed = must_be_signed
 
@@ -67,12 +81,21 @@ class Reader:
         if text is None:
             return None
         timestamp = delivery.headers.get("telnyx-timestamp", "")
+        keys = [*self._own_keys(delivery), *self._keys] if self._account_keys else self._keys
         try:
-            return signature.verify(self._keys, timestamp, text, delivery.body)
+            return signature.verify(keys, timestamp, text, delivery.body)
         except ForgedCallback:
-            raise RejectedCallback(RejectionReason.FORGED) from None
+            reason = RejectionReason.NOT_ITS_ACCOUNTS if self._account_keys else RejectionReason.FORGED
+            raise RejectedCallback(reason) from None
         except UnreadableTimestamp:
             raise RejectedCallback(RejectionReason.UNREADABLE_TIMESTAMP) from None
+
+    def _own_keys(self, delivery: Delivery) -> Sequence[PublicKey]:
+        """Those of the account that the body names, so a forged one is not tried with every account's.
+
+        A GET has no body: the account in its query is not signed.
+        """
+        return self._account_keys.get(account_sid_of(delivery.body) or "", ())
 
     def _check_unsigned(self, delivery: Delivery, target: Target | None) -> None:
         if delivery.token is not None and target is None:

@@ -66,20 +66,33 @@ def _connect_timeout(timeout_seconds: float) -> float:
 
 
 class Client:
-    """Telnyx's TeXML REST API. Safe to share between threads; never raises for what Telnyx does."""
+    """Telnyx's TeXML REST API. Safe to share between threads; never raises for what Telnyx does.
+
+    `api_key` is for every account that has none of its own in `account_keys`; without either, nothing can be
+    asked for an account: see `has_key`.
+    """
 
     def __init__(
-        self, base_url: str, api_key: str, timeout_seconds: float, clock: Callable[[], datetime]
+        self,
+        base_url: str,
+        api_key: str | None,
+        timeout_seconds: float,
+        clock: Callable[[], datetime],
+        account_keys: Mapping[str, str] | None = None,
     ) -> None:
         self._base_url = base_url
         self._timeout = (_connect_timeout(timeout_seconds), timeout_seconds)
         self._clock = clock
-        self._auth = _Bearer(api_key)
+        self._auth = None if api_key is None else _Bearer(api_key)
+        self._auth_of = {account_sid: _Bearer(key) for account_sid, key in (account_keys or {}).items()}
+
+    def has_key(self, account_sid: str) -> bool:
+        return self._auth is not None or account_sid in self._auth_of
 
     def start(self, order: Order, status_callback: str) -> Notice:
         """Telnyx's answer as a notice: accepted, refused or unanswered."""
-        path = ("Accounts", order.account_sid, "Calls", order.call_sid, "Siprec.json")
-        result = self._post(path, _form(order, status_callback))
+        path = ("Calls", order.call_sid, "Siprec.json")
+        result = self._post(order.account_sid, path, _form(order, status_callback))
         now = self._clock()
         if isinstance(result, Error):
             kind = NoticeKind.UNANSWERED if result.kind is ErrorKind.NO_ANSWER else NoticeKind.REFUSED
@@ -92,17 +105,23 @@ class Client:
 
     def stop(self, account_sid: str, call_sid: str, siprec_sid: str) -> Error | None:
         """None if Telnyx took it; that the session has ended only its callback says."""
-        path = ("Accounts", account_sid, "Calls", call_sid, "Siprec", f"{siprec_sid}.json")
-        result = self._post(path, {"Status": "stopped"})
+        path = ("Calls", call_sid, "Siprec", f"{siprec_sid}.json")
+        result = self._post(account_sid, path, {"Status": "stopped"})
         return result if isinstance(result, Error) else None
 
-    def _post(self, path: Sequence[str], form: Mapping[str, str]) -> Mapping[str, Any] | Error:
+    def _post(
+        self, account_sid: str, path: Sequence[str], form: Mapping[str, str]
+    ) -> Mapping[str, Any] | Error:
+        """`path` is below the account's."""
+        auth = self._auth_of.get(account_sid, self._auth)
+        assert auth is not None, "has_key was not asked"
+        path = ("Accounts", account_sid, *path)
         if {".", ".."} & set(path):  # quoting does not help: requests would still walk up
             return Error(ErrorKind.REJECTED, detail="a sid cannot be . or ..")
         url = "/".join([self._base_url, "texml", *(quote(part, safe=":") for part in path)])
         latest = time.monotonic() + RETRY_SECONDS
         for pause_seconds in PAUSES_SECONDS:
-            result = self._ask(url, form)
+            result = self._ask(auth, url, form)
             if not isinstance(result, Error) or result.kind is not ErrorKind.RATE_LIMITED:
                 return result
             wait = result.retry_after or timedelta(0)
@@ -110,12 +129,12 @@ class Client:
             if wait > LONGEST_WAIT or time.monotonic() + pause_seconds > latest:
                 return result
             time.sleep(pause_seconds)
-        return self._ask(url, form)
+        return self._ask(auth, url, form)
 
-    def _ask(self, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
+    def _ask(self, auth: AuthBase, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
         try:
             with (
-                self._session() as http,
+                _session(auth) as http,
                 http.post(
                     url, data=form, timeout=self._timeout, allow_redirects=False, stream=True
                 ) as response,
@@ -125,19 +144,6 @@ class Client:
         except requests.RequestException as cause:
             log.warning("telnyx did not answer: %s", type(cause).__name__)
             return answer.missing(cause)
-
-    def _session(self) -> requests.Session:
-        """A new one for every request, so that no connection is used twice.
-
-        A kept one may be closed by Telnyx just as we write to it, and then nobody knows whether the request
-        arrived. A fresh one costs a handshake and leaves no doubt. The header alone only asks for it.
-        """
-        http = requests.Session()
-        http.auth = self._auth
-        http.headers.update({"Connection": "close", "Accept": "application/json"})
-        for scheme in ("http://", "https://"):
-            http.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-        return http
 
     def _document(self, response: requests.Response) -> Any:
         """The JSON in the answer; None if it is none, breaks off, is too large or too long in coming."""
@@ -150,6 +156,20 @@ class Client:
             return json.loads(body.decode(response.encoding or "utf-8", "replace"))
         except (HTTPError, LookupError, ValueError, RecursionError):
             return None
+
+
+def _session(auth: AuthBase) -> requests.Session:
+    """A new one for every request, so that no connection is used twice.
+
+    A kept one may be closed by Telnyx just as we write to it, and then nobody knows whether the request
+    arrived. A fresh one costs a handshake and leaves no doubt. The header alone only asks for it.
+    """
+    http = requests.Session()
+    http.auth = auth
+    http.headers.update({"Connection": "close", "Accept": "application/json"})
+    for scheme in ("http://", "https://"):
+        http.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    return http
 
 
 class _Bearer(AuthBase):

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 
 from service.domain.access import Scope
 from service.domain.notice import NoticeKind
@@ -69,7 +69,7 @@ blueprint.after_request(add_spool_age)
     "Start recording a call",
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(
-        *(*BODY_PROBLEMS, "still-starting", "key-reused", "account-not-allowed"),
+        *(*BODY_PROBLEMS, "still-starting", "key-reused", "account-not-allowed", "account-without-key"),
         *(*TELNYX_FAILED, "too-many-in-flight"),
     ),
     body=StartRequest,
@@ -88,7 +88,7 @@ def start(body: StartRequest) -> Answer:
         raise Problem("invalid-request", errors=errors)
     key = _idempotency_key(body)
     started = context.current().sessions.start(body.order(account_sid), key, auth.key())
-    headers = {"Location": url_for("api.show", session_id=started.session.id)}
+    headers = {"Location": context.link("api.show", session_id=started.session.id)}
     if started.is_replay:
         headers["Idempotency-Replayed"] = "true"
     return Answer(responses.session(started.session), _status(started, headers), headers)
@@ -216,7 +216,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
     scope=Scope.STOP,
     problems=(
         *BODY_PROBLEMS,
-        *("unknown-session", "session-over", "session-merged", "session-without-sid"),
+        *("unknown-session", "session-over", "session-merged", "session-without-sid", "account-without-key"),
         *(*TELNYX_FAILED, "telnyx-no-answer", "too-many-in-flight"),
     ),
     body=Empty,

@@ -30,6 +30,7 @@ HEADERS: Final = {
 }
 STATUSES: Final = {
     RejectionReason.FORGED: HTTPStatus.FORBIDDEN,
+    RejectionReason.NOT_ITS_ACCOUNTS: HTTPStatus.FORBIDDEN,
     RejectionReason.UNSIGNED: HTTPStatus.FORBIDDEN,
     RejectionReason.UNKNOWN_TOKEN: HTTPStatus.NOT_FOUND,
     RejectionReason.UNREADABLE_TIMESTAMP: HTTPStatus.FORBIDDEN,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from flask import Flask, current_app
+from flask import Flask, current_app, url_for
 
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
@@ -20,7 +20,10 @@ class Context:
     services: Services
     cursors: Cursors
     account_sid: str | None  # of a start that names none
-    url: str  # where apps reach us
+    public_url: str  # names this ledger for ever, wherever apps reach it
+    url: str  # where apps reach us; "/" where only they know
+    link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already
+    has_inside: bool  # a listener of its own for all but callbacks
 
     @property
     def database(self) -> Database:
@@ -39,3 +42,8 @@ def current() -> Context:
     context = current_app.extensions[NAME]
     assert isinstance(context, Context)
     return context
+
+
+def link(endpoint: str, **arguments: Any) -> str:
+    """The address of a view: a path, or all of it where INTERNAL_URL says what stands before."""
+    return current().link_base + url_for(endpoint, **arguments)

@@ -16,7 +16,9 @@ from werkzeug.exceptions import HTTPException
 from service.domain.notice import Error, ErrorKind
 from service.ledger.errors import (
     AccountNotAllowed,
+    AccountWithoutKey,
     CannotStop,
+    GetNotVouched,
     KeyReused,
     StillStarting,
     StopFailed,
@@ -34,6 +36,7 @@ from service.web.request_id import request_id_of
 
 RETRY_SOON: Final = {"Retry-After": "5"}
 LONGEST_RETRY_SECONDS: Final = 3600
+ADD_KEY: Final = "Nothing was done; the operators of this service can add one to TELNYX_API_KEY"
 TELNYX_PROBLEMS: Final = {
     ErrorKind.REJECTED: "telnyx-refused",
     ErrorKind.CREDENTIALS: "telnyx-credentials",
@@ -110,6 +113,11 @@ def _invalid_cursor(_: InvalidCursor) -> Problem:
     return Problem("invalid-request", errors=errors)
 
 
+def _get_not_vouched(_: GetNotVouched) -> Problem:
+    detail = "POST: the public key of this account vouches for no GET, whose fields are not signed"
+    return Problem("invalid-request", errors=[wrong_field("body", "/status_callback_method", detail)])
+
+
 def _not_in_ledger(error: NotInLedger) -> Problem:
     detail = (
         f"The ledger ends at {cursor(error.last)} now, and has no event of this cursor. "
@@ -140,6 +148,8 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (StopFailed, lambda error: telnyx_problem(error.error, error.session.id, error.error.retry_after)),
     (UnknownSession, lambda _: Problem("unknown-session", "No session has this id")),
     (AccountNotAllowed, lambda _: Problem("account-not-allowed", "Give an account_sid that it is for")),
+    (AccountWithoutKey, lambda _: Problem("account-without-key", ADD_KEY)),
+    (GetNotVouched, _get_not_vouched),
     (NameTaken, lambda _: Problem("key-name-taken", "A key, perhaps a revoked one, has this name for ever")),
     (TooManySecrets, _too_many_secrets),
     (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),

@@ -54,7 +54,7 @@ def index(query: EventQuery) -> Answer:
         is_end = until == feed.last(db)
     if query.wait and is_end and not lines:
         wait_for(Interest(wanted, access, until.position), query.wait)
-    url = context.current().url
+    url = context.current().public_url
     return Answer(EventPage(events=[cloud_event(line, url) for line in lines], next=cursor(until)))
 
 

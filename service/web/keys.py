@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from flask import Blueprint, url_for
+from flask import Blueprint
 
 from service.domain.access import Access, Scope
 from service.store import keys
@@ -56,7 +56,7 @@ def create(body: KeyRequest) -> Answer:
         text = keys.create(db, body.name, now, body.access(), body.expires_at)
         made = keys.named(db, body.name)
     assert made is not None
-    location = url_for("keys.show", key_id=made.id)
+    location = context.link("keys.show", key_id=made.id)
     return Answer(key_models.new_key(made, text, now), 201, {"Location": location})
 
 

@@ -45,6 +45,10 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
         errors=[wrong_field("header", "/Idempotency-Key", "a key of its own for every request")],
         session_id=SESSION_ID,
     ),
+    "account-without-key": Problem(
+        "account-without-key",
+        "Nothing was done; the operators of this service can add one to TELNYX_API_KEY",
+    ),
     "telnyx-refused": Problem(
         "telnyx-refused",
         "Call is not answered",

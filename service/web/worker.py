@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
+from gunicorn.arbiter import Arbiter
 from uvicorn_worker import UvicornWorker
 
 ANSWER_SECONDS: Final = 20  # for whole requests, at the end; below gunicorn's graceful_timeout
@@ -31,6 +32,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
         "timeout_notify": 1,
     }
 
+    # Of type service.bind.Bind: which of the sockets is the inside's. gunicorn_conf sets it.
+    internal_bind: Any = None
+
     def init_signals(self) -> None:
         """uvicorn raises a signal again once it has ended: by default that would kill us before our logs."""
         super().init_signals()
@@ -43,8 +47,16 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it has no types
             sys.exit(0)
 
     async def _serve(self) -> None:
+        """As the base class does it, with a server that tells inside from outside."""
+        from service.web.server import PartedServer  # here, so that the master does not
+
         asyncio.get_running_loop().call_soon(self._mark)
-        await super()._serve()
+        self.config.app = self.wsgi
+        server = PartedServer(self.config, self.internal_bind)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _mark(self) -> None:
         self._has_served = True

@@ -38,7 +38,8 @@ class Web:
     `env` is its whole environment but for processes.KEPT. It runs in a folder of its own, empty but for its
     log; or in `folder`, which stays. After `stop` or `kill_…` the port refuses connections, and `start`
     begins again at the same `url`. `is_log_apart`: another process writes the log, which so stays whole
-    whatever `limit_files` does, and comes a moment later.
+    whatever `limit_files` does, and comes a moment later. With INTERNAL_BIND in `env`, gunicorn
+    listens there too.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Web:
             self._process = subprocess.Popen(
                 self._command(listener.fileno()),
                 cwd=self.folder,
-                env=processes.environment(self.env),
+                env=processes.environment({**self._listening(), **self.env}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -178,8 +179,14 @@ class Web:
             processes.send_to_group(self._orphans)
             self._orphans = None
 
+    def _listening(self) -> dict[str, str]:
+        """What the service's own configuration binds, where the command does not."""
+        return {"HOST": self.address[0], "PORT": str(self.address[1])}
+
     def _command(self, descriptor: int) -> list[str]:
-        command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{descriptor}"]
+        command = [sys.executable, "-m", "gunicorn"]
+        if "INTERNAL_BIND" not in self.env:
+            command += ["--bind", f"fd://{descriptor}"]  # which would replace both
         command += ["--workers", str(self.workers), "--threads", str(self.threads)]
         if self._config:
             command += ["--config", self._config]
