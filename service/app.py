@@ -35,7 +35,6 @@ SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 7.0  # the limits of its parts are 6 s together
 REJECTED_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 1.0
-WAITING_SHARE: Final = 2  # of all connections, one in so many may be a reader that waits
 REASONS: Final = {
     DatabaseUnusable: "the database cannot be used",
     SpoolUnusable: "the spool cannot be used",
@@ -139,11 +138,7 @@ class Serving:
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock, traffic.count
         )
-        self._flask = FlaskBridge(
-            create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, services.waiters
-        )
-        services.waiters.open(traffic.most // WAITING_SHARE)
-        traffic.when_ending(services.waiters.end)
+        self._flask = FlaskBridge(create(context).wsgi_app, threads, lambda: services.intake.is_waited_for)
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

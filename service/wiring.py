@@ -15,7 +15,6 @@ from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
-from service.ledger.waiters import Waiters
 from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
@@ -26,15 +25,12 @@ from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
 from service.workers.numbering import Numbering
 from service.workers.runner import Runner
-from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
 REJECTED_SECONDS = 0.1
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
-TAIL_SECONDS = 0.1  # where only others write
-TAIL_PAUSE_SECONDS = 0.05  # so that what comes together is told together
 WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
@@ -48,8 +44,6 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
-    waiters: Waiters
-    tail: Tail
     reader: Reader
     workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
@@ -58,7 +52,6 @@ class Services:
         """After the fork, before the first request. Raises SpoolUnusable."""
         self.backlog.check()
         self.intake.start(loop)
-        self.tail.start(loop)
         for worker in self.workers:
             worker.start()
 
@@ -82,12 +75,9 @@ def wire(settings: Settings) -> Services:
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     backlog = Backlog(_spool(settings))
-    waiters = Waiters()
-    tail = Tail(database, waiters)
-    teller = Runner("tail", tail.run_once, TAIL_SECONDS, _now, TAIL_PAUSE_SECONDS)
-    numbering = Numbering(database, teller.wake)
+    numbering = Numbering(database)
     numberer = Runner("numbering", numbering.run_once, NUMBERING_SECONDS, _now, NUMBERING_PAUSE_SECONDS)
-    changed = _changed(numberer if not database.is_sqlite else teller)
+    changed = _changed(database, numberer)
     ingest = Ingest(database, _now, changed)
     sessions = Sessions(
         database=database,
@@ -115,8 +105,6 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
-        waiters=waiters,
-        tail=tail,
         reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
@@ -124,7 +112,6 @@ def wire(settings: Settings) -> Services:
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             numberer,
-            teller,
         ],
         clock=_now,
     )
@@ -167,12 +154,12 @@ def _spool(settings: Settings) -> Spool | None:
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
 
 
-def _changed(next_worker: Runner) -> Changed:
-    """SQLite's events have their positions when they are committed; elsewhere they are to get them soon."""
+def _changed(database: Database, numberer: Runner) -> Changed:
+    """On PostgreSQL events get their positions after the commit, so that is to be done soon."""
 
     def changed(sessions: Collection[str]) -> None:
-        if sessions:
-            next_worker.wake()
+        if sessions and not database.is_sqlite:  # there they were numbered before the commit
+            numberer.wake()
 
     return changed
 

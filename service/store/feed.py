@@ -39,22 +39,6 @@ class NotInLedger(Exception):
 
 
 @dataclass(frozen=True)
-class Head:
-    """Of an event, what tells whom it concerns."""
-
-    position: int
-    subject_kind: str
-    subject_id: str
-    kind: str
-    account_sid: str | None
-    connector_name: str | None
-
-    @property
-    def is_of_session(self) -> bool:
-        return self.subject_kind == SESSION
-
-
-@dataclass(frozen=True)
 class Wanted:
     """What the feed is narrowed to; all that is set must fit. `types` are (kind of subject, kind)."""
 
@@ -62,16 +46,6 @@ class Wanted:
     account_sid: str | None = None
     connector_name: str | None = None
     session_id: str | None = None  # and those merged into it
-
-    def lets_through(self, head: Head, access: Access) -> bool:
-        """As the queries have it, but for the session."""
-        return (
-            (not self.types or (head.subject_kind, head.kind) in self.types)
-            and self.account_sid in (None, head.account_sid)
-            and self.connector_name in (None, head.connector_name)
-            and (head.is_of_session or (access.accounts is None and access.allows(Scope.ADMIN)))
-            and (access.accounts is None or head.account_sid in access.accounts)
-        )
 
 
 @dataclass(frozen=True)
@@ -158,12 +132,6 @@ def page(db: Connection, wanted: Wanted, access: Access, after: int, limit: int)
     return _with_facts(db, rows), until
 
 
-def heads(db: Connection, after: int, limit: int) -> list[Head]:
-    """Of all that was numbered after that position, in order."""
-    query = _HEADS.where(event.c.position > after).order_by(event.c.position).limit(limit)
-    return [Head(*row) for row in db.execute(query)]
-
-
 def of_session_until(db: Connection, session_id: str, position: int) -> list[RowMapping]:
     """The session's events that were numbered by then, in their order."""
     query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
@@ -229,10 +197,6 @@ def _place(position: int, digest: bytes) -> Place:
 _OF_SESSION = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
 _LINES: Final[Select[Any]] = select(
     event, session.c.call_sid, session.c.connector_name, session.c.reference, session.c.labels
-).select_from(event.outerjoin(session, _OF_SESSION))
-_HEADS: Final[Select[Any]] = select(
-    *(event.c[name] for name in ("position", "subject_kind", "subject_id", "kind", "account_sid")),
-    session.c.connector_name,
 ).select_from(event.outerjoin(session, _OF_SESSION))
 _HISTORIES: Final = (
     select(event.c.subject_id, event.c.position, event.c.changes)

@@ -17,17 +17,15 @@ from service.domain.session import Session
 from service.domain.state import State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
-from service.ledger.waiters import Interest
-from service.store import callback_lists, events, feed, session_lists, sessions
+from service.store import callback_lists, events, session_lists, sessions
 from service.store.callback_lists import StoredCallback
-from service.store.feed import Wanted
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
-from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, ShowQuery, StartRequest
+from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
 from service.web.responses import (
     CallbackPage,
     SessionPage,
@@ -35,7 +33,6 @@ from service.web.responses import (
     SessionWithTimeline,
     TimelinePage,
 )
-from service.web.waiting import wait_for
 
 LARGEST_BODY: Final = 64 * 1024
 LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
@@ -122,15 +119,11 @@ def index(query: SessionQuery) -> Answer:
     answers={200: SessionWithTimeline},
     problems=("unknown-session",),
     scope=Scope.READ,
-    query=ShowQuery,
 )
-def show(session_id: UUID, query: ShowQuery) -> Answer:
+def show(session_id: UUID) -> Answer:
     with context.current().database.read() as db:
         session = _known(sessions.find(db, str(session_id), auth.accounts()))
         found = events.of_session(db, session.id, 0, LONGEST_TIMELINE + 1)
-        position = feed.last(db).position
-    if query.has_to_wait(session):
-        wait_for(Interest(Wanted(session_id=session.id), auth.key().access, position), query.wait_seconds)
     page, last = _page(found, LONGEST_TIMELINE)
     return Answer(
         SessionWithTimeline(

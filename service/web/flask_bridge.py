@@ -12,18 +12,15 @@ import contextvars
 import io
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
-from service.ledger.waiters import ReaderLeft, TooManyWait, Waiters
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
-from service.web.pace import ClientLeft, ReadPace, TooManyRead
+from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
-from service.web.waiting import WAITING, Waiting
 
 WHOLE_ANSWER: Final = 8 * 1024 * 1024  # bytes
 PART: Final = 256 * 1024  # bytes, of a larger one
@@ -87,25 +84,19 @@ class Answer:
 class FlaskBridge:
     """Made on the event loop that serves. At most `threads` requests are in the application at once."""
 
-    def __init__(
-        self, app: WSGIApplication, threads: int, callbacks_wait: Callable[[], bool], waiters: Waiters
-    ) -> None:
+    def __init__(self, app: WSGIApplication, threads: int, callbacks_wait: Callable[[], bool]) -> None:
         self._app = app
-        self._waiters = waiters
         self._pace = ReadPace(callbacks_wait, threads * WAITING_FOR_EACH)
         self._pool = Pool("flask", threads, threads * WAITING_FOR_EACH)
         self._streams = Pool("stream", STREAM_THREADS, STREAM_THREADS * WAITING_FOR_EACH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_body = await whole_body(receive)
-        waiting = Waiting()
+        environ = environ_of(scope, await whole_body(receive))
         try:
-            made, body = await self._respond(scope, request_body, waiting, receive)
-            while made.is_whole and await self._has_news(waiting, receive):
-                made, body = await self._respond(scope, request_body, waiting, receive)
-        except (ClientLeft, ReaderLeft):
+            made, body = await self._respond(environ, receive)
+        except ClientLeft:
             return
-        except (PoolFull, TooManyRead, TooManyWait):
+        except (PoolFull, TooManyWait):
             detail = "Too many requests wait; nothing was done, ask again"
             await answer_problem(scope, send, Problem("busy", detail, headers={"Retry-After": "1"}))
             return
@@ -118,18 +109,7 @@ class FlaskBridge:
         else:
             await self._stream(made, body, receive, send)
 
-    async def _has_news(self, waiting: Waiting, receive: Receive) -> bool:
-        """Whether the view is to be called again, after it has waited for that."""
-        interest, waiting.interest = waiting.interest, None
-        if interest is None or waiting.until is None:
-            return False
-        return await self._waiters.wait(interest, waiting.until - time.monotonic(), receive)
-
-    async def _respond(
-        self, scope: Scope, body: bytes, waiting: Waiting, receive: Receive
-    ) -> tuple[Answer, bytes]:
-        environ = environ_of(scope, body)
-        environ[WAITING] = waiting
+    async def _respond(self, environ: WSGIEnvironment, receive: Receive) -> tuple[Answer, bytes]:
         if environ["REQUEST_METHOD"] not in READS:
             return await self._pool.submit(self._answer, environ)
         async with self._pace.turn(receive) as turn:  # no other message comes than that the client left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import (
@@ -19,7 +19,6 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from service.domain.session import Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
 from service.store.feed import Wanted
@@ -31,7 +30,6 @@ from service.web.responses import Model
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 LARGEST_INTEGER = 2**31 - 1
 MOST_LABELS = 32
-MOST_WAIT_SECONDS = 20  # less than what proxies and clients allow
 
 
 def _without_controls(text: str) -> str:
@@ -189,22 +187,6 @@ class SessionQuery(PageQuery):
         return Filter(**wanted, labels=labels)
 
 
-class ShowQuery(Model):
-    wait: State | Literal["over"] | None = Field(
-        default=None,
-        description="answer as soon as the session is in this state or beyond, or is over; "
-        "after `wait_seconds` at the latest, as it is then",
-    )
-    wait_seconds: int = Field(
-        default=MOST_WAIT_SECONDS, ge=0, le=MOST_WAIT_SECONDS, description="20 unless set; only with `wait`"
-    )
-
-    def has_to_wait(self, found: Session) -> bool:
-        if self.wait is None or found.is_over or found.merged_into is not None:
-            return False
-        return self.wait == "over" or found.progress.state.rank < self.wait.rank
-
-
 class CallbackQuery(PageQuery):
     problem: bool | None = Field(default=None, description="whether something is wrong with it")
 
@@ -216,12 +198,6 @@ class EventQuery(Model):
         "numbered from then on. start unless set",
     )
     limit: int = Field(default=100, ge=1, le=1000, description="events per page; 100 unless set")
-    wait: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_WAIT_SECONDS,
-        description="at the end, answer as soon as there is something, after so many seconds at the latest",
-    )
     type: tuple[EventType, ...] = Field(default=(), description="may be repeated, then any of them")
     account_sid: Text | None = Field(default=None, description="the session's, as it stood after the event")
     connector_name: Text | None = Field(default=None, description="as ordered")

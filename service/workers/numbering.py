@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -27,10 +26,8 @@ class Lag:
 class Numbering:
     """Of all processes at once; whose turn it is, the database decides."""
 
-    def __init__(self, database: Database, numbered: Callable[[], object] = lambda: None) -> None:
-        """`numbered` is called after events got their positions."""
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._numbered = numbered
         self._seen: tuple[Lag, float] | None = None  # at the look that began then (monotonic)
         self._rests_until = 0.0
 
@@ -61,7 +58,5 @@ class Numbering:
         finally:
             ended = time.monotonic()
             self._rests_until = ended + REST * (ended - began)
-        if given:
-            self._numbered()
         self._seen = Lag(left.count, left.oldest_seconds), began
         return bool(given and left.count)
