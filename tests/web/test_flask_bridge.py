@@ -16,6 +16,7 @@ from flask import Flask, Response, request, stream_with_context
 
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
+from service.web.waiting import WaitingReaders
 
 MIB = 1024 * 1024
 
@@ -88,7 +89,9 @@ def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Clien
 
     async def asked() -> None:
         answered.append(Client(body))
-        await FlaskBridge(app, 1, no_callback_waits)(scope, answered[0].receive, answered[0].send)
+        await FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))(
+            scope, answered[0].receive, answered[0].send
+        )
 
     run(asked)
     return answered[0]
@@ -130,7 +133,7 @@ def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> N
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, no_callback_waits)
+        bridge = FlaskBridge(app, 2, no_callback_waits, WaitingReaders(10))
         taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
         serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
         await asyncio.sleep(0.05)
@@ -188,7 +191,7 @@ def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> No
     closed = threading.Event()
 
     async def asked() -> None:
-        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits)
+        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits, WaitingReaders(10))
         slow = [Client(reads=False) for _ in range(10)]
         serving = [
             asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
@@ -216,7 +219,7 @@ def test_requests_do_not_see_each_other_s_context() -> None:
         return [before.encode()]
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 1, no_callback_waits)
+        bridge = FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))
         for path in ("/a", "/b"):
             client = Client()
             await bridge(scope_of(path), client.receive, client.send)
@@ -235,7 +238,7 @@ def test_while_callbacks_wait_reading_is_paced(method: str) -> None:
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 4, callbacks_wait)
+        bridge = FlaskBridge(app, 4, callbacks_wait, WaitingReaders(10))
         clients = [Client() for _ in range(4)]
         began = time.monotonic()
         await asyncio.gather(*(bridge(scope_of("/", method), one.receive, one.send) for one in clients))
@@ -256,7 +259,7 @@ def test_who_waits_for_its_turn_to_read_holds_no_thread_and_some_may(monkeypatch
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, callbacks_wait)
+        bridge = FlaskBridge(app, 2, callbacks_wait, WaitingReaders(10))
         gone, *readers = (Client() for _ in range(1 + 2 * WAITING_FOR_EACH))
         reading = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in [*readers, gone]]
         await asyncio.sleep(0.02)
