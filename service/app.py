@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, feed, health, home, keys
+from service.web import access_log, api, docs, errors, feed, health, home, keys, waiting
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -28,6 +28,7 @@ from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
+from service.web.waiting import WaitingReaders
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
@@ -72,6 +73,7 @@ def create(context: Context) -> Flask:
     app.url_map.merge_slashes = False  # it would redirect
     context.attach(app)
     errors.install(app)
+    waiting.install(app)
     access_log.install(app)
     for room in (api, feed, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
@@ -138,7 +140,11 @@ class Serving:
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock, traffic.count
         )
-        self._flask = FlaskBridge(create(context).wsgi_app, threads, lambda: services.intake.is_waited_for)
+        readers = services.tail.readers = WaitingReaders(traffic.most_waiting)
+        traffic.when_ending(readers.end)
+        self._flask = FlaskBridge(
+            create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, readers
+        )
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,12 +25,15 @@ from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
 from service.workers.numbering import Numbering
 from service.workers.runner import Runner
+from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
 REJECTED_SECONDS = 0.1
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
+TAIL_SECONDS = 0.1  # where only others number
+TAIL_PAUSE_SECONDS = 0.05
 WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
@@ -44,6 +47,7 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
+    tail: Tail
     reader: Reader
     workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
@@ -75,9 +79,12 @@ def wire(settings: Settings) -> Services:
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     backlog = Backlog(_spool(settings))
-    numbering = Numbering(database)
+    tail = Tail(database)
+    tailing = Runner("tail", tail.run_once, TAIL_SECONDS, _now, TAIL_PAUSE_SECONDS)
+    numbering = Numbering(database, tailing.wake)
     numberer = Runner("numbering", numbering.run_once, NUMBERING_SECONDS, _now, NUMBERING_PAUSE_SECONDS)
-    changed = _changed(database, numberer)
+    # On PostgreSQL events get their positions after the commit; on SQLite they have them by then.
+    changed = _waking(tailing if database.is_sqlite else numberer)
     ingest = Ingest(database, _now, changed)
     sessions = Sessions(
         database=database,
@@ -105,6 +112,7 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
+        tail=tail,
         reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
@@ -112,6 +120,7 @@ def wire(settings: Settings) -> Services:
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             numberer,
+            tailing,
         ],
         clock=_now,
     )
@@ -154,12 +163,10 @@ def _spool(settings: Settings) -> Spool | None:
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
 
 
-def _changed(database: Database, numberer: Runner) -> Changed:
-    """On PostgreSQL events get their positions after the commit, so that is to be done soon."""
-
+def _waking(worker: Runner) -> Changed:
     def changed(sessions: Collection[str]) -> None:
-        if sessions and not database.is_sqlite:  # there they were numbered before the commit
-            numberer.wake()
+        if sessions:
+            worker.wake()
 
     return changed
 

@@ -17,15 +17,15 @@ from service.domain.session import Session
 from service.domain.state import State
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
-from service.store import callback_lists, events, session_lists, sessions
+from service.store import callback_lists, events, numbered, session_lists, sessions
 from service.store.callback_lists import StoredCallback
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
-from service.web import auth, context, responses
+from service.web import auth, context, responses, waiting
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
-from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest
+from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest, WaitQuery
 from service.web.responses import (
     CallbackPage,
     SessionPage,
@@ -119,10 +119,14 @@ def index(query: SessionQuery) -> Answer:
     answers={200: SessionWithTimeline},
     problems=("unknown-session",),
     scope=Scope.READ,
+    query=WaitQuery,
 )
-def show(session_id: UUID) -> Answer:
+def show(session_id: UUID, query: WaitQuery) -> Answer:
+    """With `wait` it answers as soon as the session is so far, and needs not be asked again and again."""
     with context.current().database.read() as db:
         session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        if not query.is_met_by(session):
+            waiting.for_session(session.id, numbered.last_position(db), query.wait_seconds)
         found = events.of_session(db, session.id, 0, LONGEST_TIMELINE + 1)
     page, last = _page(found, LONGEST_TIMELINE)
     return Answer(

@@ -8,10 +8,10 @@ from typing import Final
 
 from flask import Blueprint
 
-from service.domain.access import Scope
+from service.domain.access import Access, Scope
 from service.store import feed
-from service.store.feed import START, Place
-from service.web import auth, context
+from service.store.feed import START, Place, Wanted
+from service.web import auth, context, waiting
 from service.web.cloud_events import EventPage, cloud_event, cursor
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
@@ -41,13 +41,33 @@ def index(query: EventQuery) -> Answer:
     some accounts follows the events of sessions that were theirs then; what is done with keys and evidence
     is for keys with `admin` that are limited to none. 409: the ledger was put back to an earlier state, in
     which the event of this cursor has not happened.
+
+    With `wait` it answers as soon as there is an event, and with those that come in the same moment.
     """
-    after, access = _after(query.after), auth.key().access
+    noted, wanted, access = waiting.noted(), query.wanted(), auth.key().access
+    after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
-        lines, until = feed.page(db, query.wanted(), access, place.position, query.limit)
+        lines, until = feed.page(db, wanted, access, place.position, query.limit)
+        if query.wait and len(lines) < query.limit and until == feed.last(db):
+            if not lines:
+                _wait(wanted, access, until, query.wait)
+            elif noted is None:
+                waiting.for_more(until.position, place)
     url = context.current().public_url
     return Answer(EventPage(events=[cloud_event(line, url) for line in lines], next=cursor(until)))
+
+
+def _wait(wanted: Wanted, access: Access, until: Place, seconds: int) -> None:
+    """For what is behind `until`. Returns where there is no time to wait."""
+    waiting.for_events(
+        until.position,
+        seconds,
+        until,
+        session_id=wanted.session_id,
+        connector_name=wanted.connector_name,
+        accounts=access.accounts if wanted.account_sid is None else {wanted.account_sid},
+    )
 
 
 def _after(text: str) -> Place | datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from service.domain.session import Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
 from service.store.feed import Wanted
@@ -30,6 +31,7 @@ from service.web.responses import Model
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 LARGEST_INTEGER = 2**31 - 1
 MOST_LABELS = 32
+LONGEST_WAIT = 20  # seconds
 
 
 def _without_controls(text: str) -> str:
@@ -105,6 +107,7 @@ def read_time(text: str) -> datetime:
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(QueryTime)
 
+Milestone = Literal["requested", "unanswered", "refused", "accepted", "started", "stopped", "failed", "over"]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
@@ -158,6 +161,26 @@ class StartRequest(Model):
         return Order(**{**self.model_dump(), "account_sid": account_sid})
 
 
+class WaitQuery(Model):
+    wait: Milestone | None = Field(
+        default=None,
+        description="answer once the session is in this state or past it, or over; at once where it was "
+        "merged into another",
+    )
+    wait_seconds: int = Field(
+        default=LONGEST_WAIT,
+        ge=0,
+        le=LONGEST_WAIT,
+        description="for so long at most, then as it is; 20 unless set",
+    )
+
+    def is_met_by(self, session: Session) -> bool:
+        """So there is nothing to wait for."""
+        if self.wait is None or session.merged_into is not None:
+            return True
+        return session.is_over if self.wait == "over" else session.has_reached(State(self.wait))
+
+
 class PageQuery(Model):
     limit: int = Field(default=50, ge=1, le=250, description="entries per page; 50 unless set")
     cursor: Cursor | None = Field(
@@ -202,6 +225,9 @@ class EventQuery(Model):
     account_sid: Text | None = Field(default=None, description="the session's, as it stood after the event")
     connector_name: Text | None = Field(default=None, description="as ordered")
     session_id: UUID | None = Field(default=None, description="events of sessions merged into it too")
+    wait: int = Field(
+        default=0, ge=0, le=LONGEST_WAIT, description="for so many seconds at most, until there is an event"
+    )
 
     def wanted(self) -> Wanted:
         return Wanted(

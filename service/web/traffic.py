@@ -66,6 +66,7 @@ class Traffic:
         self._refused: Counter[str] = Counter()  # why, since it was last logged
         self._logged_at = self._loop.time() - LOG_SECONDS
         self._ended_at: float | None = None
+        self._endings: list[Callable[[], None]] = []
         self._turn_until: float | None = None
         self._turns: deque[Callable[[], None]] = deque()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -75,9 +76,19 @@ class Traffic:
         """Nothing new is accepted, and every answer closes its connection."""
         return self._ended_at is not None
 
+    @property
+    def most_waiting(self) -> int:
+        """Requests that may wait for what is not there yet; the other connections are for everybody else."""
+        return self._most // 2
+
+    def when_ending(self, do: Callable[[], None]) -> None:
+        self._endings.append(do)
+
     def end(self) -> None:
         if self._ended_at is None:
             self._ended_at = self._loop.time()
+            for do in self._endings:
+                do()
 
     def opened(self, peer: Peer) -> None:
         self._count += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -24,10 +25,11 @@ class Lag:
 
 
 class Numbering:
-    """Of all processes at once; whose turn it is, the database decides."""
+    """Of all processes at once; whose turn it is, the database decides. `numbered` is called after each."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, numbered: Callable[[], None] = lambda: None) -> None:
         self._database = database
+        self._numbered = numbered
         self._seen: tuple[Lag, float] | None = None  # at the look that began then (monotonic)
         self._rests_until = 0.0
 
@@ -59,4 +61,6 @@ class Numbering:
             ended = time.monotonic()
             self._rests_until = ended + REST * (ended - began)
         self._seen = Lag(left.count, left.oldest_seconds), began
+        if given:
+            self._numbered()
         return bool(given and left.count)
