@@ -21,6 +21,7 @@ from service.web import access_log, api, docs, errors, feed, health, home, keys,
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
+from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
@@ -58,7 +59,7 @@ def build(settings: Settings) -> Context:
         services=services,
         cursors=Cursors(settings.secrets),
         account_sid=settings.TELNYX_ACCOUNT_SID,
-        public_url=settings.PUBLIC_URL,
+        rendered=Rendered(settings.PUBLIC_URL),
         url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
         link_base=settings.INTERNAL_URL or "",
         has_inside=inside is not None,

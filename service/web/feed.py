@@ -12,7 +12,7 @@ from service.domain.access import Access, Scope
 from service.store import feed
 from service.store.feed import START, Place, Wanted
 from service.web import auth, context, waiting
-from service.web.cloud_events import EventPage, cloud_event, cursor
+from service.web.cloud_events import EventPage
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import EventQuery, read_time
@@ -48,14 +48,14 @@ def index(query: EventQuery) -> Answer:
     after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
-        lines, until = feed.page(db, wanted, access, place.position, query.limit)
-        if query.wait and len(lines) < query.limit and until == feed.last(db):
-            if not lines:
+        found, until = feed.places(db, wanted, access, place.position, query.limit)
+        if query.wait and len(found) < query.limit and until == feed.last(db):
+            if not found:
                 _wait(wanted, access, until, query.wait)
             elif noted is None:
                 waiting.for_more(until.position, place)
-    url = context.current().public_url
-    return Answer(EventPage(events=[cloud_event(line, url) for line in lines], next=cursor(until)))
+        page = context.current().rendered.page(found, until, lambda positions: feed.lines(db, positions))
+    return Answer(page)
 
 
 def _wait(wanted: Wanted, access: Access, until: Place, seconds: int) -> None:
