@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from service.store import postgresql, sqlite
 from service.store.connector import ConnectTimeout
 from service.store.errors import FAIR_SECONDS, DatabaseUnavailable, Failure, Outage, describe
+from service.store.json import canonical_json, read_json
 from service.store.pool import BoundedPool
 from service.store.postgresql import Aborted, PostgresqlConnection, Server
 from service.store.servers import Servers
@@ -38,6 +39,7 @@ INGEST_LIMITS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+JSON: Final[Mapping[str, Any]] = {"json_serializer": canonical_json, "json_deserializer": read_json}
 INGEST_BUSY_SECONDS: Final = 0.7
 
 DriverConnection = PostgresqlConnection | SqliteConnection
@@ -56,8 +58,8 @@ class Postgresql:
     def connect(self, *, for_ingest: bool) -> PostgresqlConnection:
         return self._servers.connect(INGEST_LIMITS if for_ingest else ORDINARY_LIMITS)
 
-    def engine(self, pool: BoundedPool, json_serializer: Callable[[Any], str]) -> Engine:
-        return create_engine("postgresql+psycopg://", pool=pool, json_serializer=json_serializer)
+    def engine(self, pool: BoundedPool) -> Engine:
+        return create_engine("postgresql+psycopg://", pool=pool, **JSON)
 
     def turn(self, _deadline: float | None) -> AbstractContextManager[None]:
         return nullcontext()
@@ -106,8 +108,8 @@ class Sqlite:
         assert self._url.database is not None
         return sqlite.connect(self._url.database, INGEST_BUSY_SECONDS if for_ingest else sqlite.WAIT_SECONDS)
 
-    def engine(self, pool: BoundedPool, json_serializer: Callable[[Any], str]) -> Engine:
-        engine = create_engine(self._url, module=sqlite.DRIVER, pool=pool, json_serializer=json_serializer)
+    def engine(self, pool: BoundedPool) -> Engine:
+        engine = create_engine(self._url, module=sqlite.DRIVER, pool=pool, **JSON)
         event.listen(engine, "begin", _begin)
         return engine
 

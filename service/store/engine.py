@@ -25,7 +25,6 @@ from service.store.errors import Outage, describe
 from service.store.errors import RecordRefused as RecordRefused
 from service.store.ingest_connection import IngestConnection as IngestConnection
 from service.store.ingest_connection import Keeper
-from service.store.json import canonical_json
 from service.store.pool import BoundedPool, until
 from service.store.postgresql import Server as Server
 
@@ -55,7 +54,7 @@ class Database:
             BoundedPool(self._connector(for_ingest=False), ordinary, self._is_fit),
             BoundedPool(self._connector(for_ingest=True), BACKGROUND_CONNECTIONS, self._is_fit),
         ]
-        self.engine, self._background = (self._kind.engine(pool, canonical_json) for pool in self._pools)
+        self.engine, self._background = (self._kind.engine(pool) for pool in self._pools)
         self._keeper = Keeper(self._connector(for_ingest=True), self._is_fit)
         self._reading = self.engine.execution_options(**self._kind.reading)
         self._writing = self.engine.execution_options(**self._kind.writing)

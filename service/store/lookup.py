@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 from service.store.columns import conversions, quoted, read_back
 from service.store.engine import AnyConnection, IngestConnection, driver, is_postgresql
+from service.store.json import read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,4 +116,4 @@ def _read(
 
 
 def _from_json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value  # psycopg has read it already
+    return read_json(value) if isinstance(value, str) else value  # psycopg has read it already

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import set_json_loads
 
 from service.store.errors import DatabaseUnusable
+from service.store.json import read_json
 from service.store.postgresql import LimitingCursor, PostgresqlConnection, Server
 
 log = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ class Servers:
 
     def _look_at(self, connection: PostgresqlConnection, limits: Mapping[str, str]) -> None:
         connection.add_notice_handler(connection.notice_warning)
+        set_json_loads(read_json, connection)
         connection.autocommit = True
         connection.prepare(time.monotonic() + IDENTITY_SECONDS)
         release = connection.info.server_version

@@ -23,6 +23,7 @@ from service.store.numbered import Numbered
 from service.web.pace import ClientLeft, TooManyWait
 
 GATHER_SECONDS: Final = 0.15  # a reader of much gets together what comes within so long
+MORE_SECONDS: Final = 0.5  # and so who is not at the end when it asks, for then much comes
 MOST_RECENT: Final = 2000  # events that are remembered for those who are about to wait
 
 Topic = tuple[str, str]
@@ -88,7 +89,7 @@ def for_events(
 
 def for_more(after: int, note: object) -> None:
     """Wait a moment for what comes besides what the view has found already. Returns as `for_session` does."""
-    _wait(Wait(frozenset(), after, GATHER_SECONDS, note=note))
+    _wait(Wait(frozenset(), after, MORE_SECONDS, note=note))
 
 
 def noted() -> Any:
