@@ -54,7 +54,8 @@ def nobody_leaves() -> Awaitable[object]:
 
 
 def wait(readers: WaitingReaders, wanted: Wait, seconds: float = 5) -> asyncio.Task[bool]:
-    return asyncio.create_task(readers.wait(wanted, time.monotonic() + seconds, nobody_leaves))
+    until, ended = time.monotonic() + seconds, asyncio.get_running_loop().create_future()
+    return asyncio.create_task(readers.wait(wanted, until, nobody_leaves, ended))
 
 
 async def rounds() -> None:
@@ -205,8 +206,8 @@ def test_at_the_end_of_the_process_nobody_waits_any_more() -> None:
 def test_who_leaves_is_forgotten_and_makes_room() -> None:
     async def happen() -> None:
         readers = WaitingReaders(1)
-        left = asyncio.Event()
-        leaving = asyncio.create_task(readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, left.wait))
+        left, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+        leaving = asyncio.create_task(readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, left.wait, ended))
         await rounds()
         with pytest.raises(TooManyWait):
             await wait(readers, Wait(OF_A, 0, 5))
@@ -215,6 +216,21 @@ def test_who_leaves_is_forgotten_and_makes_room() -> None:
             await leaving
         assert readers.position is None
         assert not await wait(readers, Wait(OF_A, 0, 5), 0.01)
+
+    run(happen)
+
+
+def test_who_sends_no_more_is_answered_at_once() -> None:
+    async def happen() -> None:
+        readers = WaitingReaders(1)
+        ended = asyncio.get_running_loop().create_future()
+        ending = asyncio.create_task(
+            readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
+        )
+        await rounds()
+        ended.set_result(None)
+        assert not await ending
+        assert not await readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
 
     run(happen)
 
