@@ -9,6 +9,7 @@ What the application has to refuse is in `scope["state"]["refused"]`: a status, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -34,6 +35,8 @@ class Connection(RequestReader):
         self._incomplete: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._rests = False  # answered and kept alive
         self._keeps_alive = True  # after a request that was refused
+        self._has_ended = False  # its client sends no more
+        self._when_ended: Callable[[], None] | None = None
 
     # What the transport calls
 
@@ -49,7 +52,10 @@ class Connection(RequestReader):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client may say that it sends no more, and still read."""
+        self._has_ended = True
         self._close_after_last()
+        if self._when_ended:
+            self._when_ended()
         return self._running is not None
 
     def pause_writing(self) -> None:
@@ -153,12 +159,24 @@ class Connection(RequestReader):
             release()
             self._traffic.postpones(self)
 
+        def wait(when_ended: Callable[[], None]) -> None:
+            """For who keeps nothing of the request, and waits until there is an answer.
+
+            A client that sends no more may have left: that is not known before it is answered.
+            """
+            release()
+            self._when_ended = when_ended
+            if self._has_ended:
+                when_ended()
+
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-            scope["state"]["release"] = release  # for who keeps nothing of the request, and waits
+            scope["state"]["wait"] = wait
             scope["state"]["postpone"] = postpone
             try:
                 await app(scope, receive, send)
-            finally:  # not before: a client that leaves does not make a body smaller that is worked on
+            finally:
+                self._when_ended = None
+                # not before: a client that leaves does not make a body smaller that is worked on
                 release()
 
         super()._start_asgi_task(cycle, run)

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
@@ -133,10 +134,11 @@ class FlaskBridge:
 
     async def _wait(self, wait: Wait, scope: Scope, receive: Receive) -> tuple[Answer, bytes]:
         """And look again, until there is an answer."""
-        scope["state"]["release"]()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        scope["state"]["wait"](partial(ended.set_result, None))
         until = time.monotonic() + wait.seconds
         while True:
-            may_wait = await self._readers.wait(wait, until, receive)
+            may_wait = await self._readers.wait(wait, until, receive, ended)
             environ = {**environ_of(scope, b""), NOTE: wait.note, MAY_WAIT: may_wait}
             async with self._readers_turn:
                 answered = await self._run(environ, receive)

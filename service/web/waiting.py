@@ -140,13 +140,20 @@ class WaitingReaders:
         self._is_ending = False
         self.position: int | None = None
 
-    async def wait(self, wanted: Wait, until: float, leave: Callable[[], Awaitable[object]]) -> bool:
-        """Until there may be what is wanted, or the time is over (monotonic); whether there is time left.
+    async def wait(
+        self,
+        wanted: Wait,
+        until: float,
+        leave: Callable[[], Awaitable[object]],
+        ended: asyncio.Future[None],
+    ) -> bool:
+        """Until there may be what is wanted; whether it may wait again.
 
-        Raises TooManyWait, and ClientLeft if `leave` returns before.
+        If not, the time is over (monotonic), or the process ends, or `ended` is done: its client sends no
+        more. Raises TooManyWait, and ClientLeft if `leave` returns before.
         """
         seconds = until - time.monotonic()
-        if self._is_ending or seconds <= 0:
+        if self._must_answer(ended) or seconds <= 0:
             return False
         if len(self._readers) >= self._most:
             raise TooManyWait
@@ -154,10 +161,11 @@ class WaitingReaders:
         left: asyncio.Future[Any] = asyncio.ensure_future(leave())
         self._enter(reader)
         try:
-            await asyncio.wait({reader.woken, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            signs = {reader.woken, left, ended}
+            await asyncio.wait(signs, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if left.done():
                 raise ClientLeft
-            return reader.woken.done() and not self._is_ending
+            return reader.woken.done() and not self._must_answer(ended)
         finally:
             left.cancel()
             self._forget(reader)
@@ -171,6 +179,9 @@ class WaitingReaders:
         """Whoever waits, or is about to, is to be answered now."""
         self._is_ending = True
         self._wake(self._readers)
+
+    def _must_answer(self, ended: asyncio.Future[None]) -> bool:
+        return self._is_ending or ended.done()
 
     def _enter(self, reader: _Reader) -> None:
         if self.position is None:

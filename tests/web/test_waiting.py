@@ -54,7 +54,8 @@ def nobody_leaves() -> Awaitable[object]:
 
 
 def wait(readers: WaitingReaders, wanted: Wait, seconds: float = 5) -> asyncio.Task[bool]:
-    return asyncio.create_task(readers.wait(wanted, time.monotonic() + seconds, nobody_leaves))
+    until, ended = time.monotonic() + seconds, asyncio.get_running_loop().create_future()
+    return asyncio.create_task(readers.wait(wanted, until, nobody_leaves, ended))
 
 
 async def rounds() -> None:
@@ -178,6 +179,29 @@ def test_who_gathers_is_woken_once_for_what_comes_together() -> None:
     run(happen)
 
 
+def test_who_comes_while_others_are_woken_is_woken_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "GATHER_SECONDS", 0.01)
+
+    async def happen() -> None:
+        readers = WaitingReaders(10)
+        wake_gathering = readers._wake_gathering
+
+        def wake_and_find() -> None:
+            wake_gathering()
+            if readers.position == 1:
+                readers._take(1, [Numbered(2, "b", "account-2", None)], 2)
+
+        monkeypatch.setattr(readers, "_wake_gathering", wake_and_find)
+        first = wait(readers, Wait(OF_A, 0, 5, gathers=True))
+        second = wait(readers, Wait(frozenset({("account", "account-2")}), 0, 5, gathers=True))
+        await rounds()
+        readers._take(0, [A_STARTED], 1)
+        assert await first
+        assert await second
+
+    run(happen)
+
+
 def test_at_the_end_of_its_time_there_is_no_more_of_it() -> None:
     async def happen() -> None:
         readers = WaitingReaders(10)
@@ -205,8 +229,8 @@ def test_at_the_end_of_the_process_nobody_waits_any_more() -> None:
 def test_who_leaves_is_forgotten_and_makes_room() -> None:
     async def happen() -> None:
         readers = WaitingReaders(1)
-        left = asyncio.Event()
-        leaving = asyncio.create_task(readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, left.wait))
+        left, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+        leaving = asyncio.create_task(readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, left.wait, ended))
         await rounds()
         with pytest.raises(TooManyWait):
             await wait(readers, Wait(OF_A, 0, 5))
@@ -215,6 +239,21 @@ def test_who_leaves_is_forgotten_and_makes_room() -> None:
             await leaving
         assert readers.position is None
         assert not await wait(readers, Wait(OF_A, 0, 5), 0.01)
+
+    run(happen)
+
+
+def test_who_sends_no_more_is_answered_at_once() -> None:
+    async def happen() -> None:
+        readers = WaitingReaders(1)
+        ended = asyncio.get_running_loop().create_future()
+        ending = asyncio.create_task(
+            readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
+        )
+        await rounds()
+        ended.set_result(None)
+        assert not await ending
+        assert not await readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
 
     run(happen)
 
@@ -234,12 +273,12 @@ def test_news_for_those_who_have_left_is_nobodys() -> None:
     async def happen() -> None:
         readers = WaitingReaders(10)
         await wait(readers, Wait(OF_A, 0, 5), 0.01)
-        waits = wait(readers, Wait(OF_A, 1, 5))
+        waits = wait(readers, Wait(OF_A, 3, 5))
         await rounds()
         readers.tell(0, [A_STARTED], 1)
         await rounds()
         assert not waits.done()
-        assert readers.position == 1
+        assert readers.position == 3
         waits.cancel()
 
     run(happen)
