@@ -198,12 +198,14 @@ def latest(database: Database) -> str:
 
 
 @pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The migrations, and a last one that the test writes."""
     home = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, home, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "_HOMES", (home,))
-    return home / "versions" / "9998_broken.py"
+    schema._revisions.cache_clear()
+    yield home / "versions" / "9998_broken.py"
+    schema._revisions.cache_clear()
 
 
 @pytest.mark.parametrize("last", [BROKEN, DANGLING], ids=["fails", "breaks a foreign key"])
