@@ -206,6 +206,8 @@ def show_callbacks(session_id: UUID, query: CallbackPageQuery) -> Answer:
 def index_callbacks(query: CallbackQuery) -> Answer:
     """With `problem=true` those that something is wrong with, also where they belong to no session.
 
+    Where `fields` are shown, an event says who read them. Pollers ask with `fields=false`.
+
     A key that is limited to some accounts sees the callbacks of their sessions; of no session, those that
     Telnyx signed with one of these accounts' ids. A page of such a key may be short, or empty, although a
     `next_cursor` says that there is more.

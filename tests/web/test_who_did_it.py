@@ -325,7 +325,8 @@ def test_such_events_have_their_positions_among_those_of_sessions(indoors: Indoo
     indoors.callbacks(session_id)
     indoors.tell("siprec-stopped")
     database = indoors.context.database
-    number(database)
+    if not database.is_sqlite:  # there they have them before the commit
+        number(database)
     with database.read() as db:
         rows = db.execute(select(event).order_by(event.c.position)).mappings().all()
     assert [row["position"] for row in rows] == [1, 2, 3, 4, 5, 6]
