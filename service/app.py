@@ -17,10 +17,11 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, feed, health, home, keys
+from service.web import access_log, api, docs, errors, feed, health, home, keys, waiting
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
+from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
@@ -28,6 +29,7 @@ from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
+from service.web.waiting import WaitingReaders
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
@@ -35,7 +37,6 @@ SWITCH_SECONDS: Final = 0.001
 STOP_SECONDS: Final = 7.0  # the limits of its parts are 6.5 s together
 REJECTED_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 1.0
-WAITING_SHARE: Final = 2  # of all connections, one in so many may be a reader that waits
 REASONS: Final = {
     DatabaseUnusable: "the database cannot be used",
     SpoolUnusable: "the spool cannot be used",
@@ -58,7 +59,7 @@ def build(settings: Settings) -> Context:
         services=services,
         cursors=Cursors(settings.secrets),
         account_sid=settings.TELNYX_ACCOUNT_SID,
-        public_url=settings.PUBLIC_URL,
+        rendered=Rendered(settings.PUBLIC_URL),
         url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
         link_base=settings.INTERNAL_URL or "",
         has_inside=inside is not None,
@@ -73,6 +74,7 @@ def create(context: Context) -> Flask:
     app.url_map.merge_slashes = False  # it would redirect
     context.attach(app)
     errors.install(app)
+    waiting.install(app)
     access_log.install(app)
     for room in (api, feed, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
@@ -139,11 +141,11 @@ class Serving:
         self._callbacks = CallbackEndpoint(
             services.reader.read, services.intake, services.rejected, services.clock, traffic.count
         )
+        readers = services.tail.readers = WaitingReaders(traffic.most_waiting)
+        traffic.when_ending(readers.end)
         self._flask = FlaskBridge(
-            create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, services.waiters
+            create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, readers
         )
-        services.waiters.open(traffic.most // WAITING_SHARE)
-        traffic.when_ending(services.waiters.end)
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

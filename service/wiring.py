@@ -15,7 +15,6 @@ from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
-from service.ledger.waiters import Waiters
 from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
@@ -35,8 +34,8 @@ REJECTED_SECONDS = 0.1
 LAST_USED_SECONDS = 60.0
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
-TAIL_SECONDS = 0.1  # where only others write
-TAIL_PAUSE_SECONDS = 0.05  # so that what comes together is told together
+TAIL_SECONDS = 0.1  # where only others number
+TAIL_PAUSE_SECONDS = 0.05
 WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
 
 
@@ -51,7 +50,6 @@ class Services:
     rejected: RejectedQueue
     numbering: Numbering
     last_used: LastUsed
-    waiters: Waiters
     tail: Tail
     reader: Reader
     workers: Sequence[Runner]
@@ -61,7 +59,6 @@ class Services:
         """After the fork, before the first request. Raises SpoolUnusable."""
         self.backlog.check()
         self.intake.start(loop)
-        self.tail.start(loop)
         for worker in self.workers:
             worker.start()
 
@@ -86,12 +83,12 @@ def wire(settings: Settings) -> Services:
     database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     backlog = Backlog(_spool(settings))
-    waiters = Waiters()
-    tail = Tail(database, waiters)
-    teller = Runner("tail", tail.run_once, TAIL_SECONDS, _now, TAIL_PAUSE_SECONDS)
-    numbering = Numbering(database, teller.wake)
+    tail = Tail(database)
+    tailing = Runner("tail", tail.run_once, TAIL_SECONDS, _now, TAIL_PAUSE_SECONDS)
+    numbering = Numbering(database, tailing.wake)
     numberer = Runner("numbering", numbering.run_once, NUMBERING_SECONDS, _now, NUMBERING_PAUSE_SECONDS)
-    changed = _changed(numberer if not database.is_sqlite else teller)
+    # On PostgreSQL events get their positions after the commit; on SQLite they have them by then.
+    changed = _waking(tailing if database.is_sqlite else numberer)
     ingest = Ingest(database, _now, changed)
     sessions = Sessions(
         database=database,
@@ -121,7 +118,6 @@ def wire(settings: Settings) -> Services:
         rejected=rejected,
         numbering=numbering,
         last_used=last_used,
-        waiters=waiters,
         tail=tail,
         reader=_reader(settings, callback_urls),
         workers=[
@@ -131,7 +127,7 @@ def wire(settings: Settings) -> Services:
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
             numberer,
-            teller,
+            tailing,
         ],
         clock=_now,
     )
@@ -174,12 +170,10 @@ def _spool(settings: Settings) -> Spool | None:
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
 
 
-def _changed(next_worker: Runner) -> Changed:
-    """SQLite's events have their positions when they are committed; elsewhere they are to get them soon."""
-
+def _waking(worker: Runner) -> Changed:
     def changed(sessions: Collection[str]) -> None:
         if sessions:
-            next_worker.wake()
+            worker.wake()
 
     return changed
 

@@ -117,6 +117,10 @@ class Session:
         """Nothing more is expected: not while a further attempt is open."""
         return self.progress.state.is_over and self.deadline_at is None
 
+    def has_reached(self, state: State) -> bool:
+        """It is in this state, or past it."""
+        return self.is_over or self.progress.state.rank >= state.rank
+
     @property
     def can_be_asked_again(self) -> bool:
         error = self.progress.error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -39,22 +39,6 @@ class NotInLedger(Exception):
 
 
 @dataclass(frozen=True)
-class Head:
-    """Of an event, what tells whom it concerns."""
-
-    position: int
-    subject_kind: str
-    subject_id: str
-    kind: str
-    account_sid: str | None
-    connector_name: str | None
-
-    @property
-    def is_of_session(self) -> bool:
-        return self.subject_kind == SESSION
-
-
-@dataclass(frozen=True)
 class Wanted:
     """What the feed is narrowed to; all that is set must fit. `types` are (kind of subject, kind)."""
 
@@ -62,16 +46,6 @@ class Wanted:
     account_sid: str | None = None
     connector_name: str | None = None
     session_id: str | None = None  # and those merged into it
-
-    def lets_through(self, head: Head, access: Access) -> bool:
-        """As the queries have it, but for the session."""
-        return (
-            (not self.types or (head.subject_kind, head.kind) in self.types)
-            and self.account_sid in (None, head.account_sid)
-            and self.connector_name in (None, head.connector_name)
-            and (head.is_of_session or (access.accounts is None and access.allows(Scope.ADMIN)))
-            and (access.accounts is None or head.account_sid in access.accounts)
-        )
 
 
 @dataclass(frozen=True)
@@ -138,10 +112,13 @@ def _before(db: Connection, moment: datetime) -> Place:
     return _at(db, low) or START
 
 
-def page(db: Connection, wanted: Wanted, access: Access, after: int, limit: int) -> tuple[list[Line], Place]:
-    """What fits and may be seen, of what was numbered after that position; and how far was looked."""
+def places(
+    db: Connection, wanted: Wanted, access: Access, after: int, limit: int
+) -> tuple[list[Place], Place]:
+    """After that position, of what fits and may be seen, so many; and how far was looked."""
     end = last(db)
-    query = _LINES.where(_sees(access), _fits(wanted)).limit(limit)
+    query = (_PLACES if wanted.connector_name is None else _PLACES_WITH_SESSIONS).limit(limit)
+    query = query.where(_sees(access), _fits(wanted))
     position: ColumnElement[int] = event.c.position
     scanned = min(after + MOST_SCANNED, end.position)
     if wanted.session_id is not None:
@@ -150,18 +127,18 @@ def page(db: Connection, wanted: Wanted, access: Access, after: int, limit: int)
         ids = [wanted.session_id, *_merged_into(db, wanted.session_id)]
         query = query.where(event.c.subject_kind == SESSION, event.c.subject_id.in_(ids))
     query = query.where(position > after, position <= scanned).order_by(position)
-    rows = db.execute(query).mappings().all()
-    if len(rows) == limit:
-        until = _place(rows[-1]["position"], rows[-1]["digest"])
-    else:
-        until = end if scanned == end.position else _at(db, scanned) or end
-    return _with_facts(db, rows), until
+    found = [_place(*row) for row in db.execute(query)]
+    if len(found) == limit:
+        return found, found[-1]
+    return found, end if scanned == end.position else _at(db, scanned) or end
 
 
-def heads(db: Connection, after: int, limit: int) -> list[Head]:
-    """Of all that was numbered after that position, in order."""
-    query = _HEADS.where(event.c.position > after).order_by(event.c.position).limit(limit)
-    return [Head(*row) for row in db.execute(query)]
+def lines(db: Connection, positions: Sequence[int]) -> list[Line]:
+    """The events at these positions, in their order."""
+    rows = db.execute(_LINES, {"wanted": positions}).mappings().all() if positions else []
+    ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
+    histories = _histories(db, ids, max(positions, default=0))
+    return [_line(row, histories.get(row["subject_id"], ())) for row in rows]
 
 
 def of_session_until(db: Connection, session_id: str, position: int) -> list[RowMapping]:
@@ -197,12 +174,6 @@ def _merged_into(db: Connection, session_id: str) -> list[str]:
     return [changes["merged_from"][1] for changes in merges if "merged_from" in changes]
 
 
-def _with_facts(db: Connection, rows: Collection[RowMapping]) -> list[Line]:
-    ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
-    histories = _histories(db, ids, max((row["position"] for row in rows), default=0))
-    return [_line(row, histories.get(row["subject_id"], [])) for row in rows]
-
-
 def _histories(db: Connection, ids: Collection[str], until: int) -> dict[str, list[tuple[int, Changes]]]:
     """Of each of these sessions, by id, all changes with their positions, in their order."""
     histories: defaultdict[str, list[tuple[int, Changes]]] = defaultdict(list)
@@ -213,7 +184,7 @@ def _histories(db: Connection, ids: Collection[str], until: int) -> dict[str, li
 
 def _line(row: RowMapping, history: Iterable[tuple[int, Changes]]) -> Line:
     is_session = row["subject_kind"] == SESSION
-    values = {name: row[name] for name in Line.__dataclass_fields__ if name in row}
+    values = {name: row[name] for name in _LINE_COLUMNS}
     until = [changes for position, changes in history if position <= row["position"]]
     return Line(
         **{**values, "labels": row["labels"] or {}},
@@ -226,14 +197,18 @@ def _place(position: int, digest: bytes) -> Place:
     return Place(position, digest.hex()[:DIGITS])
 
 
-_OF_SESSION = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
-_LINES: Final[Select[Any]] = select(
-    event, session.c.call_sid, session.c.connector_name, session.c.reference, session.c.labels
-).select_from(event.outerjoin(session, _OF_SESSION))
-_HEADS: Final[Select[Any]] = select(
-    *(event.c[name] for name in ("position", "subject_kind", "subject_id", "kind", "account_sid")),
-    session.c.connector_name,
-).select_from(event.outerjoin(session, _OF_SESSION))
+_LINE_COLUMNS: Final = [name for name in Line.__dataclass_fields__ if name not in {"place", "facts"}]
+_OF_SESSION: Final = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
+_WITH_SESSIONS: Final = event.outerjoin(session, _OF_SESSION)
+_PLACES: Final[Select[Any]] = select(event.c.position, event.c.digest)
+_PLACES_WITH_SESSIONS: Final[Select[Any]] = _PLACES.select_from(_WITH_SESSIONS)
+_ORDERED: Final = ("call_sid", "connector_name", "reference", "labels")
+_LINES: Final = (
+    select(event, *(session.c[name] for name in _ORDERED))
+    .select_from(_WITH_SESSIONS)
+    .where(event.c.position.in_(bindparam("wanted", expanding=True)))
+    .order_by(event.c.position)
+)
 _HISTORIES: Final = (
     select(event.c.subject_id, event.c.position, event.c.changes)
     .where(

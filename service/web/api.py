@@ -18,13 +18,11 @@ from service.domain.state import State
 from service.ledger import evidence
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
-from service.ledger.waiters import Interest
-from service.store import callback_lists, events, feed, session_lists, sessions
+from service.store import callback_lists, events, numbered, session_lists, sessions
 from service.store.callback_lists import StoredCallback
-from service.store.feed import Wanted
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
-from service.web import auth, context, responses
+from service.web import auth, context, responses, waiting
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
@@ -34,8 +32,8 @@ from service.web.requests import (
     Empty,
     PageQuery,
     SessionQuery,
-    ShowQuery,
     StartRequest,
+    WaitQuery,
 )
 from service.web.responses import (
     CallbackPage,
@@ -44,7 +42,6 @@ from service.web.responses import (
     SessionWithTimeline,
     TimelinePage,
 )
-from service.web.waiting import wait_for
 
 LARGEST_BODY: Final = 64 * 1024
 LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
@@ -131,15 +128,15 @@ def index(query: SessionQuery) -> Answer:
     answers={200: SessionWithTimeline},
     problems=("unknown-session",),
     scope=Scope.READ,
-    query=ShowQuery,
+    query=WaitQuery,
 )
-def show(session_id: UUID, query: ShowQuery) -> Answer:
+def show(session_id: UUID, query: WaitQuery) -> Answer:
+    """With `wait` it answers as soon as the session is so far, and needs not be asked again and again."""
     with context.current().database.read() as db:
         session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        if not query.is_met_by(session):
+            waiting.for_session(session.id, numbered.last_position(db), query.wait_seconds)
         found = events.of_session(db, session.id, 0, LONGEST_TIMELINE + 1)
-        position = feed.last(db).position
-    if query.has_to_wait(session):
-        wait_for(Interest(Wanted(session_id=session.id), auth.key().access, position), query.wait_seconds)
     page, last = _page(found, LONGEST_TIMELINE)
     return Answer(
         SessionWithTimeline(

@@ -154,6 +154,7 @@ class Connection(RequestReader):
             self._traffic.postpones(self)
 
         async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            scope["state"]["release"] = release  # for who keeps nothing of the request, and waits
             scope["state"]["postpone"] = postpone
             try:
                 await app(scope, receive, send)

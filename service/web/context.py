@@ -9,6 +9,7 @@ from flask import Flask, current_app, url_for
 
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
+from service.web.cloud_events import Rendered
 from service.web.cursor import Cursors
 from service.wiring import Services
 
@@ -20,10 +21,10 @@ class Context:
     services: Services
     cursors: Cursors
     account_sid: str | None  # of a start that names none
-    public_url: str  # names this ledger for ever, wherever apps reach it
     url: str  # where apps reach us; "/" where only they know
     link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already
     has_inside: bool  # a listener of its own for all but callbacks
+    rendered: Rendered  # under the public URL, which names this ledger wherever apps reach it
 
     @property
     def database(self) -> Database:

@@ -8,16 +8,14 @@ from typing import Final
 
 from flask import Blueprint
 
-from service.domain.access import Scope
-from service.ledger.waiters import Interest
+from service.domain.access import Access, Scope
 from service.store import feed
-from service.store.feed import START, Place
-from service.web import auth, context
-from service.web.cloud_events import EventPage, cloud_event, cursor
+from service.store.feed import START, Place, Wanted
+from service.web import auth, context, waiting
+from service.web.cloud_events import EventPage
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import EventQuery, read_time
-from service.web.waiting import wait_for, waited_after
 
 CURSOR: Final = re.compile(rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{feed.DIGITS}}})", re.ASCII)
 NAMED: Final = {"start": START, "now": None}
@@ -38,24 +36,38 @@ blueprint.before_request(auth.api_key)
 def index(query: EventQuery) -> Answer:
     """Every event once, in an order that never changes: go on with `after` set to the `next` of a page.
 
-    Nothing ever appears before what was read. With `wait` an empty page at the end is answered as soon as
-    there is something. A page may be short, or empty, although there is more: then
+    Nothing ever appears before what was read. A page may be short, or empty, although there is more: then
     its `next` is not the `after` that was asked with. Events are CloudEvents 1.0. A key that is limited to
     some accounts follows the events of sessions that were theirs then; what is done with keys and evidence
     is for keys with `admin` that are limited to none. 409: the ledger was put back to an earlier state, in
     which the event of this cursor has not happened.
+
+    With `wait` it answers as soon as there is an event, and with those that come in the same moment.
     """
-    asked, wanted, access = _after(query.after), query.wanted(), auth.key().access
+    noted, wanted, access = waiting.noted(), query.wanted(), auth.key().access
+    after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
-        after = waited_after()
-        if after is None:
-            after = feed.place(db, asked).position
-        lines, until = feed.page(db, wanted, access, after, query.limit)
-        is_end = until == feed.last(db)
-    if query.wait and is_end and not lines:
-        wait_for(Interest(wanted, access, until.position), query.wait)
-    url = context.current().public_url
-    return Answer(EventPage(events=[cloud_event(line, url) for line in lines], next=cursor(until)))
+        place = feed.place(db, after)
+        found, until = feed.places(db, wanted, access, place.position, query.limit)
+        if query.wait and len(found) < query.limit and until == feed.last(db):
+            if not found:
+                _wait(wanted, access, until, query.wait)
+            elif noted is None:
+                waiting.for_more(until.position, place)
+        page = context.current().rendered.page(found, until, lambda positions: feed.lines(db, positions))
+    return Answer(page)
+
+
+def _wait(wanted: Wanted, access: Access, until: Place, seconds: int) -> None:
+    """For what is behind `until`. Returns where there is no time to wait."""
+    waiting.for_events(
+        until.position,
+        seconds,
+        until,
+        session_id=wanted.session_id,
+        connector_name=wanted.connector_name,
+        accounts=access.accounts if wanted.account_sid is None else {wanted.account_sid},
+    )
 
 
 def _after(text: str) -> Place | datetime | None:

@@ -18,12 +18,11 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
-from service.ledger.waiters import ReaderLeft, TooManyWait, Waiters
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
-from service.web.pace import ClientLeft, ReadPace, TooManyRead
+from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
-from service.web.waiting import WAITING, Waiting
+from service.web.waiting import MAY_WAIT, NOTE, WAIT, Wait, WaitingReaders
 
 WHOLE_ANSWER: Final = 8 * 1024 * 1024  # bytes
 PART: Final = 256 * 1024  # bytes, of a larger one
@@ -85,27 +84,32 @@ class Answer:
 
 
 class FlaskBridge:
-    """Made on the event loop that serves. At most `threads` requests are in the application at once."""
+    """Made on the event loop that serves. At most `threads` requests are in the application at once.
+
+    Of `readers` that are woken together, at most a quarter of them: the others wait their turn here, and
+    nobody else is refused for them.
+    """
 
     def __init__(
-        self, app: WSGIApplication, threads: int, callbacks_wait: Callable[[], bool], waiters: Waiters
+        self,
+        app: WSGIApplication,
+        threads: int,
+        callbacks_wait: Callable[[], bool],
+        readers: WaitingReaders,
     ) -> None:
         self._app = app
-        self._waiters = waiters
+        self._readers = readers
+        self._readers_turn = asyncio.Semaphore(max(1, threads // 4))
         self._pace = ReadPace(callbacks_wait, threads * WAITING_FOR_EACH)
         self._pool = Pool("flask", threads, threads * WAITING_FOR_EACH)
         self._streams = Pool("stream", STREAM_THREADS, STREAM_THREADS * WAITING_FOR_EACH)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_body = await whole_body(receive)
-        waiting = Waiting()
         try:
-            made, body = await self._respond(scope, request_body, waiting, receive)
-            while made.is_whole and await self._has_news(waiting, receive):
-                made, body = await self._respond(scope, request_body, waiting, receive)
-        except (ClientLeft, ReaderLeft):
+            made, body = await self._respond(scope, receive)
+        except ClientLeft:
             return
-        except (PoolFull, TooManyRead, TooManyWait):
+        except (PoolFull, TooManyWait):
             detail = "Too many requests wait; nothing was done, ask again"
             await answer_problem(scope, send, Problem("busy", detail, headers={"Retry-After": "1"}))
             return
@@ -118,26 +122,40 @@ class FlaskBridge:
         else:
             await self._stream(made, body, receive, send)
 
-    async def _has_news(self, waiting: Waiting, receive: Receive) -> bool:
-        """Whether the view is to be called again, after it has waited for that."""
-        interest, waiting.interest = waiting.interest, None
-        if interest is None or waiting.until is None:
-            return False
-        return await self._waiters.wait(interest, waiting.until - time.monotonic(), receive)
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[Answer, bytes]:
+        environ = environ_of(scope, await whole_body(receive))
+        environ[MAY_WAIT] = scope["method"] in READS
+        answered = await self._run(environ, receive)
+        if isinstance(answered, Wait):
+            del environ  # who waits holds nothing large
+            return await self._wait(answered, scope, receive)
+        return answered
 
-    async def _respond(
-        self, scope: Scope, body: bytes, waiting: Waiting, receive: Receive
-    ) -> tuple[Answer, bytes]:
-        environ = environ_of(scope, body)
-        environ[WAITING] = waiting
+    async def _wait(self, wait: Wait, scope: Scope, receive: Receive) -> tuple[Answer, bytes]:
+        """And look again, until there is an answer."""
+        scope["state"]["release"]()
+        until = time.monotonic() + wait.seconds
+        while True:
+            may_wait = await self._readers.wait(wait, until, receive)
+            environ = {**environ_of(scope, b""), NOTE: wait.note, MAY_WAIT: may_wait}
+            async with self._readers_turn:
+                answered = await self._run(environ, receive)
+            del environ
+            if not isinstance(answered, Wait):
+                return answered
+            wait = answered
+
+    async def _run(self, environ: WSGIEnvironment, receive: Receive) -> tuple[Answer, bytes] | Wait:
         if environ["REQUEST_METHOD"] not in READS:
             return await self._pool.submit(self._answer, environ)
         async with self._pace.turn(receive) as turn:  # no other message comes than that the client left
             return await self._pool.submit(turn.run, self._answer, environ)
 
-    def _answer(self, environ: WSGIEnvironment) -> tuple[Answer, bytes]:
+    def _answer(self, environ: WSGIEnvironment) -> tuple[Answer, bytes] | Wait:
         made = Answer(self._app, environ)
-        return made, made.fetch(WHOLE_ANSWER)
+        body = made.fetch(WHOLE_ANSWER)
+        wait: Wait | None = environ.get(WAIT)
+        return wait or (made, body)
 
     async def _stream(self, made: Answer, part: bytes, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(receive())  # its only further message is that the client left

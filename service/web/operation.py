@@ -21,14 +21,14 @@ View = Callable[..., "Answer"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a view gives back."""
+    """What a view gives back; `body` may be its JSON already."""
 
-    body: BaseModel
+    body: BaseModel | str
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> Response:
-        text = self.body.model_dump_json(by_alias=True)
+        text = self.body if isinstance(self.body, str) else self.body.model_dump_json(by_alias=True)
         return Response(text, self.status, dict(self.headers), mimetype="application/json")
 
 

@@ -22,7 +22,7 @@ REJECTIONS: Final = 100  # a second that are answered at once
 LONGEST_DELAY: Final = 1.0  # seconds
 
 
-class TooManyRead(Exception):
+class TooManyWait(Exception):
     """For their turn to read; nobody else may."""
 
 
@@ -83,7 +83,7 @@ class ReadPace:
 
     @asynccontextmanager
     async def turn(self, leave: Callable[[], Awaitable[object]]) -> AsyncIterator[Turn]:
-        """Wait for one's turn, unless `leave` returns before. Raises TooManyRead, ClientLeft."""
+        """Wait for one's turn, unless `leave` returns before. Raises TooManyWait, ClientLeft."""
         turn = Turn()
         try:
             if self._waiting or not self._is_free():
@@ -99,7 +99,7 @@ class ReadPace:
 
     async def _wait(self, turn: Turn, leave: Callable[[], Awaitable[object]]) -> None:
         if len(self._waiting) >= self._most_waiting:
-            raise TooManyRead
+            raise TooManyWait
         admitted = self._waiting[turn] = asyncio.get_running_loop().create_future()
         self._look_later()
         left = asyncio.ensure_future(leave())

@@ -31,7 +31,7 @@ from service.web.responses import Model
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 LARGEST_INTEGER = 2**31 - 1
 MOST_LABELS = 32
-MOST_WAIT_SECONDS = 20  # less than what proxies and clients allow
+LONGEST_WAIT = 20  # seconds
 
 
 def _without_controls(text: str) -> str:
@@ -107,6 +107,7 @@ def read_time(text: str) -> datetime:
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(QueryTime)
 
+Milestone = Literal["requested", "unanswered", "refused", "accepted", "started", "stopped", "failed", "over"]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
@@ -160,6 +161,26 @@ class StartRequest(Model):
         return Order(**{**self.model_dump(), "account_sid": account_sid})
 
 
+class WaitQuery(Model):
+    wait: Milestone | None = Field(
+        default=None,
+        description="answer once the session is in this state or past it, or over; at once where it was "
+        "merged into another",
+    )
+    wait_seconds: int = Field(
+        default=LONGEST_WAIT,
+        ge=0,
+        le=LONGEST_WAIT,
+        description="for so long at most, then as it is; 20 unless set",
+    )
+
+    def is_met_by(self, session: Session) -> bool:
+        """So there is nothing to wait for."""
+        if self.wait is None or session.merged_into is not None:
+            return True
+        return session.is_over if self.wait == "over" else session.has_reached(State(self.wait))
+
+
 class PageQuery(Model):
     limit: int = Field(default=50, ge=1, le=250, description="entries per page; 50 unless set")
     cursor: Cursor | None = Field(
@@ -189,22 +210,6 @@ class SessionQuery(PageQuery):
         return Filter(**wanted, labels=labels)
 
 
-class ShowQuery(Model):
-    wait: State | Literal["over"] | None = Field(
-        default=None,
-        description="answer as soon as the session is in this state or beyond, or is over; "
-        "after `wait_seconds` at the latest, as it is then",
-    )
-    wait_seconds: int = Field(
-        default=MOST_WAIT_SECONDS, ge=0, le=MOST_WAIT_SECONDS, description="20 unless set; only with `wait`"
-    )
-
-    def has_to_wait(self, found: Session) -> bool:
-        if self.wait is None or found.is_over or found.merged_into is not None:
-            return False
-        return self.wait == "over" or found.progress.state.rank < self.wait.rank
-
-
 class CallbackPageQuery(PageQuery):
     fields: bool = Field(
         default=True,
@@ -227,16 +232,13 @@ class EventQuery(Model):
         "numbered from then on. start unless set",
     )
     limit: int = Field(default=100, ge=1, le=1000, description="events per page; 100 unless set")
-    wait: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_WAIT_SECONDS,
-        description="at the end, answer as soon as there is something, after so many seconds at the latest",
-    )
     type: tuple[EventType, ...] = Field(default=(), description="may be repeated, then any of them")
     account_sid: Text | None = Field(default=None, description="the session's, as it stood after the event")
     connector_name: Text | None = Field(default=None, description="as ordered")
     session_id: UUID | None = Field(default=None, description="events of sessions merged into it too")
+    wait: int = Field(
+        default=0, ge=0, le=LONGEST_WAIT, description="for so many seconds at most, until there is an event"
+    )
 
     def wanted(self) -> Wanted:
         return Wanted(

@@ -55,7 +55,7 @@ class Traffic:
 
     def __init__(self, most_connections: int | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self.most = most_connections or _most_connections()
+        self._most = most_connections or _most_connections()
         self._count = 0
         self._receiving: dict[Peer, float] = {}
         self._idle: dict[Peer, float] = {}
@@ -66,7 +66,7 @@ class Traffic:
         self._refused: Counter[str] = Counter()  # why, since it was last logged
         self._logged_at = self._loop.time() - LOG_SECONDS
         self._ended_at: float | None = None
-        self._when_ending: list[Callable[[], object]] = []
+        self._endings: list[Callable[[], None]] = []
         self._turn_until: float | None = None
         self._turns: deque[Callable[[], None]] = deque()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -76,20 +76,24 @@ class Traffic:
         """Nothing new is accepted, and every answer closes its connection."""
         return self._ended_at is not None
 
+    @property
+    def most_waiting(self) -> int:
+        """Requests that may wait for what is not there yet; the other connections are for everybody else."""
+        return self._most // 2
+
+    def when_ending(self, do: Callable[[], None]) -> None:
+        self._endings.append(do)
+
     def end(self) -> None:
         if self._ended_at is None:
             self._ended_at = self._loop.time()
-            for do in self._when_ending:
+            for do in self._endings:
                 do()
-
-    def when_ending(self, do: Callable[[], object]) -> None:
-        """Call it when nothing new is accepted any more."""
-        self._when_ending.append(do)
 
     def opened(self, peer: Peer) -> None:
         self._count += 1
         self.receives(peer)
-        if self._count > self.most:
+        if self._count > self._most:
             self._make_room()
 
     def closed(self, peer: Peer) -> None:

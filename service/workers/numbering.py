@@ -25,10 +25,9 @@ class Lag:
 
 
 class Numbering:
-    """Of all processes at once; whose turn it is, the database decides."""
+    """Of all processes at once; whose turn it is, the database decides. `numbered` is called after each."""
 
-    def __init__(self, database: Database, numbered: Callable[[], object] = lambda: None) -> None:
-        """`numbered` is called after events got their positions."""
+    def __init__(self, database: Database, numbered: Callable[[], None] = lambda: None) -> None:
         self._database = database
         self._numbered = numbered
         self._seen: tuple[Lag, float] | None = None  # at the look that began then (monotonic)
@@ -61,7 +60,7 @@ class Numbering:
         finally:
             ended = time.monotonic()
             self._rests_until = ended + REST * (ended - began)
+        self._seen = Lag(left.count, left.oldest_seconds), began
         if given:
             self._numbered()
-        self._seen = Lag(left.count, left.oldest_seconds), began
         return bool(given and left.count)

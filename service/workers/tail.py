@@ -1,35 +1,49 @@
-"""Tells those that wait which events were numbered since."""
+"""Tells those who wait what was numbered since; one query for all of them, and none while nobody waits."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Protocol
 
-from service.ledger.waiters import Waiters
-from service.store import feed
+from service.store import numbered
 from service.store.engine import Database
+from service.store.numbered import MOST_AT_ONCE, Numbered
 
-MOST_AT_ONCE: Final = 1000
+
+class Readers(Protocol):
+    """Who waits in this process. Called in the tail's thread."""
+
+    @property
+    def position(self) -> int | None:
+        """Up to which they know all that was numbered; None while nobody waits."""
+
+    def tell(self, after: int, events: Sequence[Numbered], last: int) -> None:
+        """These are all that were numbered between the positions `after` and `last`.
+
+        `last` is the lower one where the database was put back to an earlier state.
+        """
 
 
 class Tail:
-    """Reads nothing while nobody waits."""
-
-    def __init__(self, database: Database, waiters: Waiters) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiters = waiters
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.readers: Readers | None = None  # set once there can be any
 
     def run_once(self, _now: datetime) -> None:
         """Raises DatabaseError."""
-        after = self._waiters.told
-        if after is None or self._loop is None or not self._database.breaker.answers:
-            return
+        after = self.readers.position if self.readers else None
+        while after is not None and self._database.breaker.answers:
+            after = self._look(after)
+
+    def _look(self, after: int) -> int | None:
+        """Where to go on, if there may be more. What is told is taken later: `position` cannot say it."""
+        assert self.readers is not None
         with self._database.read() as db:
-            heads = feed.heads(db, after, MOST_AT_ONCE)
-        if heads:
-            self._loop.call_soon_threadsafe(self._waiters.tell, after, heads)
+            last = numbered.last_position(db)
+            events = numbered.after(db, after) if last > after else []
+        if len(events) == MOST_AT_ONCE:
+            last = events[-1].position
+        if last != after:
+            self.readers.tell(after, events, last)
+        return last if len(events) == MOST_AT_ONCE else None

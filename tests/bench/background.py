@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.bed import slow
-from tests.bench import load, post
+from tests.bench import followers, load, post
 from tests.bench.load import Load
 from tests.bench.machine import LOAD_CORE, on_core
 from tests.bench.post import Post
@@ -17,6 +20,8 @@ from tests.bench.post import Post
 READERS = 8
 FORGERS = 64
 SLOW_CLIENTS = 1000
+WAITING = 1000
+FOLLOWERS = 10
 HALF_A_HEADER = b"POST /callbacks/siprec HTTP/1.1\r\nHost: localhost\r\nContent-Ty"
 MOST_LISTS = 20_000  # in a slice
 MOST_FORGERIES = 100_000
@@ -81,6 +86,45 @@ class Forgers(ClosedLoop):
 
     def __init__(self, program: Path, folder: Path) -> None:
         super().__init__(program, post.prepare_forged(folder / "forged", MOST_FORGERIES))
+
+
+class Followers:
+    """Wait for a session each, spread over all that the callbacks tell of; and a few for everything."""
+
+    unit = "events/s to each of them who waits for everything"
+
+    def __init__(self, api_key: str, sessions: int, count: int = WAITING, followers: int = FOLLOWERS) -> None:
+        self._followers = followers
+        self._api_key = api_key
+        self._ids = [post.session_id(1 + at * sessions // count) for at in range(count)]
+
+    @contextmanager
+    def going_on(self, port: int, seconds: float) -> Iterator[Seen]:
+        seen, command = (
+            Seen(),
+            [sys.executable, "-m", "tests.bench.followers", str(port), str(self._followers)],
+        )
+        with (
+            on_core(LOAD_CORE),
+            subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {followers.KEY: self._api_key},
+            ) as program,
+        ):
+            assert program.stdin is not None
+            assert program.stdout is not None
+            program.stdin.write("\n".join([*self._ids, "", ""]))
+            program.stdin.flush()
+            if program.stdout.readline() != "waiting\n":
+                raise DidNotGoOn("the readers do not wait")
+            yield seen
+            found, _ = program.communicate()
+            if program.returncode:
+                raise DidNotGoOn("readers failed")
+            seen.amount = int(found.split()[0]) / self._followers / seconds
 
 
 class SlowClients:

@@ -15,6 +15,7 @@ from tests.bench.field import APPS, Field
 from tests.bench.figures import (
     FLOOR,
     FLOOR_WSGI,
+    FOLLOWERS,
     FORGERS,
     KINDS,
     POSTGRESQL,
@@ -181,6 +182,13 @@ class Course:
             title = "Beside 8 readers that list sessions as fast as they can, concurrency 64"
             yield _beside_each_other("readers", title, pairs, load, field.track)
 
+    def _followers(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load = self._loads[64]
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(FOLLOWERS)
+            title = "Beside 1,000 readers that wait for a session each, and 10 for everything, concurrency 64"
+            yield _beside_each_other("followers", title, pairs, load, field.track)
+
     def _forgers(self, server: PinnedPostgres) -> Iterator[Stage]:
         load = Load(64, self._scale.seconds * 3, GENUINE_RATE)  # longer, since a p99 wants many
         with self._field(server, [load]) as field:
@@ -207,6 +215,7 @@ RACES: Mapping[str, Callable[[Course, PinnedPostgres], Iterator[Stage]]] = {
     "stored": Course._many_stored,
     "workers": Course._two_workers,
     "readers": Course._readers,
+    "followers": Course._followers,
     "forgers": Course._forgers,
 }
 

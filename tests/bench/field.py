@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.bench.background import Background, Forgers, Readers, SlowClients
+from tests.bench.background import Background, Followers, Forgers, Readers, SlowClients
 from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, PinnedPostgres, running, running_peer
 from tests.bench.data import CALLBACKS_EACH
 from tests.bench.figures import (
     FLOOR,
     FLOOR_WSGI,
+    FOLLOWERS,
     FORGERS,
     KINDS,
     POSTGRESQL,
@@ -87,6 +88,8 @@ class Field:
     def _background(self, added: str, api_key: str = "") -> Background | None:
         if added == READERS:
             return Readers(self.compiled.load, self.folder, api_key)
+        if added == FOLLOWERS:
+            return Followers(api_key, self.track.sessions)
         if added == FORGERS:
             return Forgers(self.compiled.load, self.folder)
         return SlowClients() if added == SLOW_CLIENTS else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.bench.figures import (
     FLOOR,
+    FOLLOWERS,
     FORGERS,
     POSTGRESQL,
     READERS,
@@ -101,6 +102,18 @@ GOALS = (
         *("readers", "rate", OURS, AT_LEAST),
         limits=_both((0.5, 0.7), (0.5, 0.7)),
         added=READERS,
+    ),
+    Goal(
+        "rate while 1,000 readers wait for a session each and 10 for everything, of without",
+        *("followers", "rate", OURS, AT_LEAST),
+        limits=_both((0.85, None), (0.85, None)),
+        added=FOLLOWERS,
+    ),
+    Goal(
+        "p99 while they wait, of without",
+        *("followers", "p99", OURS, AT_MOST),
+        limits=_both((1.3, None), (1.3, None)),
+        added=FOLLOWERS,
     ),
     Goal(
         "p99 beside 1,000 slow clients, in ms",

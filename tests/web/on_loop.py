@@ -86,6 +86,7 @@ def _scope(environ: WSGIEnvironment, body: bytes) -> dict[str, Any]:
         "server": ("127.0.0.1", 2),
         "state": {
             "postpone": lambda: None,
+            "release": lambda: None,
             "refused": 413 if len(body) > largest_body(path) else None,
         },
     }

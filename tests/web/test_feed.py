@@ -14,6 +14,7 @@ from service.ledger.numbering import number
 from service.sandbox import Answer
 from service.store import feed as stored
 from service.store.tables import event
+from service.web.cloud_events import EventPage
 from tests.web.indoors import Caller, Indoors
 
 Event = Mapping[str, Any]
@@ -23,6 +24,7 @@ def page(indoors: Indoors, client: Caller | None = None, **query: object) -> dic
     number(indoors.context.database)
     answer = (client or indoors.client).get("/v1/events", query_string=query)
     assert answer.status_code == 200, answer.text
+    EventPage.model_validate_json(answer.text)  # which only documents it
     return dict(answer.json)
 
 

@@ -14,9 +14,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import pytest
 from flask import Flask, Response, request, stream_with_context
 
-from service.ledger.waiters import Waiters
+from service.web import waiting
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
+from service.web.waiting import WaitingReaders
 
 MIB = 1024 * 1024
 
@@ -41,7 +42,7 @@ def scope_of(path: str = "/", method: str = "GET", headers: Any = (), query: byt
         "headers": list(headers),
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
-        "state": {},
+        "state": {"release": lambda: None},
     }
 
 
@@ -89,7 +90,9 @@ def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Clien
 
     async def asked() -> None:
         answered.append(Client(body))
-        await FlaskBridge(app, 1, no_callback_waits, Waiters())(scope, answered[0].receive, answered[0].send)
+        await FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))(
+            scope, answered[0].receive, answered[0].send
+        )
 
     run(asked)
     return answered[0]
@@ -131,7 +134,7 @@ def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> N
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, no_callback_waits, Waiters())
+        bridge = FlaskBridge(app, 2, no_callback_waits, WaitingReaders(10))
         taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
         serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
         await asyncio.sleep(0.05)
@@ -189,7 +192,7 @@ def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> No
     closed = threading.Event()
 
     async def asked() -> None:
-        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits, Waiters())
+        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits, WaitingReaders(10))
         slow = [Client(reads=False) for _ in range(10)]
         serving = [
             asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
@@ -217,7 +220,7 @@ def test_requests_do_not_see_each_other_s_context() -> None:
         return [before.encode()]
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 1, no_callback_waits, Waiters())
+        bridge = FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))
         for path in ("/a", "/b"):
             client = Client()
             await bridge(scope_of(path), client.receive, client.send)
@@ -236,7 +239,7 @@ def test_while_callbacks_wait_reading_is_paced(method: str) -> None:
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 4, callbacks_wait, Waiters())
+        bridge = FlaskBridge(app, 4, callbacks_wait, WaitingReaders(10))
         clients = [Client() for _ in range(4)]
         began = time.monotonic()
         await asyncio.gather(*(bridge(scope_of("/", method), one.receive, one.send) for one in clients))
@@ -257,7 +260,7 @@ def test_who_waits_for_its_turn_to_read_holds_no_thread_and_some_may(monkeypatch
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, callbacks_wait, Waiters())
+        bridge = FlaskBridge(app, 2, callbacks_wait, WaitingReaders(10))
         gone, *readers = (Client() for _ in range(1 + 2 * WAITING_FOR_EACH))
         reading = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in [*readers, gone]]
         await asyncio.sleep(0.02)
@@ -274,5 +277,92 @@ def test_who_waits_for_its_turn_to_read_holds_no_thread_and_some_may(monkeypatch
         await asyncio.gather(*reading)
         assert [one.status for one in [*readers, another]] == [204] * (len(readers) + 1)
         assert gone.got == []
+
+    run(asked)
+
+
+def waiting_app(calls: list[str]) -> Flask:
+    """What waits there for a moment, for a session of which nothing comes."""
+    app = Flask(__name__)
+    waiting.install(app)
+
+    @app.route("/", methods=["GET", "POST"])
+    def show() -> str:
+        calls.append(request.method)
+        waiting.for_session("a", 0, 0.1)
+        return f"{request.get_data(as_text=True)} after {len(calls)}"
+
+    @app.get("/noted")
+    def show_noted() -> str:
+        if waiting.noted() is None:
+            waiting.for_more(0, "a note")
+        return str(waiting.noted())
+
+    return app
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_view_that_waits_is_called_anew_at_the_end_without_the_body(method: str) -> None:
+    calls: list[str] = []
+    released = threading.Event()
+    scope = scope_of("/", method)
+    scope["state"]["release"] = released.set
+    client = get(waiting_app(calls), scope, b"a body")
+    assert (client.status, calls) == (200, [method] * 2)
+    assert client.body == (b" after 2" if method == "GET" else b"")
+    assert released.is_set()
+
+
+def test_who_writes_does_not_wait() -> None:
+    calls: list[str] = []
+    client = get(waiting_app(calls), scope_of("/", "POST"), b"a body")
+    assert (client.status, client.body) == (200, b"a body after 1")
+
+
+def test_a_view_finds_its_note_again() -> None:
+    assert get(waiting_app([]), scope_of("/noted")).body == b"a note"
+
+
+def test_who_would_wait_where_too_many_do_is_told_at_once() -> None:
+    async def asked() -> None:
+        bridge = FlaskBridge(waiting_app([]), 1, no_callback_waits, WaitingReaders(0))
+        client = Client()
+        await bridge(scope_of(), client.receive, client.send)
+        assert (client.status, client.headers[b"retry-after"]) == (503, b"1")
+
+    run(asked)
+
+
+def test_those_who_are_woken_together_leave_room_for_others() -> None:
+    """More of them than may be in the application at once, or wait for it."""
+    slow = threading.Event()
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait" and not environ[waiting.MAY_WAIT]:
+            slow.wait(10)
+        if environ["PATH_INFO"] == "/wait" and environ[waiting.MAY_WAIT]:
+            environ[waiting.WAIT] = waiting.Wait(frozenset(), 0, 10)
+        start_response("204 No Content", [])
+        return []
+
+    async def asked() -> None:
+        readers = WaitingReaders(100)
+        bridge = FlaskBridge(app, 4, no_callback_waits, readers)
+        clients = [Client() for _ in range(100)]
+        waits = []
+        for one in clients:
+            waits.append(asyncio.create_task(bridge(scope_of("/wait"), one.receive, one.send)))
+            await asyncio.sleep(0.005)
+        while len(readers._readers) < len(clients):
+            await asyncio.sleep(0.01)
+        readers.end()
+        await asyncio.sleep(0.05)
+        other = Client()
+        await bridge(scope_of("/"), other.receive, other.send)
+        assert other.status == 204
+        assert not any(one.got for one in clients)
+        slow.set()
+        await asyncio.gather(*waits)
+        assert [one.status for one in clients] == [204] * len(clients)
 
     run(asked)

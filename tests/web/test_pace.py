@@ -17,7 +17,7 @@ from service.web.pace import (
     ClientLeft,
     ReadPace,
     RejectionPace,
-    TooManyRead,
+    TooManyWait,
 )
 
 READERS = 8
@@ -182,7 +182,7 @@ def test_no_more_may_wait_than_there_is_room_for() -> None:
     async def test(readers: Readers) -> None:
         reading = [asyncio.create_task(readers.read()) for _ in range(3)]
         await asyncio.sleep(0.01)
-        with pytest.raises(TooManyRead):
+        with pytest.raises(TooManyWait):
             await readers.read()
         await asyncio.gather(*reading)
 
