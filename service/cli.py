@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
 from service import config, wiring
 from service.commands.database import database_url_option, db, open_database
 from service.commands.keys import keys_group
+from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
+from service.ledger.evidence import ReadingNotWritten
 from service.sandbox.cli import sandbox
 from service.sandbox.demo import demo
 from service.spool import SpoolUnusable
 from service.store import rejected
-from service.store.engine import DatabaseError, DatabaseUnusable
+from service.store.engine import Database, DatabaseError, DatabaseUnusable
+from service.store.events import OPERATOR
 from service.wiring import Services
+
+NOT_WRITTEN = "who reads it could not be written down"
 
 
 @click.group()
@@ -43,8 +49,14 @@ def callbacks_() -> None:
 @database_url_option
 def rejected_(limit: int, database_url: str) -> None:
     """What the endpoint rejected, newest first, one JSON document per line."""
-    with open_database(database_url) as database, database.read() as db:
-        for one in rejected.newest(db, limit):
+    with open_database(database_url) as database:
+        with database.read() as db:
+            found = rejected.newest(db, limit)
+        try:
+            _write_reading(database, evidence.REJECTED, [one.delivery_id for one in found])
+        except ReadingNotWritten as error:
+            raise click.ClickException(f"not shown, since {NOT_WRITTEN}: {error}") from error
+        for one in found:
             shown = asdict(one) | {
                 "received_at": one.received_at.isoformat(),
                 "query": one.query.decode("latin-1"),
@@ -71,10 +83,19 @@ def spool() -> None:
 
 @spool.command("list")
 def list_dead_letters() -> None:
-    """Dead letters, oldest first, one JSON document per line: why, and what they hold."""
+    """Dead letters, oldest first, one JSON document per line: why, and what they hold.
+
+    What they hold is null while the database does not take it down who reads that.
+    """
     with _services() as services:
-        for letter in services.backlog.dead_letters():
-            click.echo(json.dumps(letter.shown()))
+        letters, is_written = list(services.backlog.dead_letters()), True
+        try:
+            _write_reading(services.database, evidence.DEAD_LETTERS, [one.path.name for one in letters])
+        except ReadingNotWritten as error:
+            is_written = False
+            click.echo(f"what they hold is not shown, since {NOT_WRITTEN}: {error}", err=True)
+        for letter in letters:
+            click.echo(json.dumps(letter.shown(with_entry=is_written)))
 
 
 @spool.command("retry")
@@ -93,6 +114,11 @@ def retry_dead_letters() -> None:
     if depth is None:
         raise click.ClickException("there is no spool: SPOOL is off")
     click.echo(f"tried: {count}, dead letters: {depth.dead_letters}, waiting: {depth.entries}")
+
+
+def _write_reading(database: Database, what: str, ids: Sequence[str]) -> None:
+    """Raises ReadingNotWritten."""
+    evidence.write_reading(database, what, ids, OPERATOR, datetime.now(UTC))
 
 
 @contextmanager

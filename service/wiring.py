@@ -23,6 +23,7 @@ from service.telnyx.client import Client, longest_seconds
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
+from service.workers.last_used import LastUsed
 from service.workers.numbering import Numbering
 from service.workers.runner import Runner
 from service.workers.tail import Tail
@@ -30,6 +31,7 @@ from service.workers.tail import Tail
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
 REJECTED_SECONDS = 0.1
+LAST_USED_SECONDS = 60.0
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
 TAIL_SECONDS = 0.1  # where only others number
@@ -47,6 +49,7 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
+    last_used: LastUsed
     tail: Tail
     reader: Reader
     workers: Sequence[Runner]
@@ -70,6 +73,7 @@ class Services:
         for worker in self.workers:
             worker.join(WORKER_SECONDS)
         self.backlog.close()
+        self.last_used.end()
 
 
 def wire(settings: Settings) -> Services:
@@ -100,6 +104,7 @@ def wire(settings: Settings) -> Services:
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
     heartbeat = Heartbeat(database, backlog)
+    last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
@@ -112,6 +117,7 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
+        last_used=last_used,
         tail=tail,
         reader=_reader(settings, callback_urls),
         workers=[
@@ -119,6 +125,7 @@ def wire(settings: Settings) -> Services:
             Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
+            Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
             numberer,
             tailing,
         ],

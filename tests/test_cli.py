@@ -87,10 +87,12 @@ def test_keys_are_listed_with_their_times(database_url: str) -> None:
     one, other, ops = run(database_url, "keys", "list").output.splitlines()
     usual = "evidence:read,reports:read,sessions:read,sessions:start,sessions:stop\tall accounts"
     secret = "[0-9a-f-]{36}"
-    assert re.fullmatch(rf"one\t{time}\trevoked {time}\t{usual}\t{secret} revoked {time}", one)
-    assert re.fullmatch(rf"ünïcode\t{time}\tin force\t{usual}\t{secret} in force", other)
-    secrets = rf"{secret} in force; {secret} expires 2999-01-31T00:00:00Z"
-    assert re.fullmatch(rf"ops\t{time}\tin force\tadmin\ta,b\t{secrets}", ops)
+    assert re.fullmatch(
+        rf"one\t{time}\trevoked {time}\t{usual}\t{secret} revoked {time}, not used\tnot used", one
+    )
+    assert re.fullmatch(rf"ünïcode\t{time}\tin force\t{usual}\t{secret} in force, not used\tnot used", other)
+    secrets = rf"{secret} in force, not used; {secret} expires 2999-01-31T00:00:00Z, not used"
+    assert re.fullmatch(rf"ops\t{time}\tin force\tadmin\ta,b\t{secrets}\tnot used", ops)
 
 
 def test_a_key_is_rotated_and_its_old_secret_revoked(database_url: str, database: Database) -> None:

@@ -126,6 +126,35 @@ def test_events_of_before_are_kept_and_get_their_positions(empty: Database) -> N
     assert [(line.position, line.subject_id) for line in everything(empty)] == [*enumerate("abcd", start=1)]
 
 
+def add_secret(database: Database, key: str) -> None:
+    """As the release before does it; the key is made with its first one."""
+    at = "'2026-03-01T12:00:00.000000Z'"
+    with database.begin() as db:
+        columns = "id, name, created_at"
+        db.execute(text(f"INSERT INTO api_key ({columns}) VALUES ('{key}', '{key}', {at})"))
+        columns = "id, api_key_id, sha256, created_at"
+        db.execute(
+            text(f"INSERT INTO api_key_secret ({columns}) VALUES ('s-{key}', '{key}', :hash, {at})"),
+            {"hash": b"hash"},
+        )
+
+
+def test_secrets_of_before_are_kept_as_never_used_and_may_be_used(empty: Database) -> None:
+    upgrade_to(empty, "0002.numbering")
+    add_secret(empty, "one")
+    with empty.begin() as db:
+        write_as_before(db, "a")
+    schema.upgrade(empty)
+    add_secret(empty, "two")  # the release before still runs
+    used = datetime(2026, 3, 2, tzinfo=UTC)
+    with empty.begin() as db:
+        assert [key.last_used_at for key in keys.listed(db)] == [None, None]
+        keys.save_last_used(db, {"s-one": used})
+        assert [key.last_used_at for key in keys.listed(db)] == [used, None]
+    number_all(empty)
+    assert [line.subject_id for line in everything(empty)] == ["a"]
+
+
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_ids_of_the_timeline_are_never_used_again(database: Database) -> None:
     """SQLite gives the highest id again once its row is gone, unless it is told not to."""
@@ -198,12 +227,14 @@ def latest(database: Database) -> str:
 
 
 @pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The migrations, and a last one that the test writes."""
     home = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, home, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(schema, "_HOMES", (home,))
-    return home / "versions" / "9998_broken.py"
+    schema._revisions.cache_clear()
+    yield home / "versions" / "9998_broken.py"
+    schema._revisions.cache_clear()
 
 
 @pytest.mark.parametrize("last", [BROKEN, DANGLING], ids=["fails", "breaks a foreign key"])

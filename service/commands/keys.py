@@ -11,7 +11,9 @@ import click
 
 from service.commands.database import database_url_option, open_database
 from service.domain.access import ALL_BUT_ADMIN, MOST_ACCOUNTS, Access, Scope, is_name
+from service.ledger import keys as ledger_keys
 from service.store import keys
+from service.store.events import ACTORS, OPERATOR
 from service.store.keys import KeyWithSecrets, Secret
 
 LONGEST_ACCOUNT = 255
@@ -88,7 +90,9 @@ def create(
     with open_database(database_url) as database:
         try:
             with database.begin() as db:
-                text = keys.create(db, name, _now(), access, expires)
+                text, _ = ledger_keys.create(db, name, access, expires, OPERATOR, _now())
+        except keys.NameReserved:
+            raise click.ClickException(f"no key may be called {', '.join(sorted(ACTORS))}") from None
         except keys.NameTaken:
             raise click.ClickException(f"there is a key of this name, perhaps revoked: {name}") from None
     click.echo(text)
@@ -97,7 +101,10 @@ def create(
 @keys_group.command("list")
 @database_url_option
 def list_(database_url: str) -> None:
-    """A line for each: name, when it was made (UTC), whether it is in force, scopes, accounts, secrets."""
+    """A line for each: name, when it was made (UTC), if it is in force, scopes, accounts, secrets, last use.
+
+    What used it in the last minute may not be known yet.
+    """
     now = _now()
     with open_database(database_url) as database, database.read() as db:
         for key in keys.listed(db):
@@ -116,7 +123,8 @@ def rotate(name: str, expires: datetime | None, database_url: str) -> None:
     with open_database(database_url) as database:
         try:
             with database.begin() as db:
-                text = keys.rotate(db, _known(keys.named(db, name, locks=True), name), _now(), expires)
+                key = _known(keys.named(db, name, locks=True), name)
+                text, _ = ledger_keys.rotate(db, key, expires, OPERATOR, _now())
         except keys.TooManySecrets:
             hint = "two secrets are in force; revoke one first: siprec-ledger keys revoke NAME --secret ID"
             raise click.ClickException(hint) from None
@@ -131,10 +139,13 @@ def revoke(name: str, secret_id: UUID | None, database_url: str) -> None:
     """From now on the key, or one secret of it, opens nothing."""
     with open_database(database_url) as database:
         with database.begin() as db:
-            is_revoked = keys.revoke(db, name, _now(), str(secret_id) if secret_id else None)
-        if not is_revoked and secret_id:
+            key = keys.named(db, name, locks=True)
+            revoked = key and ledger_keys.revoke(
+                db, key, str(secret_id) if secret_id else None, OPERATOR, _now()
+            )
+        if not revoked and secret_id:
             raise click.ClickException(f"{name} has no such secret in force: {secret_id}")
-        if not is_revoked:
+        if not revoked:
             raise click.ClickException(f"there is no key in force of this name: {name}")
     click.echo(f"revoked: {name}" + (f", secret {secret_id}" if secret_id else ""))
 
@@ -159,17 +170,26 @@ def _line(key: KeyWithSecrets, now: datetime) -> str:
             ",".join(sorted(key.access.scopes)),
             "all accounts" if accounts is None else ",".join(sorted(accounts)),
             "; ".join(_secret(one, now) for one in key.secrets),
+            _used(key.last_used_at),
         ]
     )
 
 
 def _secret(secret: Secret, now: datetime) -> str:
+    return f"{secret.id} {_state(secret, now)}, {_used(secret.last_used_at)}"
+
+
+def _state(secret: Secret, now: datetime) -> str:
     if secret.revoked_at:
-        return f"{secret.id} revoked {_written(secret.revoked_at)}"
+        return f"revoked {_written(secret.revoked_at)}"
     if secret.expires_at:
         ends = "expires" if secret.is_in_force(now) else "expired"
-        return f"{secret.id} {ends} {_written(secret.expires_at)}"
-    return f"{secret.id} in force"
+        return f"{ends} {_written(secret.expires_at)}"
+    return "in force"
+
+
+def _used(last: datetime | None) -> str:
+    return f"used {_written(last)}" if last else "not used"
 
 
 def _written(moment: datetime) -> str:

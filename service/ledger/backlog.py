@@ -28,13 +28,14 @@ class DeadLetter:
     reason: Reason | None
     entry: Entry | bytes | None
 
-    def shown(self) -> dict[str, Any]:
-        """As a JSON document."""
+    def shown(self, *, with_entry: bool = True) -> dict[str, Any]:
+        """As a JSON document; what it holds is evidence."""
+        entry = self.entry if with_entry else None
         return {
             "file": self.path.name,
             "failed_at": self.reason.failed_at.isoformat() if self.reason else None,
             "reason": self.reason.text if self.reason else "its end cannot be read",
-            "entry": self.entry.decode("latin-1") if isinstance(self.entry, bytes) else plain(self.entry),
+            "entry": entry.decode("latin-1") if isinstance(entry, bytes) else plain(entry),
         }
 
 

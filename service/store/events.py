@@ -1,4 +1,7 @@
-"""The ledger's one line of facts: a row for every change of what is known of a session."""
+"""The ledger's one line of facts: a row for every change of what is known of a session.
+
+And for what is done with API keys, and for every reading of evidence.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,29 @@ from service.store.tables import event
 
 TELNYX = "telnyx"  # the actor of what its answers and callbacks change
 WATCH = "watch"  # of what did not happen in time
-SESSION = "session"  # the kind of subject
+OPERATOR = "operator"  # of what is done by command
+ACTORS = frozenset({TELNYX, WATCH, OPERATOR})  # all others are names of API keys
+SESSION = "session"  # a kind of subject; so are the next two
+KEY = "key"
+EVIDENCE = "evidence"
 
 
 class EventKind(StrEnum):
     CREATED = "created"
     CHANGED = "changed"
     MERGED = "merged"  # of both sessions: the one that was merged, and the one that holds it now
+
+
+class KeyEventKind(StrEnum):
+    CREATED = "created"
+    CHANGED = "changed"
+    SECRET_CREATED = "secret-created"  # noqa: S105 (a name)
+    SECRET_REVOKED = "secret-revoked"  # noqa: S105
+    REVOKED = "revoked"
+
+
+class EvidenceEventKind(StrEnum):
+    READ = "read"
 
 
 @dataclass(frozen=True)
@@ -64,9 +83,44 @@ class Change:
     correction: bool = False
 
 
+@dataclass(frozen=True)
+class Action:
+    """What somebody did that is of no session, to be written as an event. `facts` as in a Change.
+
+    `subject_id` is the id of the key, or says which evidence it was.
+    """
+
+    subject_kind: str
+    subject_id: str
+    kind: KeyEventKind | EvidenceEventKind
+    actor: str
+    facts: Mapping[str, tuple[object, object]]
+
+
 def add(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
     """In this order."""
     batch.add(event, [_row(change, written_at) for change in changes], numbering.SQLITE_VALUES)
+
+
+def add_action(db: Connection, action: Action, now: datetime) -> None:
+    """It happens now."""
+    row = {
+        "subject_kind": action.subject_kind,
+        "subject_id": action.subject_id,
+        "kind": action.kind,
+        "actor": action.actor,
+        "callback_id": None,
+        "correction": False,
+        "changes": {fact: [_json(value) for value in pair] for fact, pair in action.facts.items()},
+        "state": None,
+        "account_sid": None,
+        "siprec_sid": None,
+        "happened_at": now,
+        "written_at": now,
+    }
+    batch = Batch(db)
+    batch.add(event, [{**row, "digest": digest(row)}], numbering.SQLITE_VALUES)
+    batch.write()
 
 
 def of_session(db: Connection, session_id: str, after: int, limit: int) -> list[Event]:

@@ -8,17 +8,20 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from service.domain.access import ALL_BUT_ADMIN, Access, Accounts, Scope
 from service.domain.ids import new_id
 from service.store.accounts import sees_key
+from service.store.columns import UtcTime
+from service.store.errors import DatabaseUnready, describe
+from service.store.events import ACTORS
 from service.store.tables import api_key, api_key_secret
 
 PREFIX = "slk"  # so that a leaked one is recognised
@@ -29,6 +32,10 @@ _KNOWN_SCOPES = frozenset(Scope)
 
 class NameTaken(Exception):
     """A key of this name exists, perhaps revoked: who asked must stay clear for ever."""
+
+
+class NameReserved(Exception):
+    """It stands for somebody who has no key: one of ACTORS."""
 
 
 class TooManySecrets(Exception):
@@ -44,11 +51,19 @@ class ApiKey:
 
 
 @dataclass(frozen=True)
+class RecognisedKey(ApiKey):
+    """Equal, whichever of its secrets it was recognised by."""
+
+    secret_id: str = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Secret:
     id: str
     created_at: datetime
     expires_at: datetime | None  # None: never
     revoked_at: datetime | None  # None: it is not
+    last_used_at: datetime | None  # what was within the last minute may not be known yet
 
     def is_in_force(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -66,6 +81,10 @@ class KeyWithSecrets(ApiKey):
         revoked = [secret.revoked_at for secret in self.secrets if secret.revoked_at]
         return max(revoked) if len(revoked) == len(self.secrets) else None
 
+    @property
+    def last_used_at(self) -> datetime | None:
+        return max((secret.last_used_at for secret in self.secrets if secret.last_used_at), default=None)
+
     def is_in_force(self, now: datetime) -> bool:
         return any(secret.is_in_force(now) for secret in self.secrets)
 
@@ -77,7 +96,9 @@ def create(
     access: Access = Access(),  # noqa: B008 (nobody can change it)
     expires_at: datetime | None = None,
 ) -> str:
-    """The new key's text, which cannot be had again. Raises NameTaken."""
+    """The new key's text, which cannot be had again. Raises NameTaken and NameReserved."""
+    if name.strip().casefold() in ACTORS:
+        raise NameReserved(name)
     key_id = new_id()
     try:
         db.execute(insert(api_key), [{"id": key_id, "name": name, "created_at": now, **_columns(access)}])
@@ -131,23 +152,49 @@ def named(db: Connection, name: str, *, locks: bool = False) -> KeyWithSecrets |
     return _one(db, select(api_key).where(api_key.c.name == name), locks=locks)
 
 
-def recognise(db: Connection, text: str, now: datetime) -> ApiKey | None:
+def recognise(db: Connection, text: str, now: datetime) -> RecognisedKey | None:
     """The key in force that `text` is."""
     prefix, _, rest = text.partition("_")
     compact, _, secret = rest.partition("_")
     if prefix != PREFIX or not _COMPACT_ID.fullmatch(compact):
         return None
+    secret_id = str(UUID(compact))
     query = (
         select(api_key, api_key_secret.c.sha256, api_key_secret.c.expires_at)
         .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
-        .where(api_key_secret.c.id == str(UUID(compact)), api_key_secret.c.revoked_at.is_(None))
+        .where(api_key_secret.c.id == secret_id, api_key_secret.c.revoked_at.is_(None))
     )
     row = db.execute(query).mappings().one_or_none()
     if row is None or (row["expires_at"] is not None and row["expires_at"] <= now):
         return None
     # The secret has 256 random bits, so a plain hash is enough.
-    is_it = hmac.compare_digest(row["sha256"], _hash(secret))
-    return ApiKey(row["id"], row["name"], row["created_at"], _access(row)) if is_it else None
+    if not hmac.compare_digest(row["sha256"], _hash(secret)):
+        return None
+    return RecognisedKey(row["id"], row["name"], row["created_at"], _access(row), secret_id)
+
+
+def save_last_used(db: Connection, used: Mapping[str, datetime]) -> set[str]:
+    """`used` is when, by the secret's id. Which of them are done: saved, or known to be used later than that.
+
+    A secret that somebody changes meanwhile is left out, so that neither waits for the other. Raises
+    DatabaseError; a grant that is missing here stops nothing else, and is no outage.
+    """
+    try:
+        return _save_last_used(db, used)
+    except ProgrammingError as error:
+        raise DatabaseUnready(describe(error.orig or error)) from error
+
+
+def _save_last_used(db: Connection, used: Mapping[str, datetime]) -> set[str]:
+    query = select(api_key_secret.c.id).where(api_key_secret.c.id.in_(list(used)))
+    free = set(db.scalars(query.with_for_update(key_share=True, skip_locked=True)))
+    last, used_at = api_key_secret.c.last_used_at, bindparam("used_at", type_=UtcTime)
+    is_of = api_key_secret.c.id == bindparam("secret_id")
+    change = update(api_key_secret).where(is_of, or_(last.is_(None), last < used_at))
+    rows = [{"secret_id": secret_id, "used_at": used[secret_id]} for secret_id in free]
+    if rows:
+        db.execute(change.values(last_used_at=used_at), rows)
+    return free
 
 
 def _add_secret(db: Connection, key_id: str, now: datetime, expires_at: datetime | None) -> str:
@@ -176,8 +223,12 @@ def _secrets(db: Connection, key_ids: Collection[str]) -> Mapping[str, Sequence[
     query = select(api_key_secret).where(api_key_secret.c.api_key_id.in_(key_ids))
     found: defaultdict[str, list[Secret]] = defaultdict(list)
     for row in db.execute(query.order_by(api_key_secret.c.created_at, api_key_secret.c.id)):
-        found[row.api_key_id].append(Secret(row.id, row.created_at, row.expires_at, row.revoked_at))
+        found[row.api_key_id].append(_secret(row))
     return found
+
+
+def _secret(row: Row[Any]) -> Secret:
+    return Secret(row.id, row.created_at, row.expires_at, row.revoked_at, row.last_used_at)
 
 
 def _columns(access: Access) -> dict[str, Any]:

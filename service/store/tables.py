@@ -43,6 +43,7 @@ api_key_secret = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),  # null: never, or before this was written down
 )
 
 session = Table(

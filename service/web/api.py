@@ -15,6 +15,7 @@ from service.domain.access import Scope
 from service.domain.notice import NoticeKind
 from service.domain.session import Session
 from service.domain.state import State
+from service.ledger import evidence
 from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
 from service.store import callback_lists, events, numbered, session_lists, sessions
@@ -25,7 +26,15 @@ from service.web import auth, context, responses, waiting
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
-from service.web.requests import CallbackQuery, Empty, PageQuery, SessionQuery, StartRequest, WaitQuery
+from service.web.requests import (
+    CallbackPageQuery,
+    CallbackQuery,
+    Empty,
+    PageQuery,
+    SessionQuery,
+    StartRequest,
+    WaitQuery,
+)
 from service.web.responses import (
     CallbackPage,
     SessionPage,
@@ -163,11 +172,11 @@ def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
     "listSessionCallbacks",
     "Show the callbacks of a session, oldest first",
     answers={200: CallbackPage},
-    problems=("unknown-session",),
+    problems=("unknown-session", "evidence-not-recorded"),
     scope=Scope.READ,
-    query=PageQuery,
+    query=CallbackPageQuery,
 )
-def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
+def show_callbacks(session_id: UUID, query: CallbackPageQuery) -> Answer:
     cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
     after = None
     if query.cursor:
@@ -179,7 +188,7 @@ def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
     page, last = _page(found, query.limit)
     place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
     cursor = cursors.after(place, "session-callbacks", of_session) if place else None
-    return Answer(_callback_page(page, cursor))
+    return Answer(_callback_page(page, cursor, session.id, with_fields=query.fields))
 
 
 @blueprint.get("/callbacks")
@@ -187,11 +196,14 @@ def show_callbacks(session_id: UUID, query: PageQuery) -> Answer:
     "listCallbacks",
     "List callbacks, newest first",
     answers={200: CallbackPage},
+    problems=("evidence-not-recorded",),
     scope=Scope.READ,
     query=CallbackQuery,
 )
 def index_callbacks(query: CallbackQuery) -> Answer:
     """With `problem=true` those that something is wrong with, also where they belong to no session.
+
+    Where `fields` are shown, an event says who read them. Pollers ask with `fields=false`.
 
     A key that is limited to some accounts sees the callbacks of their sessions; of no session, those that
     Telnyx signed with one of these accounts' ids. A page of such a key may be short, or empty, although a
@@ -202,7 +214,7 @@ def index_callbacks(query: CallbackQuery) -> Answer:
     with context.current().database.read() as db:
         page, end = callback_lists.page(db, query.problem, auth.accounts(), before, query.limit)
     cursor = cursors.after((end,), "callbacks", filters) if end else None
-    return Answer(_callback_page(page, cursor))
+    return Answer(_callback_page(page, cursor, evidence.CALLBACKS, with_fields=query.fields))
 
 
 @blueprint.post("/sessions/<uuid:session_id>/stop")
@@ -231,8 +243,14 @@ def _known(found: Session | None) -> Session:
     return found
 
 
-def _callback_page(page: Sequence[StoredCallback], cursor: str | None) -> CallbackPage:
-    with_evidence = auth.key().access.allows(Scope.EVIDENCE)
+def _callback_page(
+    page: Sequence[StoredCallback], cursor: str | None, what: str, *, with_fields: bool
+) -> CallbackPage:
+    """Raises ReadingNotWritten."""
+    with_evidence = with_fields and auth.key().access.allows(Scope.EVIDENCE)
+    if with_evidence:
+        services, ids = context.current().services, [one.callback.delivery.id for one in page]
+        evidence.write_reading(services.database, what, ids, auth.key().name, services.clock())
     shown = [responses.callback(one, with_evidence=with_evidence) for one in page]
     return CallbackPage(callbacks=shown, next_cursor=cursor)
 

@@ -26,10 +26,12 @@ def api_key() -> None:
     if scheme.lower() != "bearer" or not text.strip():
         raise Problem("key-missing", "Send Authorization: Bearer <key>", headers=CHALLENGE)
     services = context.current().services
+    now = services.clock()
     with services.database.read() as db:
-        found = keys.recognise(db, text.strip(), services.clock())
+        found = keys.recognise(db, text.strip(), now)
     if found is None:
         raise Problem("key-unknown", "siprec-ledger keys list shows which are in force", headers=CHALLENGE)
+    services.last_used.use(found.secret_id, now)
     g.api_key = found
     _require_scope(found.access)
 

@@ -25,9 +25,11 @@ from service.ledger.errors import (
     TelnyxBusy,
     UnknownSession,
 )
+from service.ledger.evidence import ReadingNotWritten
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
+from service.store.events import ACTORS
 from service.store.feed import NotInLedger
-from service.store.keys import NameTaken, TooManySecrets
+from service.store.keys import NameReserved, NameTaken, TooManySecrets
 from service.web.asgi import COMMON
 from service.web.cloud_events import cursor
 from service.web.cursor import InvalidCursor
@@ -36,6 +38,7 @@ from service.web.request_id import request_id_of
 
 RETRY_SOON: Final = {"Retry-After": "5"}
 LONGEST_RETRY_SECONDS: Final = 3600
+EVIDENCE_HINT: Final = "Who reads it is written down first, which failed; ask again, or with fields=false"
 ADD_KEY: Final = "Nothing was done; the operators of this service can add one to TELNYX_API_KEY"
 TELNYX_PROBLEMS: Final = {
     ErrorKind.REJECTED: "telnyx-refused",
@@ -84,6 +87,16 @@ def _key_reused(error: KeyReused) -> Problem:
     errors = [wrong_field("header", "/Idempotency-Key", "a key of its own for every request")]
     session_id = error.session.id if error.session else None
     return Problem("key-reused", detail, errors=errors, session_id=session_id)
+
+
+def _name_reserved(_: NameReserved) -> Problem:
+    errors = [wrong_field("body", "/name", f"another name than {', '.join(sorted(ACTORS))}")]
+    return Problem("invalid-request", errors=errors)
+
+
+def _reading_not_written(error: ReadingNotWritten) -> Problem:
+    log.error("evidence not shown, answered 503: request_id=%s: %s", request_id(), error)
+    return Problem("evidence-not-recorded", EVIDENCE_HINT, headers=RETRY_SOON)
 
 
 def _too_many_secrets(_: TooManySecrets) -> Problem:
@@ -151,7 +164,9 @@ TABLE: Final[list[tuple[type[Exception], Callable[[Any], Problem]]]] = [
     (AccountWithoutKey, lambda _: Problem("account-without-key", ADD_KEY)),
     (GetNotVouched, _get_not_vouched),
     (NameTaken, lambda _: Problem("key-name-taken", "A key, perhaps a revoked one, has this name for ever")),
+    (NameReserved, _name_reserved),
     (TooManySecrets, _too_many_secrets),
+    (ReadingNotWritten, _reading_not_written),
     (TelnyxBusy, lambda _: Problem("too-many-in-flight", "Nothing was done; ask again", headers=RETRY_SOON)),
     (DatabaseUnavailable, _database_unavailable),
     (DatabaseConflict, _database_busy),

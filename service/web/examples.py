@@ -213,8 +213,14 @@ SECRET: Final[Json] = {
     "created_at": KEY_MADE,
     "expires_at": None,
     "revoked_at": None,
+    "last_used_at": ENDED,
 }
-NEXT_SECRET: Final[Json] = {**SECRET, "id": NEXT_SECRET_ID, "created_at": KEY_ROTATED}
+NEXT_SECRET: Final[Json] = {
+    **SECRET,
+    "id": NEXT_SECRET_ID,
+    "created_at": KEY_ROTATED,
+    "last_used_at": None,
+}
 REVOKED_SECRET: Final[Json] = {**SECRET, "in_force": False, "revoked_at": KEY_ROTATED}
 KEY: Final[Json] = {
     "id": KEY_ID,
@@ -223,6 +229,7 @@ KEY: Final[Json] = {
     "scopes": ["sessions:read", "sessions:start", "sessions:stop"],
     "accounts": ["account-1"],
     "created_at": KEY_MADE,
+    "last_used_at": ENDED,
     "secrets": [SECRET],
 }
 REVOKED_KEY: Final[Json] = {**KEY, "in_force": False, "secrets": [REVOKED_SECRET]}

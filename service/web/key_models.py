@@ -26,6 +26,7 @@ Name = Annotated[
 ]
 Scopes = Annotated[tuple[Scope, ...], Field(min_length=1)]
 AccountSids = Annotated[tuple[Sid, ...], Field(min_length=1, max_length=MOST_ACCOUNTS)]
+LAST_USED = "null: never; uses of the last minute may not be known yet"
 NEVER = "when its first secret ends; null: never"
 
 
@@ -68,6 +69,7 @@ class SecretResponse(Model):
     created_at: Time
     expires_at: Time | None = Field(description="null: never")
     revoked_at: Time | None
+    last_used_at: Time | None = Field(description=LAST_USED)
 
 
 class KeyResponse(Model):
@@ -77,6 +79,7 @@ class KeyResponse(Model):
     scopes: list[Scope]
     accounts: list[str] | None = Field(description="null: all")
     created_at: Time
+    last_used_at: Time | None = Field(description=LAST_USED)
     secrets: list[SecretResponse] = Field(description="all that it ever had, the oldest first")
 
 
@@ -98,6 +101,7 @@ def key(shown: KeyWithSecrets, now: datetime) -> KeyResponse:
         scopes=sorted(access.scopes),
         accounts=None if access.accounts is None else sorted(access.accounts),
         created_at=shown.created_at,
+        last_used_at=shown.last_used_at,
         secrets=[_secret(one, now) for one in shown.secrets],
     )
 
@@ -113,4 +117,5 @@ def _secret(shown: Secret, now: datetime) -> SecretResponse:
         created_at=shown.created_at,
         expires_at=shown.expires_at,
         revoked_at=shown.revoked_at,
+        last_used_at=shown.last_used_at,
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from flask import Blueprint
 
 from service.domain.access import Access, Scope
+from service.ledger import keys as ledger_keys
 from service.store import keys
 from service.store.keys import KeyWithSecrets
 from service.web import auth, context, key_models
@@ -53,9 +54,7 @@ def create(body: KeyRequest) -> Answer:
     _check_future(body.expires_at, now)
     _check_grant(body.access())
     with context.current().database.begin() as db:
-        text = keys.create(db, body.name, now, body.access(), body.expires_at)
-        made = keys.named(db, body.name)
-    assert made is not None
+        text, made = ledger_keys.create(db, body.name, body.access(), body.expires_at, auth.key().name, now)
     location = context.link("keys.show", key_id=made.id)
     return Answer(key_models.new_key(made, text, now), 201, {"Location": location})
 
@@ -89,9 +88,7 @@ def change(key_id: UUID, body: KeyChange) -> Answer:
         before = _known(keys.find(db, str(key_id), auth.accounts(), locks=True))
         after = body.access(before.access)
         _check_grant(after, before.access)
-        keys.change(db, before.id, after)
-        changed = keys.named(db, before.name)
-    assert changed is not None
+        changed = ledger_keys.change(db, before, after, auth.key().name, _now())
     return Answer(key_models.key(changed, _now()))
 
 
@@ -128,9 +125,7 @@ def rotate(key_id: UUID, body: SecretRequest) -> Answer:
     with context.current().database.begin() as db:
         found = _known(keys.find(db, str(key_id), auth.accounts(), locks=True))
         _check_grant(found.access)  # whoever has its text has its rights
-        text = keys.rotate(db, found, now, body.expires_at)
-        rotated = keys.named(db, found.name)
-    assert rotated is not None
+        text, rotated = ledger_keys.rotate(db, found, body.expires_at, auth.key().name, now)
     return Answer(key_models.new_key(rotated, text, now), 201)
 
 
@@ -152,10 +147,8 @@ def _revoked(key_id: UUID, secret_id: str | None) -> Answer:
         found = _known(keys.find(db, str(key_id), auth.accounts(), locks=True))
         if secret_id is not None and secret_id not in {secret.id for secret in found.secrets}:
             raise Problem("unknown-secret", "This API key has no secret of this id")
-        keys.revoke(db, found.name, _now(), secret_id)
-        revoked = keys.named(db, found.name)
-    assert revoked is not None
-    return Answer(key_models.key(revoked, _now()))
+        revoked = ledger_keys.revoke(db, found, secret_id, auth.key().name, _now())
+    return Answer(key_models.key(revoked or found, _now()))
 
 
 def _known(found: KeyWithSecrets | None) -> KeyWithSecrets:

@@ -82,4 +82,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "too-many-in-flight": Problem("too-many-in-flight", ASK_AGAIN),
     "database-unavailable": Problem("database-unavailable", ASK_AGAIN),
     "database-busy": Problem("database-busy", ASK_AGAIN),
+    "evidence-not-recorded": Problem(
+        "evidence-not-recorded",
+        "Who reads it is written down first, which failed; ask again, or with fields=false",
+    ),
 }

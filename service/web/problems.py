@@ -81,6 +81,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "too-many-in-flight": Kind(503, "Too many requests waiting for Telnyx"),
     "database-unavailable": Kind(503, "Database unavailable"),
     "database-busy": Kind(503, "Database busy"),
+    "evidence-not-recorded": Kind(503, "Reading of evidence cannot be recorded"),
     "busy": Kind(503, "Service busy"),
     "ending": Kind(503, "Service is shutting down"),
 }

@@ -210,7 +210,18 @@ class SessionQuery(PageQuery):
         return Filter(**wanted, labels=labels)
 
 
-class CallbackQuery(PageQuery):
+class CallbackPageQuery(PageQuery):
+    fields: bool = Field(
+        default=True,
+        description="true, unless set: what each said, if the API key has evidence:read; "
+        "every such reading becomes an event",
+    )
+
+    def filters(self) -> dict[str, JsonValue]:
+        return {name: value for name, value in super().filters().items() if name != "fields"}
+
+
+class CallbackQuery(CallbackPageQuery):
     problem: bool | None = Field(default=None, description="whether something is wrong with it")
 
 

@@ -139,7 +139,8 @@ class CallbackResponse(Model):
     siprec_sid: str | None
     error: str | None = Field(description="SiprecError")
     fields: list[tuple[str, str]] | None = Field(
-        description="all that it says, as far as it is text; null where the API key lacks evidence:read"
+        description="all that it says, as far as it is text; null with fields=false, "
+        "and where the API key lacks evidence:read"
     )
 
 

@@ -100,7 +100,7 @@ def test_two_secrets_open_the_same_key_and_a_third_has_to_wait(database: Databas
     with database.begin() as db:
         (key,) = keys.listed(db)
         assert {keys.recognise(db, one, LATER) for one in (first, second)} == {
-            keys.ApiKey(key.id, "an app", NOW, Access())
+            keys.RecognisedKey(key.id, "an app", NOW, Access(), key.secrets[0].id)
         }
         assert not keys.revoke(db, "another", LATER, key.secrets[0].id)
         assert keys.revoke(db, "an app", LATER, key.secrets[0].id)

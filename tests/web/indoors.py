@@ -65,6 +65,7 @@ class Indoors:
 
     def __init__(self, database_url: str, sandbox: Sandbox, **settings: object) -> None:
         self.sandbox = sandbox
+        self.database_url = database_url
         told = {
             "PUBLIC_URL": PUBLIC_URL,
             "SECRET_KEY": SECRET_KEY,

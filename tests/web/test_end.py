@@ -23,6 +23,7 @@ import pytest
 
 from service import app
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
+from service.store import keys
 from service.wiring import Services
 from tests.bed import processes
 from tests.bed.web import DidNotStart, Web
@@ -62,6 +63,14 @@ def took(do: Callable[[], object]) -> float:
     begun = time.monotonic()
     do()
     return time.monotonic() - begun
+
+
+def test_when_keys_were_used_last_is_written_at_the_end(house: House) -> None:
+    assert house.get("/v1/sessions").status_code == 200
+    end(psutil.Process(house.web.master_pid))
+    with house.database.read() as db:
+        (key,) = keys.listed(db)
+    assert key.last_used_at is not None
 
 
 def test_connections_that_nobody_closes_do_not_hold_up_the_end(house: House) -> None:

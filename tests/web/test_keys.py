@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from service import cli
 from service.domain.access import Scope
 from tests.web.indoors import Caller, Indoors, JsonResponse
 
@@ -228,3 +230,22 @@ def test_an_admin_of_some_accounts_sees_and_grants_no_other(indoors: Indoors, bo
     assert clerk.patch(path, json={"accounts": ["b"]}).status_code == 200
     assert clerk.post(f"{path}/secrets").status_code == 201
     assert clerk.delete(path).json["in_force"] is False
+
+
+def test_when_it_was_used_last_is_shown_once_it_is_written(indoors: Indoors, boss: Caller) -> None:
+    key = made(boss)
+    path = f"/v1/keys/{key['id']}"
+    assert (key["last_used_at"], key["secrets"][0]["last_used_at"]) == (None, None)
+    before = datetime.now(UTC)
+    assert indoors.bearing(key["text"]).get("/v1/sessions").status_code == 200
+    assert indoors.bearing(key["text"] + "x").get("/v1/sessions").status_code == 401
+    after = datetime.now(UTC)
+    assert boss.get(path).json["last_used_at"] is None  # no request writes it
+    indoors.context.services.last_used.run_once(after)
+    shown = boss.get(path).json
+    assert before <= datetime.fromisoformat(shown["last_used_at"]) <= after
+    assert shown["secrets"][0]["last_used_at"] == shown["last_used_at"]
+    listed = CliRunner().invoke(cli.main, ["keys", "list", "--database-url", indoors.database_url]).output
+    (line,) = [one for one in listed.splitlines() if one.startswith("app\t")]
+    written = datetime.fromisoformat(shown["last_used_at"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert line.endswith(f" in force, used {written}\tused {written}")
