@@ -88,9 +88,10 @@ def list_dead_letters() -> None:
     What they hold is null while the database does not take it down who reads that.
     """
     with _services() as services:
-        letters, is_written = list(services.backlog.dead_letters()), True
+        letters, is_written = services.backlog.dead_letters(), True
         try:
-            _write_reading(services.database, evidence.DEAD_LETTERS, [one.path.name for one in letters])
+            ids = [one.path.name for one in letters if one.entry is not None]
+            _write_reading(services.database, evidence.DEAD_LETTERS, ids)
         except ReadingNotWritten as error:
             is_written = False
             click.echo(f"what they hold is not shown, since {NOT_WRITTEN}: {error}", err=True)

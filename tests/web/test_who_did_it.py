@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +17,7 @@ from sqlalchemy import make_url, select, text
 from service import cli
 from service.domain.access import Access, Scope
 from service.ledger.numbering import number
+from service.spool import Spool
 from service.store.engine import Database
 from service.store.events import digest
 from service.store.rejected import RejectedDelivery
@@ -23,7 +26,7 @@ from service.store.sqlite import DRIVER
 from service.store.tables import event
 from tests.house import wait_until
 from tests.ledger.lines import NOON
-from tests.web.indoors import Caller, Indoors, JsonResponse
+from tests.web.indoors import PUBLIC_URL, SECRET_KEY, Caller, Indoors, JsonResponse
 
 Row = dict[str, Any]
 FAR = "2999-01-01T00:00:00.000000Z"
@@ -312,6 +315,34 @@ def test_a_command_shows_no_evidence_either(indoors: Indoors, database_url: str)
     assert done.exit_code == 1
     assert done.output.startswith("Error: not shown, since who reads it could not be written down: ")
     assert "secret" not in done.output
+
+
+def test_dead_letters_are_listed_without_what_they_hold(
+    indoors: Indoors, database_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    with closing(Spool(folder, 2**20)) as spool:
+        spool.check()
+        name = spool.add_dead_letter([b"secret"]).name
+    settings = {
+        "PUBLIC_URL": PUBLIC_URL,
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": database_url,
+        "SPOOL_DIR": str(folder),
+        "TELNYX_API_KEY": "KEY",
+        "TELNYX_PUBLIC_KEY": indoors.sandbox.public_key,
+    }
+    is_sqlite = indoors.context.database.is_sqlite
+    with locked(database_url) if is_sqlite else refused_at_the_commit(database_url):
+        done = CliRunner().invoke(cli.main, ["spool", "list"], env=settings)
+    assert json.loads(done.stdout)["file"] == name
+    assert done.stderr.startswith("what they hold is not shown, since who reads it could not be written down")
+    assert (done.exit_code, "secret" in done.output) == (0, False)
+    assert readings(indoors) == []
+    done = CliRunner().invoke(cli.main, ["spool", "list"], env=settings)
+    assert json.loads(done.stdout)["entry"] == "secret"
+    expected = {"count": [None, 1], "first": [None, name], "last": [None, name]}
+    assert readings(indoors) == [("operator", "dead-letters", expected)]
 
 
 # Among the rest
