@@ -230,7 +230,7 @@ def test_the_callbacks_of_a_session_have_pages(indoors: Indoors) -> None:
 def test_the_timeline_has_pages_and_a_session_shows_the_first(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.web.api.LONGEST_TIMELINE", 2)
+    monkeypatch.setattr("service.web.sessions.LONGEST_TIMELINE", 2)
     session_id = indoors.started()
     indoors.tell("siprec-started")
     indoors.client.post(f"/v1/sessions/{session_id}/stop")
