@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from service.web.examples import APP, Json
+from service.web.examples import APP, ENDED, Json
 
 KEY_MADE: Final = "2026-11-22T10:50:00.000000Z"
 KEY_ROTATED: Final = "2026-11-22T11:00:00.000000Z"
