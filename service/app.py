@@ -17,7 +17,7 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, api, docs, errors, feed, health, home, keys, waiting
+from service.web import access_log, callback_lists, docs, errors, feed, health, home, keys, sessions, waiting
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -69,14 +69,14 @@ def build(settings: Settings) -> Context:
 def create(context: Context) -> Flask:
     """The API and its documents."""
     app = Flask("service", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = api.LARGEST_BODY
+    app.config["MAX_CONTENT_LENGTH"] = sessions.LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # it would redirect
     context.attach(app)
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (api, feed, keys, health, docs, home):
+    for room in (sessions, callback_lists, feed, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,9 +20,12 @@ from service.store.tables import IS_NOT_STOPPED, session, session_label
 
 @dataclass(frozen=True)
 class Filter:
-    """What a list of sessions is narrowed to; all that is set must fit. `labels` are (name, value)."""
+    """What a list of sessions is narrowed to; all that is set must fit, of `states` any.
 
-    state: State | None = None
+    `labels` are (name, value).
+    """
+
+    states: frozenset[State] = frozenset()
     call_sid: str | None = None
     account_sid: str | None = None
     connector_name: str | None = None
@@ -34,31 +38,46 @@ class Filter:
     def is_narrow(self) -> bool:
         """An index other than that of the accounts leads to what is wanted."""
         names = (self.call_sid, self.account_sid, self.connector_name, self.reference)
-        return any(names) or bool(self.labels) or self.state not in (None, State.STOPPED)
+        return any(names) or bool(self.labels) or self.is_not_stopped
+
+    @property
+    def is_not_stopped(self) -> bool:
+        return bool(self.states) and State.STOPPED not in self.states
 
 
 def page(
     db: Connection, wanted: Filter, accounts: Accounts, before: tuple[datetime, str] | None, limit: int
 ) -> list[Session]:
     """Of these accounts, the newest first. `before` is (requested_at, id) of the last one already seen."""
-    if accounts is None or len(accounts) < 2 or wanted.is_narrow:
+    parts = list(_parts(wanted, accounts))
+    if len(parts) == 1:
         query = _page(select_sessions().where(sees_session(accounts)), wanted, before, limit)
     else:
-        query = _merged(wanted, accounts, before, limit)
+        query = _merged(parts, before, limit)
     return [session_rows.session(row) for row in db.execute(query).mappings()]
 
 
-def _merged(
-    wanted: Filter, accounts: frozenset[str], before: tuple[datetime, str] | None, limit: int
-) -> Select[Any]:
-    """The newest of each account, then the newest of them.
+def _parts(wanted: Filter, accounts: Accounts) -> Iterator[tuple[Filter, Accounts]]:
+    """Of one state and one account each, where no index has several in the order of the list.
 
-    No index has several accounts in the order of the list: asked for at once, they would all be sorted.
+    Asked for at once, they would all be sorted, or all looked through.
     """
+    for states in [frozenset({state}) for state in sorted(wanted.states)] or [wanted.states]:
+        part = replace(wanted, states=states)
+        if accounts is None or len(accounts) < 2 or part.is_narrow:
+            yield part, accounts
+        else:
+            yield from ((part, frozenset({account_sid})) for account_sid in sorted(accounts))
+
+
+def _merged(
+    parts: list[tuple[Filter, Accounts]], before: tuple[datetime, str] | None, limit: int
+) -> Select[Any]:
+    """The newest of each part, then the newest of them."""
     place = select(session.c.requested_at, session.c.id)
     of_each = [
-        _page(place.where(session.c.account_sid == account_sid), wanted, before, limit).subquery()
-        for account_sid in sorted(accounts)
+        _page(place.where(sees_session(accounts)), wanted, before, limit).subquery()
+        for wanted, accounts in parts
     ]
     all_of_them = union_all(*map(select, of_each)).subquery()
     newest = (all_of_them.c.requested_at.desc(), all_of_them.c.id.desc())
@@ -85,9 +104,10 @@ def _page(query: Select[Any], wanted: Filter, before: tuple[datetime, str] | Non
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    equal = ("state", "call_sid", "account_sid", "connector_name", "reference")
+    equal = ("call_sid", "account_sid", "connector_name", "reference")
     found = [session.c[n] == getattr(wanted, n) for n in equal if getattr(wanted, n) is not None]
-    if wanted.state not in (None, State.STOPPED):
+    found += [session.c.state == state for state in wanted.states]  # of a part, one at most
+    if wanted.is_not_stopped:
         found.append(and_(text(IS_NOT_STOPPED)))  # or SQLite does not see that the index will do
     if wanted.requested_after is not None:
         found.append(session.c.requested_at > wanted.requested_after)

@@ -7,6 +7,8 @@ from typing import Final
 from flask import current_app, g, request
 
 from service.domain.access import Access, Accounts
+from service.domain.session import Session
+from service.ledger.errors import UnknownSession
 from service.store import keys
 from service.store.keys import ApiKey
 from service.web import context
@@ -58,3 +60,10 @@ def key() -> ApiKey:
 def accounts() -> Accounts:
     """Those that the key of this request reaches."""
     return key().access.accounts
+
+
+def known(found: Session | None) -> Session:
+    """What was asked for with `accounts`. Raises UnknownSession."""
+    if found is None:
+        raise UnknownSession
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Flask, current_app, url_for
+from flask import Flask, Response, current_app, url_for
 
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
@@ -48,3 +48,11 @@ def current() -> Context:
 def link(endpoint: str, **arguments: Any) -> str:
     """The address of a view: a path, or all of it where INTERNAL_URL says what stands before."""
     return current().link_base + url_for(endpoint, **arguments)
+
+
+def add_spool_age(response: Response) -> Response:
+    """Who reads shall know of callbacks that wait to be written, and are not shown yet."""
+    depth = current().services.backlog.depth()
+    if depth is not None and depth.age is not None:
+        response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
+    return response

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from itsdangerous import BadData, URLSafeSerializer
 
+T = TypeVar("T")
 Filters = Mapping[str, object]  # as JSON can hold them
 
 
@@ -41,6 +43,12 @@ class Cursors:
         if of_list != _list(list_name, filters):
             raise InvalidCursor
         return tuple(place)
+
+
+def first_of(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
+    """What is shown of one more than `limit`; and the last of it, where there is more to come."""
+    page = found[:limit]
+    return page, page[-1] if len(found) > limit else None
 
 
 def _list(name: str, filters: Filters) -> str:

@@ -72,7 +72,7 @@ def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[s
         "operationId": operation.id,
         "summary": operation.summary,
         "description": _description(view, operation),
-        "tags": [_tag(rule)],
+        "tags": [rule.endpoint.partition(".")[0]],
         "parameters": [*_path_parameters(rule), *_query_parameters(operation, schemas), *_headers(operation)],
         "responses": openapi_answers.responses(operation, names, needs_key=needs_key),
     }
@@ -87,11 +87,6 @@ def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[s
 def _description(view: Callable[..., Any], operation: Operation) -> str:
     needed = operation.scope and f"The API key needs the scope `{operation.scope}`."
     return "\n\n".join(filter(None, [getdoc(view), needed]))
-
-
-def _tag(rule: Rule) -> str:
-    blueprint = rule.endpoint.partition(".")[0]
-    return "sessions" if blueprint == "api" else blueprint
 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:

@@ -193,7 +193,9 @@ class PageQuery(Model):
 
 
 class SessionQuery(PageQuery):
-    state: State | None = Field(default=None, description="as it is now")
+    state: tuple[State, ...] = Field(
+        default=(), max_length=len(State), description="as it is now; may be repeated, then any of them"
+    )
     call_sid: Text | None = Field(default=None, description="as ordered, or as Telnyx called back")
     account_sid: Text | None = Field(default=None, description="likewise")
     connector_name: Text | None = Field(default=None, description="as ordered")
@@ -206,8 +208,14 @@ class SessionQuery(PageQuery):
 
     def filter(self) -> Filter:
         labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
-        wanted = self.model_dump(exclude={"label", "limit", "cursor"})
-        return Filter(**wanted, labels=labels)
+        wanted = self.model_dump(exclude={"state", "label", "limit", "cursor"})
+        return Filter(**wanted, states=frozenset(self.state), labels=labels)
+
+    def filters(self) -> dict[str, JsonValue]:
+        states: list[JsonValue] = [*sorted(set(self.state))]
+        found = super().filters()
+        # One alone stands in cursors as it did when there could be no more.
+        return {**found, "state": states if len(states) > 1 else states[0]} if states else found
 
 
 class CallbackPageQuery(PageQuery):

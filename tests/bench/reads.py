@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from service.domain.state import State
 from tests.bench.contestants import Contestant, PinnedPostgres, running
 from tests.bench.data import OLDEST, RARE, SPAN, Made
 from tests.bench.figures import KINDS, POSTGRESQL
@@ -149,6 +150,9 @@ def _paths(made: Made) -> Mapping[str, str]:
         "state, of 3 %": _sessions(state="failed"),
         "state, rare": _sessions(state="accepted"),
         "state, none": _sessions(state="requested"),
+        "two states": _sessions(state=["stopped", "failed"]),
+        "two states, rare": _sessions(state=["accepted", "requested"]),
+        "all states": _sessions(state=[*State]),
         "account, usual": _sessions(account_sid="account-1"),
         "account, rare": _sessions(account_sid=RARE),
         "account, none": _sessions(account_sid=nobody),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, insert, text
 
+from service.domain.state import State
 from service.store import callback_lists, session_lists, tables
 from service.store.engine import Database
 from service.store.session_lists import Filter
@@ -117,6 +118,19 @@ def test_a_list_of_sessions_is_read_in_the_order_of_each_account(filled: Databas
                 found = plan(db, lambda: session_lists.page(db, wanted, accounts, None, 21))  # noqa: B023
                 assert "session_account_sid" in found, found
                 assert not is_read_through(found, "session"), found
+
+
+def test_of_several_states_each_is_read_in_its_order(filled: Database) -> None:
+    usual_and_rare = Filter(states=frozenset({State.STOPPED, State.FAILED}))
+    rare = Filter(states=frozenset({State.REQUESTED, State.FAILED}))
+    with filled.read() as db:
+        for wanted, indexes in (
+            (usual_and_rare, {"session_newest", "session_state"}),
+            (rare, {"session_state"}),
+        ):
+            found = plan(db, lambda: session_lists.page(db, wanted, None, None, 21))  # noqa: B023
+            assert all(index in found for index in indexes), found
+            assert not is_read_through(found, "session"), found
 
 
 def test_what_is_rarer_than_an_account_is_looked_for_by_its_own_index(filled: Database) -> None:

@@ -163,7 +163,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
         for one in (wanted, new(), new(Order("account-2", "v3:call-2")), new(FULL, at=NOW + 9 * SECOND)):
             sessions.insert(db, one, claim)
     narrow = Filter(
-        state=State.REQUESTED,
+        states=frozenset({State.REQUESTED}),
         call_sid="v3:call-1",
         account_sid="account-1",
         connector_name="recorder",
@@ -175,7 +175,7 @@ def test_a_list_is_narrowed_by_all_that_is_set(database: Database, claim: Idempo
     with database.read() as db:
         assert [one.id for one in session_lists.page(db, narrow, ALL_ACCOUNTS, None, 9)] == [wanted.id]
         others: dict[str, Any] = {
-            "state": State.FAILED,
+            "states": frozenset({State.FAILED, State.STOPPED}),
             "call_sid": "x",
             "account_sid": "x",
             "connector_name": "x",

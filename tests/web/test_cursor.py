@@ -20,7 +20,7 @@ class LaterQuery(SessionQuery):
 
 
 def test_a_release_that_adds_a_filter_reads_the_cursors_in_use() -> None:
-    asked = {"state": "started", "label": ("team:fraud",), "requested_after": "2026-01-01T00:00:00Z"}
+    asked = {"state": ("started",), "label": ("team:fraud",), "requested_after": "2026-01-01T00:00:00Z"}
     cursor = CURSORS.after(PLACE, "sessions", SessionQuery.model_validate(asked).filters())
     assert CURSORS.read(cursor, "sessions", LaterQuery.model_validate(asked).filters()) == PLACE
     narrowed = LaterQuery.model_validate({**asked, "connector_host": "x"}).filters()
@@ -36,6 +36,14 @@ def test_a_filter_counts_by_its_name_and_value() -> None:
             CURSORS.read(cursor, "sessions", other)
     with pytest.raises(InvalidCursor):
         CURSORS.read(cursor, "callbacks", {"reference": "a", "state": "started"})
+
+
+def test_a_cursor_of_one_state_is_as_it_was_when_there_could_be_no_more() -> None:
+    of_states = [SessionQuery.model_validate({"state": states}).filters() for states in (("failed",), ())]
+    assert of_states == [{"state": "failed"}, {}]
+    ways = [("started", "failed"), ("failed", "started", "failed")]
+    one, other = (SessionQuery.model_validate({"state": way}).filters() for way in ways)
+    assert one == other != of_states[0]
 
 
 def test_how_a_filter_is_written_does_not_matter() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from service.sandbox import Answer
-from service.web.examples import ANSWERS, CALL_SID
+from service.web.examples import CALL_SID
+from service.web.openapi_answers import ANSWERS
 from service.web.operation import declared
 from service.web.problem_examples import PROBLEMS
 from service.web.problems import KINDS, ProblemDocument

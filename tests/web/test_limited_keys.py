@@ -122,6 +122,7 @@ FILTERS: list[dict[str, Any]] = [
     {},
     {"state": "requested"},
     {"state": "stopped"},
+    {"state": ["requested", "stopped"]},
     {"account_sid": "a"},
     {"account_sid": "b"},
     {"reference": "x"},

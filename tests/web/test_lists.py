@@ -46,6 +46,13 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"state": "accepted"}, "cba"),
     ({"state": "refused"}, "d"),
     ({"state": "failed"}, ""),
+    ({"state": ["failed", "refused"]}, "d"),
+    ({"state": ["refused", "accepted"]}, "dcba"),
+    ({"state": ["refused", "accepted"], "limit": "2"}, "dc"),
+    ({"state": ["accepted", "accepted"]}, "cba"),
+    ({"state": ["accepted", "refused"], "connector_name": "one"}, "da"),
+    ({"state": ["accepted", "stopped"], "label": "team:fraud"}, "ba"),
+    ({"state": ["requested", "unanswered", "stopped", "failed"]}, ""),
     ({"call_sid": "b"}, "b"),
     ({"call_sid": "B"}, ""),
     ({"account_sid": "account-2"}, "c"),
@@ -230,7 +237,7 @@ def test_the_callbacks_of_a_session_have_pages(indoors: Indoors) -> None:
 def test_the_timeline_has_pages_and_a_session_shows_the_first(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.web.api.LONGEST_TIMELINE", 2)
+    monkeypatch.setattr("service.web.sessions.LONGEST_TIMELINE", 2)
     session_id = indoors.started()
     indoors.tell("siprec-started")
     indoors.client.post(f"/v1/sessions/{session_id}/stop")

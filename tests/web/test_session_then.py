@@ -19,7 +19,7 @@ from service.ledger.numbering import number
 from service.sandbox import Answer
 from service.store.columns import written_out
 from service.store.tables import event, session
-from service.web import api
+from service.web import sessions as views
 from tests.ledger.arrivals import Arrivals, Said
 from tests.ledger.desk import Desk
 from tests.web.indoors import Caller, Indoors
@@ -256,7 +256,7 @@ def test_a_key_sees_only_its_accounts_sessions_as_they_were(indoors: Indoors) ->
 def test_a_long_timeline_goes_on_in_pages_that_end_there_too(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "LONGEST_TIMELINE", 2)
+    monkeypatch.setattr(views, "LONGEST_TIMELINE", 2)
     session_id = indoors.started()
     indoors.tell("siprec-started")
     indoors.client.post(f"/v1/sessions/{session_id}/stop")

@@ -1,40 +1,33 @@
-"""Internal apps: start, look, stop."""
+"""Sessions, for internal apps: start, look, stop."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 
 from service.domain.access import Scope
 from service.domain.notice import NoticeKind
-from service.domain.session import Session
 from service.domain.state import State
-from service.ledger import evidence
-from service.ledger.errors import UnknownSession
 from service.ledger.sessions import Started
-from service.store import callback_lists, events, numbered, session_lists, sessions
-from service.store.callback_lists import StoredCallback
+from service.store import events, numbered, session_lists, sessions
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses, session_then, waiting
+from service.web.cursor import first_of
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import (
-    CallbackPageQuery,
-    CallbackQuery,
     Empty,
     SessionQuery,
     StartRequest,
 )
 from service.web.responses import (
-    CallbackPage,
     SessionPage,
     SessionResponse,
     SessionWithTimeline,
@@ -52,23 +45,12 @@ IDEMPOTENCY_KEY_HEADER: Final = {
 TELNYX_FAILED: Final = ("telnyx-refused", "telnyx-credentials", "telnyx-rate-limit", "telnyx-unreachable")
 BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
-T = TypeVar("T")
-
-
-def add_spool_age(response: Response) -> Response:
-    """Who reads shall know of callbacks that wait to be written, and are not shown yet."""
-    depth = context.current().services.backlog.depth()
-    if depth is not None and depth.age is not None:
-        response.headers["Ledger-Spool-Age"] = f"{depth.age:.3f}"
-    return response
-
-
-blueprint = Blueprint("api", __name__, url_prefix="/v1")
+blueprint = Blueprint("sessions", __name__, url_prefix="/v1/sessions")
 blueprint.before_request(auth.api_key)
-blueprint.after_request(add_spool_age)
+blueprint.after_request(context.add_spool_age)
 
 
-@blueprint.post("/sessions")
+@blueprint.post("")
 @operation(
     "startSession",
     "Start recording a call",
@@ -93,13 +75,13 @@ def start(body: StartRequest) -> Answer:
         raise Problem("invalid-request", errors=errors)
     key = _idempotency_key(body)
     started = context.current().sessions.start(body.order(account_sid), key, auth.key())
-    headers = {"Location": context.link("api.show", session_id=started.session.id)}
+    headers = {"Location": context.link("sessions.show", session_id=started.session.id)}
     if started.is_replay:
         headers["Idempotency-Replayed"] = "true"
     return Answer(responses.session(started.session), _status(started, headers), headers)
 
 
-@blueprint.get("/sessions")
+@blueprint.get("")
 @operation(
     "listSessions",
     "List sessions, newest first",
@@ -115,12 +97,12 @@ def index(query: SessionQuery) -> Answer:
         before = datetime.fromisoformat(requested_at), session_id
     with context.current().database.read() as db:
         found = session_lists.page(db, query.filter(), auth.accounts(), before, query.limit + 1)
-    page, last = _page(found, query.limit)
+    page, last = first_of(found, query.limit)
     cursor = last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters)
     return Answer(SessionPage(sessions=[responses.session(one) for one in page], next_cursor=cursor))
 
 
-@blueprint.get("/sessions/<uuid:session_id>")
+@blueprint.get("/<uuid:session_id>")
 @operation(
     "getSession",
     "Show a session and its timeline",
@@ -136,12 +118,12 @@ def show(session_id: UUID, query: SessionThenQuery) -> Answer:
     """
     until = query.until()
     with context.current().database.read() as db:
-        session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         if not query.is_met_by(session):
             waiting.for_session(session.id, numbered.last_position(db), query.wait_seconds)
         most = LONGEST_TIMELINE + 1 if until is None else None  # all of it tells what was known
         found = events.of_session(db, session.id, 0, most, until)
-    page, last = _page(found, LONGEST_TIMELINE)
+    page, last = first_of(found, LONGEST_TIMELINE)
     members = responses.session_members(session) if until is None else session_then.members(session, found)
     return Answer(
         SessionWithTimeline(
@@ -152,7 +134,7 @@ def show(session_id: UUID, query: SessionThenQuery) -> Answer:
     )
 
 
-@blueprint.get("/sessions/<uuid:session_id>/timeline")
+@blueprint.get("/<uuid:session_id>/timeline")
 @operation(
     "listTimeline",
     "Show what happened to a session, oldest first",
@@ -165,64 +147,14 @@ def show_timeline(session_id: UUID, query: TimelineThenQuery) -> Answer:
     cursors, of_session = context.current().cursors, _timeline(session_id, query.as_of)
     after = int(cursors.read(query.cursor, "timeline", of_session)[0]) if query.cursor else 0
     with context.current().database.read() as db:
-        session = _known(sessions.find(db, str(session_id), auth.accounts()))
+        session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         found = events.of_session(db, session.id, after, query.limit + 1, query.until())
-    page, last = _page(found, query.limit)
+    page, last = first_of(found, query.limit)
     cursor = last and _timeline_cursor(session_id, query.as_of, last.sequence)
     return Answer(TimelinePage(timeline=[responses.event(one) for one in page], next_cursor=cursor))
 
 
-@blueprint.get("/sessions/<uuid:session_id>/callbacks")
-@operation(
-    "listSessionCallbacks",
-    "Show the callbacks of a session, oldest first",
-    answers={200: CallbackPage},
-    problems=("unknown-session", "evidence-not-recorded"),
-    scope=Scope.READ,
-    query=CallbackPageQuery,
-)
-def show_callbacks(session_id: UUID, query: CallbackPageQuery) -> Answer:
-    cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
-    after = None
-    if query.cursor:
-        received_at, callback_id = cursors.read(query.cursor, "session-callbacks", of_session)
-        after = datetime.fromisoformat(received_at), callback_id
-    with context.current().database.read() as db:
-        session = _known(sessions.find(db, str(session_id), auth.accounts()))
-        found = callback_lists.of_session(db, session.id, after, query.limit + 1)
-    page, last = _page(found, query.limit)
-    place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
-    cursor = cursors.after(place, "session-callbacks", of_session) if place else None
-    return Answer(_callback_page(page, cursor, session.id, with_fields=query.fields))
-
-
-@blueprint.get("/callbacks")
-@operation(
-    "listCallbacks",
-    "List callbacks, newest first",
-    answers={200: CallbackPage},
-    problems=("evidence-not-recorded",),
-    scope=Scope.READ,
-    query=CallbackQuery,
-)
-def index_callbacks(query: CallbackQuery) -> Answer:
-    """With `problem=true` those that something is wrong with, also where they belong to no session.
-
-    Where `fields` are shown, an event says who read them. Pollers ask with `fields=false`.
-
-    A key that is limited to some accounts sees the callbacks of their sessions; of no session, those that
-    Telnyx signed with one of these accounts' ids. A page of such a key may be short, or empty, although a
-    `next_cursor` says that there is more.
-    """
-    cursors, filters = context.current().cursors, query.filters()
-    before = cursors.read(query.cursor, "callbacks", filters)[0] if query.cursor else None
-    with context.current().database.read() as db:
-        page, end = callback_lists.page(db, query.problem, auth.accounts(), before, query.limit)
-    cursor = cursors.after((end,), "callbacks", filters) if end else None
-    return Answer(_callback_page(page, cursor, evidence.CALLBACKS, with_fields=query.fields))
-
-
-@blueprint.post("/sessions/<uuid:session_id>/stop")
+@blueprint.post("/<uuid:session_id>/stop")
 @operation(
     "stopSession",
     "Stop recording",
@@ -240,30 +172,6 @@ def stop(session_id: UUID, body: Empty) -> Answer:  # noqa: ARG001
     """202: Telnyx took it. The state changes when Telnyx calls back. A 503 may be repeated."""
     session = context.current().sessions.stop(str(session_id), auth.key())
     return Answer(responses.session(session), 202)
-
-
-def _known(found: Session | None) -> Session:
-    if found is None:
-        raise UnknownSession
-    return found
-
-
-def _callback_page(
-    page: Sequence[StoredCallback], cursor: str | None, what: str, *, with_fields: bool
-) -> CallbackPage:
-    """Raises ReadingNotWritten."""
-    with_evidence = with_fields and auth.key().access.allows(Scope.EVIDENCE)
-    if with_evidence:
-        services, ids = context.current().services, [one.callback.delivery.id for one in page]
-        evidence.write_reading(services.database, what, ids, auth.key().name, services.clock())
-    shown = [responses.callback(one, with_evidence=with_evidence) for one in page]
-    return CallbackPage(callbacks=shown, next_cursor=cursor)
-
-
-def _page(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
-    """What is shown of one more than `limit`; and the last of it, where there is more to come."""
-    page = found[:limit]
-    return page, page[-1] if len(found) > limit else None
 
 
 def _timeline(session_id: UUID, as_of: str | None) -> dict[str, str]:
