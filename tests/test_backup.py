@@ -282,7 +282,7 @@ def test_a_restore_is_explained_and_not_done(copied: Path, tmp_path: Path) -> No
     before = copied.read_bytes()
     done = run(f"sqlite:///{tmp_path}/gone.sqlite3", "restore", "--check", copied)
     assert done.exit_code == 0
-    for word in ("cursor", "Idempotency-Key", "SPOOL_DIR", "revoked", "stop every process"):
+    for word in ("cursor", "409", "Idempotency-Key", "SPOOL_DIR", "revoked", "stop every process"):
         assert word in done.output
     assert not (tmp_path / "gone.sqlite3").exists()
     assert run(None, "restore", copied).exit_code == 2

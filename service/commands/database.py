@@ -20,7 +20,7 @@ from service.store.engine import Database, DatabaseError, DatabaseUnusable
 RESTORE: Final = """
 A restore puts the ledger back to that moment:
 - Callbacks, sessions and events of later are gone from it, also those that were answered 200.
-- A cursor goes on where it was, in what is there then.
+- A cursor goes on where it was, in what is there then; one of the feed that is later is answered 409.
 - An Idempotency-Key of later is unknown again: the same request would start a second recording.
 - What waits in SPOOL_DIR is written as ever; what was drained since the copy is not in the spool any more.
 - Keys made later open nothing, and keys revoked later open again: revoke them once more.
