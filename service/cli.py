@@ -12,6 +12,7 @@ import click
 
 from service import config, wiring
 from service.commands.database import database_url_option, db, open_database
+from service.commands.follow import follow
 from service.commands.keys import keys_group
 from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
@@ -37,6 +38,7 @@ main.add_command(db)
 main.add_command(sandbox)
 main.add_command(demo)
 main.add_command(keys_group)
+main.add_command(follow)
 
 
 @main.group("callbacks")
