@@ -113,25 +113,36 @@ def _before(db: Connection, moment: datetime) -> Place:
     return _at(db, low) or START
 
 
+@dataclass(frozen=True)
+class Found:
+    """Of what fits and may be seen, the next places; and how far was looked, whether to the end."""
+
+    places: list[Place]
+    until: Place
+    is_end: bool
+
+
 def places(
-    db: Connection, wanted: Wanted, access: Access, after: int, limit: int
-) -> tuple[list[Place], Place]:
-    """After that position, of what fits and may be seen, so many; and how far was looked."""
+    db: Connection, wanted: Wanted, access: Access, after: int, limit: int, most: int | None = None
+) -> Found:
+    """What was numbered after that position, and no later than `most`."""
     end = last(db)
+    to_end = end.position if most is None else min(most, end.position)
     query = (_PLACES if wanted.connector_name is None else _PLACES_WITH_SESSIONS).limit(limit)
     query = query.where(_sees(access), _fits(wanted))
     position: ColumnElement[int] = event.c.position
-    scanned = min(after + MOST_SCANNED, end.position)
+    scanned = min(after + MOST_SCANNED, to_end)
     if wanted.session_id is not None:
-        scanned = end.position
+        scanned = to_end
         position = event.c.position + 0  # or its index would be read to the end, for a few of one session
         ids = [wanted.session_id, *_merged_into(db, wanted.session_id)]
         query = query.where(event.c.subject_kind == SESSION, event.c.subject_id.in_(ids))
     query = query.where(position > after, position <= scanned).order_by(position)
     found = [_place(*row) for row in db.execute(query)]
     if len(found) == limit:
-        return found, found[-1]
-    return found, end if scanned == end.position else _at(db, scanned) or end
+        return Found(found, found[-1], is_end=False)
+    until = end if scanned == end.position else _at(db, scanned) or end
+    return Found(found, until, is_end=scanned == to_end)
 
 
 def lines(db: Connection, positions: Sequence[int]) -> list[Line]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,12 +10,13 @@ from pydantic import Field
 
 from service.domain.state import State
 from service.store.columns import written_out
-from service.store.feed import START, Line, Place
+from service.store.feed import START, Found, Line, Place
 from service.store.json import canonical_json
 from service.web.responses import ErrorResponse, Id, Model, Time
 
 PREFIX: Final = "siprec"
 MOST_KEPT: Final = 5000
+MOST_PAGES: Final = 4  # of 1,000 events at most, for those who are woken together
 
 
 class EventType(StrEnum):
@@ -94,26 +95,32 @@ def cursor(place: Place) -> str:
 class Rendered:
     """Events as JSON, those shown lately: none ever changes, and who follows wants what others have read.
 
-    Any thread may use it. It grows no larger than MOST_KEPT events, about 5 MB.
+    Any thread may use it. It grows no larger than about 10 MB.
     """
 
     def __init__(self, url: str) -> None:
         """`url` is the service's, which tells its events from others'."""
         self._source = f"{url}/v1/events"
         self._kept: dict[Place, str] = {}
+        self._pages: dict[Hashable, str] = {}
 
-    def page(
-        self, places: Sequence[Place], until: Place, read: Callable[[Sequence[int]], Iterable[Line]]
-    ) -> str:
+    def shared(self, asked: Hashable) -> str | None:
+        """The page of somebody who asked the same."""
+        return self._pages.get(asked)
+
+    def share(self, asked: Hashable, page: str) -> None:
+        self._pages = dict([*self._pages.items(), (asked, page)][-MOST_PAGES:])
+
+    def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> str:
         """An EventPage. `read` gives the events at some positions."""
         kept = self._kept  # nobody changes it
-        missing = [place.position for place in places if place not in kept]
+        missing = [place.position for place in found.places if place not in kept]
         new = {line.place: _written(line, self._source) for line in read(missing)}
         if new:
             together = [*kept.items(), *new.items()]
             self._kept = dict(together[-MOST_KEPT:])
-        events = ",".join(new.get(place) or kept[place] for place in places)
-        return f'{{"events":[{events}],"next":"{cursor(until)}"}}'
+        events = ",".join(new.get(place) or kept[place] for place in found.places)
+        return f'{{"events":[{events}],"next":"{cursor(found.until)}"}}'
 
 
 def _written(line: Line, source: str) -> str:

@@ -44,17 +44,22 @@ def index(query: EventQuery) -> Answer:
 
     With `wait` it answers as soon as there is an event, and with those that come in the same moment.
     """
-    noted, wanted, access = waiting.noted(), query.wanted(), auth.key().access
+    noted, told, wanted, access = waiting.noted(), waiting.told(), query.wanted(), auth.key().access
+    rendered, shared = context.current().rendered, (wanted, access, noted, told, query.limit)
+    if told is not None and (page := rendered.shared(shared)):
+        return Answer(page)
     after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
-        found, until = feed.places(db, wanted, access, place.position, query.limit)
-        if query.wait and len(found) < query.limit and until == feed.last(db):
-            if not found:
-                _wait(wanted, access, until, query.wait)
+        found = feed.places(db, wanted, access, place.position, query.limit, told)
+        if query.wait and found.is_end:
+            if not found.places:
+                _wait(wanted, access, found.until, query.wait)
             elif noted is None:
-                waiting.for_more(until.position, place)
-        page = context.current().rendered.page(found, until, lambda positions: feed.lines(db, positions))
+                waiting.for_more(found.until.position, place)
+        page = rendered.page(found, lambda positions: feed.lines(db, positions))
+    if found.places:
+        rendered.share(shared, page)
     return Answer(page)
 
 

@@ -22,8 +22,7 @@ from flask import Flask, request
 from service.store.numbered import Numbered
 from service.web.pace import ClientLeft, TooManyWait
 
-GATHER_SECONDS: Final = 0.15  # a reader of much gets together what comes within so long
-MORE_SECONDS: Final = 0.5  # and so who is not at the end when it asks, for then much comes
+GATHER_SECONDS: Final = 0.5  # who reads much is woken once in so long, and gets together what came meanwhile
 MOST_RECENT: Final = 2000  # events that are remembered for those who are about to wait
 
 Topic = tuple[str, str]
@@ -31,16 +30,21 @@ EVERYTHING: Final[Topic] = ("everything", "")
 MAY_WAIT: Final = "service.may_wait"  # in the environment of a request: whether its view may wait
 WAIT: Final = "service.wait"  # what it waits for
 NOTE: Final = "service.note"  # what it left for its next call
+TOLD: Final = "service.told"  # up to which position it was known what there is, when it was woken
 
 
 @dataclass(frozen=True)
 class Wait:
-    """For an event of any of the topics behind the position `after`; for `seconds` since the first call."""
+    """For an event of any of the topics behind the position `after`; for `seconds` since the first call.
+
+    `has_news`: for its turn to get what there is already.
+    """
 
     topics: frozenset[Topic]
     after: int
     seconds: float
     gathers: bool = False
+    has_news: bool = False
     note: Any = None
 
 
@@ -88,13 +92,22 @@ def for_events(
 
 
 def for_more(after: int, note: object) -> None:
-    """Wait a moment for what comes besides what the view has found already. Returns as `for_session` does."""
-    _wait(Wait(frozenset(), after, MORE_SECONDS, note=note))
+    """Wait for what comes besides what the view has found already, until those who gather are woken next.
+
+    Returns as `for_session` does.
+    """
+    _wait(Wait(frozenset(), after, GATHER_SECONDS, gathers=True, has_news=True, note=note))
 
 
 def noted() -> Any:
     """What the view left for itself when it waited; None where it did not wait."""
     return request.environ.get(NOTE)
+
+
+def told() -> int | None:
+    """The position up to which to look, the same for all who were woken together; None: to the end."""
+    found: int | None = request.environ.get(TOLD)
+    return found
 
 
 def _wait(wait: Wait) -> None:
@@ -116,18 +129,18 @@ def install(app: Flask) -> None:
 @dataclass(eq=False)
 class _Reader:
     wait: Wait
-    woken: asyncio.Future[Any]
+    woken: asyncio.Future[int | None]
 
-    def wake(self) -> None:
+    def wake(self, position: int | None) -> None:
         if not self.woken.done():
-            self.woken.set_result(None)
+            self.woken.set_result(position)
 
 
 class WaitingReaders:
     """Made on the event loop that serves; only `position` and `tell` are for another thread too.
 
     Whom an event concerns is looked up by its topics, whoever else waits. Those who gather are woken
-    together, GATHER_SECONDS after the first of them could be.
+    together: at once, if they were not within the last GATHER_SECONDS.
     """
 
     def __init__(self, most: int) -> None:
@@ -137,6 +150,7 @@ class WaitingReaders:
         self._by_topic: dict[Topic, set[_Reader]] = {}
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)  # the last of them at `position`
         self._gathering: set[_Reader] = set()
+        self._gathered_at = -GATHER_SECONDS  # monotonic; when they were woken last
         self._is_ending = False
         self.position: int | None = None
 
@@ -146,15 +160,15 @@ class WaitingReaders:
         until: float,
         leave: Callable[[], Awaitable[object]],
         ended: asyncio.Future[None],
-    ) -> bool:
-        """Until there may be what is wanted; whether it may wait again.
+    ) -> tuple[bool, int | None]:
+        """Until there may be what is wanted. Whether it may wait again, and what `told` gives to its view.
 
         If not, the time is over (monotonic), or the process ends, or `ended` is done: its client sends no
         more. Raises TooManyWait, and ClientLeft if `leave` returns before.
         """
         seconds = until - time.monotonic()
         if self._must_answer(ended) or seconds <= 0:
-            return False
+            return False, None
         if len(self._readers) >= self._most:
             raise TooManyWait
         reader = _Reader(wanted, self._loop.create_future())
@@ -165,7 +179,9 @@ class WaitingReaders:
             await asyncio.wait(signs, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if left.done():
                 raise ClientLeft
-            return reader.woken.done() and not self._must_answer(ended)
+            if not reader.woken.done():
+                return False, None
+            return not self._must_answer(ended), reader.woken.result()
         finally:
             left.cancel()
             self._forget(reader)
@@ -189,7 +205,7 @@ class WaitingReaders:
         self._readers.add(reader)
         for topic in reader.wait.topics:
             self._by_topic.setdefault(topic, set()).add(reader)
-        if self._has_missed(reader.wait):
+        if reader.wait.has_news or self._has_missed(reader.wait):
             self._found(reader)
 
     def _forget(self, reader: _Reader) -> None:
@@ -230,19 +246,21 @@ class WaitingReaders:
 
     def _found(self, reader: _Reader) -> None:
         if not reader.wait.gathers:
-            reader.wake()
+            reader.wake(self.position)
             return
         if not self._gathering:
-            self._loop.call_later(GATHER_SECONDS, self._wake_gathering)
+            seconds = self._gathered_at + GATHER_SECONDS - time.monotonic()
+            self._loop.call_later(max(0.0, seconds), self._wake_gathering)
         self._gathering.add(reader)
 
     def _wake_gathering(self) -> None:
+        self._gathered_at = time.monotonic()
         gathered, self._gathering = self._gathering, set()
         self._wake(gathered)
 
     def _wake(self, readers: Iterable[_Reader]) -> None:
         for reader in readers:
-            reader.wake()
+            reader.wake(self.position)
 
 
 def _topics(event: Numbered) -> list[Topic]:

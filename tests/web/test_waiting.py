@@ -53,9 +53,20 @@ def nobody_leaves() -> Awaitable[object]:
     return asyncio.get_running_loop().create_future()
 
 
-def wait(readers: WaitingReaders, wanted: Wait, seconds: float = 5) -> asyncio.Task[bool]:
-    until, ended = time.monotonic() + seconds, asyncio.get_running_loop().create_future()
-    return asyncio.create_task(readers.wait(wanted, until, nobody_leaves, ended))
+def wait(
+    readers: WaitingReaders,
+    wanted: Wait,
+    seconds: float = 5,
+    leave: Callable[[], Awaitable[object]] = nobody_leaves,
+    ended: asyncio.Future[None] | None = None,
+) -> asyncio.Task[bool]:
+    """Whether it may wait again."""
+
+    async def may_wait() -> bool:
+        until, end = time.monotonic() + seconds, ended or asyncio.get_running_loop().create_future()
+        return (await readers.wait(wanted, until, leave, end))[0]
+
+    return asyncio.create_task(may_wait())
 
 
 async def rounds() -> None:
@@ -160,20 +171,29 @@ def test_what_was_numbered_between_the_look_and_the_wait_is_not_missed() -> None
     run(happen)
 
 
-def test_who_gathers_is_woken_once_for_what_comes_together() -> None:
+def test_who_gathers_is_woken_at_once_and_then_once_for_what_comes_together() -> None:
+    everything = frozenset({EVERYTHING})
+
     async def happen() -> None:
-        readers = WaitingReaders(10)
-        began = time.monotonic()
-        gathering = wait(readers, Wait(frozenset({EVERYTHING}), 0, 5, gathers=True))
-        at_once = wait(readers, Wait(OF_A, 0, 5))
+        readers, began = WaitingReaders(10), time.monotonic()
+        first = wait(readers, Wait(everything, 0, 5, gathers=True))
         await rounds()
         readers.tell(0, [A_STARTED], 1)
-        await at_once
-        assert not gathering.done()
+        assert await first
+        assert time.monotonic() - began < waiting.GATHER_SECONDS
+        gathering = wait(readers, Wait(everything, 1, 5, gathers=True))
+        at_once = wait(readers, Wait(OF_A, 1, 5))
+        await rounds()
         readers.tell(1, [Numbered(2, "a", "account-1", None)], 2)
-        late = wait(readers, Wait(frozenset({EVERYTHING}), 1, 5, gathers=True))
+        await at_once
+        late = wait(readers, Wait(everything, 2, 5, gathers=True))
+        has_news = wait(readers, Wait(frozenset(), 2, 5, gathers=True, has_news=True))
+        await rounds()
+        assert not gathering.done()
+        readers.tell(2, [Numbered(3, "a", "account-1", None)], 3)
         assert await gathering
         assert await late
+        assert await has_news
         assert time.monotonic() - began >= waiting.GATHER_SECONDS
 
     run(happen)
@@ -230,7 +250,7 @@ def test_who_leaves_is_forgotten_and_makes_room() -> None:
     async def happen() -> None:
         readers = WaitingReaders(1)
         left, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
-        leaving = asyncio.create_task(readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, left.wait, ended))
+        leaving = wait(readers, Wait(OF_A, 0, 5), leave=left.wait, ended=ended)
         await rounds()
         with pytest.raises(TooManyWait):
             await wait(readers, Wait(OF_A, 0, 5))
@@ -247,13 +267,11 @@ def test_who_sends_no_more_is_answered_at_once() -> None:
     async def happen() -> None:
         readers = WaitingReaders(1)
         ended = asyncio.get_running_loop().create_future()
-        ending = asyncio.create_task(
-            readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
-        )
+        ending = wait(readers, Wait(OF_A, 0, 5), ended=ended)
         await rounds()
         ended.set_result(None)
         assert not await ending
-        assert not await readers.wait(Wait(OF_A, 0, 5), time.monotonic() + 5, nobody_leaves, ended)
+        assert not await wait(readers, Wait(OF_A, 0, 5), ended=ended)
 
     run(happen)
 
