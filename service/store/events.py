@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, select, true
 
 from service.domain.notice import Error
 from service.domain.state import State
@@ -30,6 +30,8 @@ ACTORS = frozenset({TELNYX, WATCH, OPERATOR})  # all others are names of API key
 SESSION = "session"  # a kind of subject; so are the next two
 KEY = "key"
 EVIDENCE = "evidence"
+
+Moment = int | datetime  # a position, or a time in UTC
 
 
 class EventKind(StrEnum):
@@ -59,6 +61,7 @@ class Event:
     actor: str
     correction: bool
     state: State
+    account_sid: str
     changes: dict[str, list[Any]]
     happened_at: datetime
     written_at: datetime
@@ -123,11 +126,22 @@ def add_action(db: Connection, action: Action, now: datetime) -> None:
     batch.write()
 
 
-def of_session(db: Connection, session_id: str, after: int, limit: int) -> list[Event]:
-    """In the order in which they were written; `after` is the sequence of the last one already seen."""
+def of_session(
+    db: Connection, session_id: str, after: int, limit: int | None, until: Moment | None = None
+) -> list[Event]:
+    """In the order in which they were written; `after` is the sequence of the last one already seen.
+
+    `until`: only those that had their positions by then.
+    """
     query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
-    query = query.where(event.c.sequence > after).order_by(event.c.sequence).limit(limit)
-    return [_event(row) for row in db.execute(query).mappings()]
+    query = query.where(event.c.sequence > after, _numbered_by(until))
+    return [_event(row) for row in db.execute(query.order_by(event.c.sequence).limit(limit)).mappings()]
+
+
+def _numbered_by(until: Moment | None) -> ColumnElement[bool]:
+    if until is None:
+        return true()
+    return event.c.position <= until if isinstance(until, int) else event.c.numbered_at <= until
 
 
 def _row(change: Change, written_at: datetime) -> dict[str, Any]:
@@ -161,6 +175,7 @@ def _event(row: RowMapping) -> Event:
         actor=row["actor"],
         correction=row["correction"],
         state=State(row["state"]),
+        account_sid=row["account_sid"],
         changes=row["changes"],
         happened_at=row["happened_at"],
         written_at=row["written_at"],

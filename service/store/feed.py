@@ -162,12 +162,6 @@ def lines(db: Connection, positions: Sequence[int]) -> list[Line]:
     return found
 
 
-def of_session_until(db: Connection, session_id: str, position: int) -> list[RowMapping]:
-    """The session's events that were numbered by then, in their order."""
-    query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
-    return list(db.execute(query.where(event.c.position <= position).order_by(event.c.sequence)).mappings())
-
-
 def _sees(access: Access) -> ColumnElement[bool]:
     """Sessions' events by the account that they had then: so nothing ever appears behind what was read.
 

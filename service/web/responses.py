@@ -99,7 +99,9 @@ class SessionResponse(Model):
     stop_requested_by: str | None = Field(description="the API key's name")
     updated_at: Time
     attempts: int = Field(description="how often Telnyx was asked to start it")
-    answer: AnswerResponse | None = Field(description="what Telnyx answered to the latest attempt")
+    answer: AnswerResponse | None = Field(
+        description="what Telnyx answered to the latest attempt; null with as_of"
+    )
     error: ErrorResponse | None = Field(description="why it is refused, unanswered or failed")
     merged_into: Id | None = Field(description="the session that it turned out to be")
 

@@ -17,17 +17,15 @@ from service.ledger.sessions import Started
 from service.store import events, numbered, session_lists, sessions
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
-from service.web import auth, context, responses, waiting
+from service.web import auth, context, responses, session_then, waiting
 from service.web.cursor import first_of
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import (
     Empty,
-    PageQuery,
     SessionQuery,
     StartRequest,
-    WaitQuery,
 )
 from service.web.responses import (
     SessionPage,
@@ -35,6 +33,7 @@ from service.web.responses import (
     SessionWithTimeline,
     TimelinePage,
 )
+from service.web.session_then import SessionThenQuery, TimelineThenQuery
 
 LARGEST_BODY: Final = 64 * 1024
 LONGEST_TIMELINE: Final = 100  # embedded in a session; all of it has pages of its own
@@ -110,21 +109,27 @@ def index(query: SessionQuery) -> Answer:
     answers={200: SessionWithTimeline},
     problems=("unknown-session",),
     scope=Scope.READ,
-    query=WaitQuery,
+    query=SessionThenQuery,
 )
-def show(session_id: UUID, query: WaitQuery) -> Answer:
-    """With `wait` it answers as soon as the session is so far, and needs not be asked again and again."""
+def show(session_id: UUID, query: SessionThenQuery) -> Answer:
+    """With `wait` it answers as soon as the session is so far, and needs not be asked again and again.
+
+    With `as_of` it shows what was known of it then, whatever has come since.
+    """
+    until = query.until()
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         if not query.is_met_by(session):
             waiting.for_session(session.id, numbered.last_position(db), query.wait_seconds)
-        found = events.of_session(db, session.id, 0, LONGEST_TIMELINE + 1)
+        most = LONGEST_TIMELINE + 1 if until is None else None  # all of it tells what was known
+        found = events.of_session(db, session.id, 0, most, until)
     page, last = first_of(found, LONGEST_TIMELINE)
+    members = responses.session_members(session) if until is None else session_then.members(session, found)
     return Answer(
         SessionWithTimeline(
-            **responses.session_members(session),
+            **members,
             timeline=[responses.event(one) for one in page],
-            timeline_next_cursor=last and _timeline_cursor(session_id, last.sequence),
+            timeline_next_cursor=last and _timeline_cursor(session_id, query.as_of, last.sequence),
         )
     )
 
@@ -136,16 +141,16 @@ def show(session_id: UUID, query: WaitQuery) -> Answer:
     answers={200: TimelinePage},
     problems=("unknown-session",),
     scope=Scope.READ,
-    query=PageQuery,
+    query=TimelineThenQuery,
 )
-def show_timeline(session_id: UUID, query: PageQuery) -> Answer:
-    cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
+def show_timeline(session_id: UUID, query: TimelineThenQuery) -> Answer:
+    cursors, of_session = context.current().cursors, _timeline(session_id, query.as_of)
     after = int(cursors.read(query.cursor, "timeline", of_session)[0]) if query.cursor else 0
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
-        found = events.of_session(db, session.id, after, query.limit + 1)
+        found = events.of_session(db, session.id, after, query.limit + 1, query.until())
     page, last = first_of(found, query.limit)
-    cursor = last and _timeline_cursor(session_id, last.sequence)
+    cursor = last and _timeline_cursor(session_id, query.as_of, last.sequence)
     return Answer(TimelinePage(timeline=[responses.event(one) for one in page], next_cursor=cursor))
 
 
@@ -169,8 +174,13 @@ def stop(session_id: UUID, body: Empty) -> Answer:  # noqa: ARG001
     return Answer(responses.session(session), 202)
 
 
-def _timeline_cursor(session_id: UUID, sequence: int) -> str:
-    return context.current().cursors.after((str(sequence),), "timeline", {"session_id": str(session_id)})
+def _timeline(session_id: UUID, as_of: str | None) -> dict[str, str]:
+    """What its cursors are bound to."""
+    return {"session_id": str(session_id), **({} if as_of is None else {"as_of": as_of})}
+
+
+def _timeline_cursor(session_id: UUID, as_of: str | None, sequence: int) -> str:
+    return context.current().cursors.after((str(sequence),), "timeline", _timeline(session_id, as_of))
 
 
 def _status(started: Started, headers: dict[str, str]) -> int:
