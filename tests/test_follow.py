@@ -1,300 +1,252 @@
-"""`siprec-ledger follow` prints each event once, whatever happens between it and the service."""
+"""`siprec-ledger follow`: every event once, whatever happens in between, and a clear end."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.commands import follow
+from service.commands.feed_client import Interrupted, Page
 from service.domain.access import Access, Scope
 from service.sandbox import EVENTS, Behaviour, Sandbox
 from service.store import keys
 from tests.bed import processes
-from tests.bed.address import Address
-from tests.bed.follower import Follower
 from tests.house import House, wait_until
-from tests.ledger.lines import number_all
 
-QUIET = Behaviour(drop=frozenset(EVENTS))
-
-
-@pytest.fixture(autouse=True)
-def _silent(sandbox: Sandbox) -> None:
-    sandbox.behave(QUIET)
+SECONDS = 30
 
 
-def fed(house: House) -> list[dict[str, Any]]:
-    """The whole feed, once all of it is numbered."""
-    number_all(house.database)
-    events: list[dict[str, Any]] = []
-    page: dict[str, Any] = {"events": [], "next": "start"}
-    after = ""
-    while page["next"] != after:
-        after = page["next"]
-        page = house.get("/v1/events", after=after, limit=1000).json()
-        events += page["events"]
-    return events
+class Follower:
+    """The command, as a program whose output is read while it runs."""
 
+    def __init__(self, folder: Path, url: str, key: str, *arguments: str) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.program = subprocess.Popen(
+                processes.ledger_command("follow", *arguments),
+                env=processes.environment({"LEDGER_URL": url, "LEDGER_KEY": key}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
 
-def new_key(house: House, *scopes: Scope) -> str:
-    with house.database.begin() as db:
-        return keys.create(db, f"reader {scopes}", datetime.now(UTC), Access(frozenset(scopes)))
+    @property
+    def lines(self) -> list[str]:
+        return self._out.read_text().splitlines()
 
+    @property
+    def errors(self) -> str:
+        return self._err.read_text()
 
-def until_printed(follower: Follower, count: int) -> None:
-    wait_until(lambda: len(follower.output.splitlines()) >= count, why=lambda: follower.errors)
+    def ended(self) -> int:
+        """With this code."""
+        return self.program.wait(SECONDS)
+
+    def close(self) -> None:
+        self.program.kill()
+        self.program.wait()
 
 
 @contextmanager
-def starting(house: House) -> Iterator[None]:
-    """Meanwhile one session after another; where the service is gone, the next is tried."""
-    ended, number = threading.Event(), 0
-
-    def run() -> None:
-        nonlocal number
-        while not ended.wait(0.01):
-            number += 1
-            try:
-                house.start(f"v3:storm-{number}")
-            except OSError:  # requests' are
-                continue
-
-    thread = threading.Thread(target=run)
-    thread.start()
+def following(folder: Path, house: House, *arguments: str, key: str | None = None) -> Iterator[Follower]:
+    follower = Follower(folder, house.web.url, key or house.key, *arguments)
     try:
-        yield
+        yield follower
     finally:
-        ended.set()
-        thread.join()
+        follower.close()
 
 
-def test_each_event_is_printed_once_though_the_service_and_the_connection_break(house: House) -> None:
-    for number in range(3):
-        house.start(f"v3:call-{number}")
-    host, port = house.web.address
-    with (
-        Address(f"{host}:{port}") as address,
-        Follower(
-            f"http://127.0.0.1:{address.port}", house.key, "--json", "--after", "start", LC_ALL="C"
-        ) as follower,
-    ):
-        until_printed(follower, 6)
-        with starting(house):
-            until_printed(follower, 20)
-            address.cut()
-            house.web.stop()
-            house.web.start()
-            until_printed(follower, len(follower.events) + 20)
-            house.web.kill_master()
-            house.web.start()
-            until_printed(follower, len(follower.events) + 20)
-            with address.refusing():
-                until = len(fed(house))
-            until_printed(follower, until)
-        house.start("v3:the-last")
-        expected = fed(house)
-        until_printed(follower, len(expected))
-        assert follower.events == expected
-        assert [one["data"]["position"] for one in expected] == [*range(1, len(expected) + 1)]
-        assert "Traceback" not in follower.errors
-        assert follower.errors.count("interrupted: ") == follower.errors.count("going on\n") >= 1
+def everything(house: House) -> list[dict[str, Any]]:
+    return list(house.get("/v1/events", limit=1000).json()["events"])
 
 
-def test_it_begins_with_what_happens_from_now_on(house: House) -> None:
+def test_it_prints_every_event_once_though_the_service_is_killed_and_started_again(
+    house: House, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
     house.start("v3:before")
-    fed(house)
-    with Follower(house.web.url, house.key) as follower:
-        asked = '"GET /v1/events" 200'
-        wait_until(lambda: house.web.log.count(asked) >= 3)  # fed's two, and where now is
+    with following(tmp_path, house, "--json", "--after", "start") as follower:
+        wait_until(lambda: len(follower.lines) == 2, why=lambda: follower.errors)
+        house.web.kill_master()
+        wait_until(lambda: "will go on by itself" in follower.errors)
+        house.web.start()
         house.start("v3:after")
-        until_printed(follower, 2)
-        last = fed(house)[-2:]
-        assert [line.split(" ")[1] for line in follower.output.splitlines()] == [one["id"] for one in last]
+        wait_until(lambda: len(follower.lines) == 4, why=lambda: follower.errors)
+        assert [json.loads(one) for one in follower.lines] == everything(house)
+        house.web.stop()
+        house.web.start()
+        house.start("v3:later")
+        wait_until(lambda: len(follower.lines) == 6, why=lambda: follower.errors)
+        assert [json.loads(one)["data"]["position"] for one in follower.lines] == [1, 2, 3, 4, 5, 6]
+        assert "goes on" in follower.errors
+        assert "Traceback" not in follower.errors
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_it_begins_now_unless_told_otherwise_and_prints_a_line_for_each(
+    house: House, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
+    house.start("v3:before")
+    with following(tmp_path, house, "--type", "siprec.session.created") as follower:
+        # It has begun once it waits.
+        wait_until(lambda: house.web.log.count("GET /v1/events") >= 1)
+        session_id = house.start("v3:after").json()["id"]
+        wait_until(lambda: len(follower.lines) == 1, why=lambda: follower.errors)
+        follower.program.send_signal(signal.SIGINT)
+        assert follower.ended() == follow.STOPPED
         assert follower.errors == ""
+        (shown,) = follower.lines
+    name = house.session(session_id)["requested_by"]
+    event = everything(house)[2]
+    assert shown == f"{event['time']} {event['id']} {event['type']} {session_id} by {name}: state requested"
 
 
-def test_it_is_narrowed(house: House) -> None:
-    wanted = house.start("v3:1", account_sid="account-2", connector_name="the recorder").json()["id"]
-    house.start("v3:2", account_sid="account-2", connector_name="another")
-    house.start("v3:3", account_sid="account-1", connector_name="the recorder")
-    events = [one for one in fed(house) if one["subject"] == wanted]
-    assert len(events) == 2
-    by_type = ["--type", events[1]["type"], "--type", "siprec.session.merged"]
-    for narrowed, count in {
-        ("--account", "account-2", "--connector", "the recorder"): 2,
-        ("--session", wanted): 2,
-        ("--session", wanted, *by_type): 1,
-    }.items():
-        with Follower(house.web.url, house.key, "--json", "--after", "start", *narrowed) as follower:
-            until_printed(follower, count)
-            assert follower.events == events[-count:]
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_it_ends_where_it_is_refused(house: House) -> None:
-    house.start()
-    web, no_reader = house.web.url, new_key(house, Scope.START)
-    for url, key, arguments, code, words in (
-        (web, "slk_nobodys", [], 1, "401 API key unknown or revoked"),
-        (web, no_reader, [], 1, "403 API key lacks the scope"),
-        (f"{web}/elsewhere", house.key, [], 1, "404 Not found"),
-        (web, house.key, ["--after", "99-0badc0de"], 3, "409 Ledger was put back to an earlier state"),
-        (web, house.key, ["--after", "yesterday"], 1, "422 Invalid request: after: "),
-        (web, house.key, ["--type", "no\x1b[1msuch"], 1, "422 Invalid request: type/0: "),
-        ("ftp://ledger", house.key, [], 2, "it has to be like https://ledger.example.com"),
-        ("http://me:hush@ledger", house.key, [], 2, "credentials"),
-        (web, "", [], 2, "LEDGER_KEY is not set"),
-        (web, "two\nlines", [], 2, "LEDGER_KEY is no API key"),
-    ):
-        with Follower(url, key, *arguments) as follower:
-            assert (follower.end(), words in follower.errors) == (code, True), follower.errors
-            assert follower.output == ""
-            assert "Traceback" not in follower.errors
-            assert "\x1b" not in follower.errors
-            assert "hush" not in follower.errors
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_it_ends_quietly_when_it_is_told_to(house: House) -> None:
-    house.start()
-    fed(house)
-    with Follower(house.web.url, house.key, "--after", "start") as follower:
-        until_printed(follower, 2)
-        follower.process.send_signal(signal.SIGINT)
-        assert follower.end() == 130
-        assert follower.errors == ""
-
-
-@pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_it_ends_quietly_when_nobody_reads_on(house: House) -> None:
-    house.start()
-    fed(house)
-    settings = {"LEDGER_URL": house.web.url, "LEDGER_KEY": house.key}
-    with subprocess.Popen(
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_it_ends_quietly_when_nobody_reads_on(house: House, tmp_path: Path) -> None:
+    house.start("v3:before")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
         processes.ledger_command("follow", "--after", "start"),
-        env=processes.environment(settings),
-        stdout=subprocess.PIPE,
+        env=processes.environment({"LEDGER_URL": house.web.url, "LEDGER_KEY": house.key}),
+        stdout=writing,
         stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        assert " session.created " in process.stdout.readline()
-        process.stdout.close()
-        house.start("v3:call-2")
-        assert process.wait(30) == 1
-        assert process.stderr.read() == ""
+        timeout=SECONDS,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode != 0
 
 
-class Answers(ThreadingHTTPServer):
-    """Gives these answers one after the other, as (status, headers, body), then the last for ever."""
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_it_ends_with_what_is_wrong_and_what_to_do(
+    house: House, sandbox: Sandbox, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
+    house.start()
+    with house.database.begin() as db:
+        starter = keys.create(db, "starter", datetime.now(UTC), Access(frozenset({Scope.START})))
+    place = everything(house)[-1]["id"]
+    cases = [
+        (["--after", "7-00000000"], house.key, follow.RESTORED, f"The ledger ends at {place} now"),
+        ([], "nobody's", follow.KEY_REFUSED, "401 API key unknown or revoked"),
+        ([], starter, follow.KEY_REFUSED, "403 API key lacks the scope: It needs sessions:read"),
+        (["--type", "siprec.nothing"], house.key, 2, "/type/0: Input should be"),
+        (["--after", "yesterday"], house.key, 2, "/after: start, now, the next of a page"),
+        (["--url", f"{house.web.url}/docs"], house.key, follow.REFUSED, "404 Not found"),
+        (["--url", "ledger.example.com"], house.key, 2, "it has to be like https://"),
+        ([], "", 2, "Set LEDGER_KEY"),
+    ]
+    for arguments, key, code, told in cases:
+        with subtests.test(told):
+            follower = Follower(tmp_path, house.web.url, key, *arguments)
+            assert follower.ended() == code, follower.errors
+            assert told in follower.errors
+            assert follower.lines == []
 
-    def __init__(self, answers: Sequence[tuple[int, dict[str, str], bytes]]) -> None:
-        self.left = [*answers]
-        self.paths: list[str] = []
-        super().__init__(("127.0.0.1", 0), Answering)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_a_key_that_is_revoked_meanwhile_ends_it(house: House, tmp_path: Path) -> None:
+    with house.database.begin() as db:
+        key = keys.create(db, "leaver", datetime.now(UTC))
+    with following(tmp_path, house, "--after", "start", key=key) as follower:
+        house.start()
+        wait_until(lambda: len(follower.lines) >= 2, why=lambda: follower.errors)
+        with house.database.begin() as db:
+            keys.revoke(db, "leaver", datetime.now(UTC))
+        house.start("v3:call-2")  # or it would wait for 20 s first
+        assert follower.ended() == follow.KEY_REFUSED
+        assert "401 API key unknown or revoked" in follower.errors
 
 
-class Answering(BaseHTTPRequestHandler):
-    server: Answers
+class _Other(BaseHTTPRequestHandler):
+    """Something else than a ledger: at /moved/ it points elsewhere."""
+
+    asked: list[str] = []  # noqa: RUF012
 
     def do_GET(self) -> None:
-        self.server.paths.append(self.path)
-        left = self.server.left
-        status, headers, body = left.pop(0) if len(left) > 1 else left[0]
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
+        self.asked.append(self.path)
+        self.send_response(302 if self.path.startswith("/moved/") else 200)
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(b"<html>")
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
 
-@contextmanager
-def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[Answers]:
-    with Answers(answers) as server:
+def test_the_key_is_not_sent_to_where_a_redirect_leads(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Other) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield server
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            for path, told in {"/moved": "302 Found", "": "no siprec-ledger"}.items():
+                follower = Follower(tmp_path, url + path, "key")
+                assert follower.ended() == follow.REFUSED
+                assert told in follower.errors
         finally:
             server.shutdown()
             thread.join()
+    assert [one.partition("?")[0] for one in _Other.asked] == ["/moved/v1/events", "/v1/events"]
 
 
-def test_it_goes_on_after_whatever_may_pass() -> None:
-    event = {"id": "1-00000001"}
-    page = json.dumps({"events": [event], "next": "1-00000001"}).encode()
-    with (
-        answering(
-            (503, {"Retry-After": "1"}, b'{"title": "Service busy"}'),
-            (500, {}, b"no JSON"),
-            (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""),
-            (200, {"Content-Length": "1000"}, page),  # cut off
-            (200, {}, page),
-            (502, {}, b""),
-            (200, {}, json.dumps({"events": [], "next": "2-00000002"}).encode()),
-            (302, {"Location": "http://127.0.0.1:9/v1/events"}, b""),
-        ) as server,
-        Follower(server.url, "key", "--json") as follower,
-    ):
-        assert follower.end() == 1
-        assert follower.events == [event]
-        assert follower.errors.splitlines() == [
-            "interrupted: Service busy; trying again",
-            "going on",
-            "interrupted: Bad Gateway; trying again",
-            "going on",
-            "Error: 302 Found",
-        ]
-        afters = [path.partition("after=")[2].partition("&")[0] for path in server.paths]
-        assert afters == ["now"] * 5 + ["1-00000001"] * 2 + ["2-00000002"]
+def test_it_pauses_longer_and_longer_and_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    said: list[str] = []
+    answers: list[Page | Interrupted] = [
+        Page([], "5-00000000"),
+        *[Interrupted("away") for _ in range(7)],
+        Interrupted("busy", 60),
+        Page([], "6-00000000"),
+        Interrupted("away"),
+        Page([], "6-00000000"),
+        Page([], "7-00000000"),
+    ]
+    asked: list[tuple[str, int]] = []
+
+    def ask(after: str, wait: int) -> Page:
+        asked.append((after, wait))
+        answer = answers.pop(0)
+        if isinstance(answer, Interrupted):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("service.commands.follow.time.sleep", slept.append)
+    pages = follow.pages(ask, "now", said.append)
+    shown = [next(pages).next for _ in range(4)]
+    assert shown == ["5-00000000", "6-00000000", "6-00000000", "7-00000000"]
+    # The last one: an empty page that came at once.
+    assert slept == [1, 2, 4, 8, 16, 30, 30, 60, 1, 1]
+    assert said == ["interrupted, will go on by itself: away", "goes on"] * 2
+    assert asked[:2] == [("now", 0), ("5-00000000", 20)]
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"events": []}'])
-def test_what_is_no_ledger_is_not_followed(body: bytes) -> None:
-    with answering((200, {}, body)) as server, Follower(server.url, "key") as follower:
-        assert follower.end() == 1
-        assert "no ledger" in follower.errors
-
-
-def _event(**data: Any) -> dict[str, Any]:
-    return {
-        "id": "7-0badc0de",
-        "type": "siprec.session.changed",
-        "subject": "01a202e4",
-        "time": "2026-11-22T10:54:05.684435Z",
-        "data": {"actor": "telnyx", "correction": False, "changes": {}, **data},
+def test_whatever_somebody_wrote_stays_on_one_line_and_harmless() -> None:
+    data = {
+        "actor": "an app",
+        "correction": True,
+        "changes": {
+            "state": ["stopped", "failed"],
+            "error": [None, {"detail": "no\nway \x1b[2J"}],
+            "name": [None, "a\x9b\u2028b é"],
+            "attempts": [1, 2],
+        },
     }
-
-
-@pytest.mark.parametrize(
-    ("data", "rest"),
-    [
-        ({}, "by telnyx"),
-        ({"changes": {"state": ["accepted", "started"]}}, "state=accepted->started by telnyx"),
-        ({"changes": {"attempts": [None, 1]}, "actor": "claims app"}, "attempts=1 by claims app"),
-        ({"changes": {"stop": [None, "two words"]}}, 'stop="two words" by telnyx'),
-        ({"changes": {"error": [{"kind": "rejected"}, None]}}, 'error={"kind": "rejected"}->null by telnyx'),
-        ({"changes": {"sid": [None, "\x1b[2J\x9b\n"]}}, r'sid="\u001b[2J\u009b\n" by telnyx'),
-        ({"actor": "\x1b[2J", "correction": True}, "by ?[2J (correction)"),
-    ],
-)
-def test_a_line_is_one_line(data: dict[str, Any], rest: str) -> None:
-    told = "2026-11-22T10:54:05.684435Z 7-0badc0de session.changed 01a202e4"
-    assert follow.line(_event(**data)) == f"{told} {rest}"
+    event = {"time": "T", "id": "7-0", "type": "t", "subject": "s", "data": data}
+    assert follow.line(event) == (
+        'T 7-0 t s by an app: corrected state stopped -> failed, error {"detail": "no\\nway \\u001b[2J"}, '
+        "name a\\x9b\\u2028b é, attempts 1 -> 2"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -13,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from service import cli
+from service.commands import follow
 from service.sandbox import EVENTS, Behaviour, Sandbox
 from service.store.engine import Database
 from tests.bed import postgres as bed
-from tests.bed.follower import Follower
 from tests.bed.postgres import Postgres
 from tests.house import House, wait_until
 from tests.ledger.lines import number_all
+from tests.test_follow import following
 
 PutBack = Callable[[], None]
 
@@ -79,20 +81,20 @@ def test_a_restore_under_a_running_reader_ends_in_the_409(
     else:
         put_back = copy_postgresql(house, database_url, request.getfixturevalue("postgres"))
     gone = start("gone", 2)
-    with Follower(house.web.url, house.key, "--json", "--after", "start") as follower:
-        wait_until(lambda: len(follower.events) == len(gone) == 8, why=lambda: follower.errors)
-        follower.process.send_signal(signal.SIGSTOP)
+    with following(tmp_path, house, "--json", "--after", "start") as follower:
+        wait_until(lambda: len(follower.lines) == len(gone) == 8, why=lambda: follower.errors)
+        follower.program.send_signal(signal.SIGSTOP)
         house.web.stop()
         put_back()
         house.web.start()
         new = start("new", 4 if has_grown else 1)
         assert new[:4] == copied
         assert (len(new) > len(gone)) is has_grown
-        follower.process.send_signal(signal.SIGCONT)
-        assert follower.end() == 3, follower.errors
+        follower.program.send_signal(signal.SIGCONT)
+        assert follower.ended() == follow.RESTORED, follower.errors
         assert "409 Ledger was put back to an earlier state" in follower.errors
         assert new[-1]["id"] in follower.errors  # where it ends now
-        assert follower.events == gone
+        assert [json.loads(line) for line in follower.lines] == gone
     answer = house.get("/v1/events", after=gone[-1]["id"])
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:siprec-ledger:problem:ledger-restored")
     # Whoever had read no more than there is goes on, and misses nothing.

@@ -1,36 +1,35 @@
-"""`siprec-ledger follow`: what happens, as it happens, for people and for pipes."""
+"""`siprec-ledger follow`: the feed, as `tail -f` shows a file."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import click
 
-from service.commands.feed import Event, FeedReader, Refused
+from service.commands.feed_client import WAIT_SECONDS, FeedClient, Interrupted, Page, Refused
 
-REFUSED: Final = 1  # exit codes; 2 is click's, of a wrong command line
-RESTORED: Final = 3
-INTERRUPTED: Final = 130  # as shells have it
-CONFLICT: Final = 409
+KEY: Final = "LEDGER_KEY"
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 30.0
+# Exit codes
+REFUSED: Final = 1
+KEY_REFUSED: Final = 3
+RESTORED: Final = 4
+STOPPED: Final = 130  # by Ctrl-C, as shells have it
+CODES: Final = {401: KEY_REFUSED, 403: KEY_REFUSED, 409: RESTORED}
 
 
-def _url(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        is_url = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or not text.isascii() or not text.isprintable() or " " in text:
+def _checked(_context: click.Context, _parameter: click.Parameter, url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise click.BadParameter("it has to be like https://ledger.example.com")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise click.BadParameter("credentials, a query and a fragment do not belong into it")
-    return text
+    return url
 
 
 @click.command()
@@ -38,81 +37,98 @@ def _url(_context: click.Context, _parameter: click.Parameter, text: str) -> str
     "--url",
     envvar="LEDGER_URL",
     required=True,
-    callback=_url,
-    help="Where apps reach the service. Default: the environment's LEDGER_URL.",
+    callback=_checked,
+    help="Where the service is, like https://ledger.example.com. Default: the environment's LEDGER_URL.",
 )
-@click.option("--after", default="now", show_default=True, help="start, now, a time, or the id of an event.")
 @click.option(
-    "--type", "types", multiple=True, help="Like siprec.session.changed; may be repeated, then any of them."
+    "--after",
+    default="now",
+    show_default=True,
+    help="Where to begin: the id of an event (which comes after it), start, now, or a time with its zone.",
 )
-@click.option("--account", help="Of sessions of this Telnyx account id.")
-@click.option("--connector", help="Of sessions that were ordered with this connector.")
-@click.option("--session", type=click.UUID, help="Of this session, and of those merged into it.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event as a CloudEvent, one per line.")
+@click.option("--json", "as_json", is_flag=True, help="Whole events (CloudEvents 1.0), a JSON document each.")
+@click.option("--type", "types", multiple=True, help="Like siprec.session.changed; may be repeated.")
+@click.option("--account-sid")
+@click.option("--connector-name")
+@click.option("--session-id", type=click.UUID, help="With the sessions merged into it.")
 def follow(
     url: str,
     after: str,
     types: Collection[str],
-    account: str | None,
-    connector: str | None,
-    session: UUID | None,
+    account_sid: str | None,
+    connector_name: str | None,
+    session_id: UUID | None,
+    *,
     as_json: bool,
 ) -> None:
-    """Print events as they happen, each once, until it is ended.
+    """Print what happens, a line for each event, and wait for more, until Ctrl-C.
 
-    Needs the environment's LEDGER_KEY, an API key with sessions:read, and no other setting. After an
-    interruption it goes on by itself, from where it was; it says so on standard error.
+    It asks the service by HTTP, with the API key (scope sessions:read) that stands in the environment as
+    LEDGER_KEY. Where the service is away, it says so on stderr, and goes on where it was as soon as it can:
+    no event is left out or printed twice.
 
-    A line has: when it happened, its id (to go on there later: --after), its type, what it is about, what
-    changed, and who caused it.
-
-    Ends with 1 if the service refuses; with 2 if it was asked for wrongly; with 3 if the ledger was put back
-    to an earlier state, in which the event that was read last has not happened.
+    Ends with 1 if it is refused for good, with 2 if it was asked for wrongly, with 3 if the key opens
+    nothing or lacks the scope, with 4 if the ledger was put back to an earlier state, in which that place
+    of the feed is not.
     """
-    wanted = {"account_sid": account, "connector_name": connector, "session_id": session}
+    key = os.environ.get(KEY)
+    if not key or not (key.isascii() and key.isprintable()):
+        raise click.UsageError(f"Set {KEY} to an API key: siprec-ledger keys create prints one.")
+    named = {"account_sid": account_sid, "connector_name": connector_name, "session_id": session_id}
     filters = [("type", one) for one in types]
-    filters += [(name, str(value)) for name, value in wanted.items() if value is not None]
+    filters += [(name, str(value)) for name, value in named.items() if value is not None]
     try:
-        for event in FeedReader(url, _key(), filters, _tell).events(after):
-            click.echo(json.dumps(event) if as_json else line(event))
-    except Refused as refused:
-        click.echo(f"Error: {_plain(str(refused))}", err=True)
-        sys.exit(RESTORED if refused.status == CONFLICT else REFUSED)
+        for page in pages(FeedClient(url, key, filters).page, after, _say):
+            for event in page.events:
+                click.echo(json.dumps(event) if as_json else line(event))
+    except Refused as error:
+        _say(str(error))
+        raise SystemExit(2 if error.status == 422 else CODES.get(error.status, REFUSED)) from error
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        raise SystemExit(STOPPED) from None
 
 
-def line(event: Event) -> str:
-    """In one line, whatever it holds."""
+def pages(ask: Callable[[str, int], Page], after: str, say: Callable[[str], None]) -> Iterator[Page]:
+    """One after the other, for ever, whatever interrupts them; `ask` as FeedClient.page. Raises Refused."""
+    pause, wait = 0.0, 0  # at first not, or `now` would be another place once it was interrupted
+    while True:
+        began = time.monotonic()
+        try:
+            page = ask(after, wait)
+        except Interrupted as error:
+            if not pause:
+                say(f"interrupted, will go on by itself: {error}")
+            pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+            time.sleep(max(pause, error.seconds))
+            continue
+        if pause:
+            say("goes on")
+            pause = 0.0
+        yield page
+        is_unmoved, after = page.next == after, page.next
+        if wait and is_unmoved and time.monotonic() - began < FIRST_PAUSE_SECONDS:
+            time.sleep(FIRST_PAUSE_SECONDS)  # it was not let wait
+        wait = WAIT_SECONDS
+
+
+def line(event: Mapping[str, Any]) -> str:
+    """When and where in the feed; what, to whom and by whom; and what changed."""
     data = event["data"]
-    changed = [_change(fact, *pair) for fact, pair in data["changes"].items()]
-    about = f"{event['type'].removeprefix('siprec.')} {event['subject']}"
-    corrects = ["(correction)"] if data["correction"] else []
-    return " ".join([event["time"], event["id"], about, *changed, f"by {_plain(data['actor'])}", *corrects])
+    changes = [f"{fact} {_change(pair)}" for fact, pair in data["changes"].items()]
+    correction = ["corrected"] if data["correction"] else []
+    head = f"{event['time']} {event['id']} {event['type']} {event['subject']} by {data['actor']}:"
+    return _printable(" ".join([head, *correction, ", ".join(changes)]).rstrip())
 
 
-def _change(fact: str, before: Any, after: Any) -> str:
-    return f"{fact}={_value(after)}" if before is None else f"{fact}={_value(before)}->{_value(after)}"
+def _change(pair: Sequence[Any]) -> str:
+    before, after = (value if isinstance(value, str) else json.dumps(value) for value in pair)
+    return after if pair[0] is None else f"{before} -> {after}"
 
 
-def _value(value: Any) -> str:
-    is_word = isinstance(value, str) and value.isprintable() and " " not in value
-    return str(value) if is_word else json.dumps(value)
+def _printable(text: str) -> str:
+    """On one line, and harmless to a terminal, whatever Telnyx said."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
-def _plain(text: str) -> str:
-    """Without what a terminal takes for an order."""
-    return "".join(one if one.isprintable() else "?" for one in text)
-
-
-def _key() -> str:
-    key = os.environ.get("LEDGER_KEY", "").strip()
-    if not key:
-        raise click.UsageError("LEDGER_KEY is not set: the API key to ask with")
-    if not key.isascii() or not key.isprintable():
-        raise click.UsageError("LEDGER_KEY is no API key")
-    return key
-
-
-def _tell(what: str) -> None:
-    click.echo(_plain(what), err=True)
+def _say(text: str) -> None:
+    click.echo(_printable(f"siprec-ledger follow: {text}"), err=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bind
 
 from service.domain.access import Access, Scope
 from service.domain.history import Changes, Facts, facts_after
+from service.store import histories
 from service.store.events import SESSION, EventKind
 from service.store.tables import event, session
 
@@ -146,10 +147,19 @@ def places(
 
 def lines(db: Connection, positions: Sequence[int]) -> list[Line]:
     """The events at these positions, in their order."""
-    rows = db.execute(_LINES, {"wanted": positions}).mappings().all() if positions else []
+    if not positions:
+        return []
+    rows = db.execute(_LINES, {"wanted": positions}).mappings().all()
     ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
-    histories = _histories(db, ids, max(positions, default=0))
-    return [_line(row, histories.get(row["subject_id"], ())) for row in rows]
+    known = histories.latest_changes(db, ids, positions[0] - 1)
+    later = deque(histories.changes(db, ids, positions[0] - 1, positions[-1]))
+    found = []
+    for row in rows:
+        while later and later[0].position <= row["position"]:
+            one = later.popleft()
+            known[one.subject_id].update(one.changes)
+        found.append(_line(row, known.get(row["subject_id"], {})))
+    return found
 
 
 def _sees(access: Access) -> ColumnElement[bool]:
@@ -179,22 +189,13 @@ def _merged_into(db: Connection, session_id: str) -> list[str]:
     return [changes["merged_from"][1] for changes in merges if "merged_from" in changes]
 
 
-def _histories(db: Connection, ids: Collection[str], until: int) -> dict[str, list[tuple[int, Changes]]]:
-    """Of each of these sessions, by id, all changes with their positions, in their order."""
-    histories: defaultdict[str, list[tuple[int, Changes]]] = defaultdict(list)
-    for row in db.execute(_HISTORIES, {"ids": list(ids), "until": until}) if ids else ():
-        histories[row.subject_id].append((row.position, row.changes))
-    return histories
-
-
-def _line(row: RowMapping, history: Iterable[tuple[int, Changes]]) -> Line:
-    is_session = row["subject_kind"] == SESSION
+def _line(row: RowMapping, known: Changes) -> Line:
+    """`known` are the last changes, as of this event, of each fact of its session."""
     values = {name: row[name] for name in _LINE_COLUMNS}
-    until = [changes for position, changes in history if position <= row["position"]]
     return Line(
         **{**values, "labels": row["labels"] or {}},
         place=_place(row["position"], row["digest"]),
-        facts=facts_after(until) if is_session else {},
+        facts=facts_after([known]) if row["subject_kind"] == SESSION else {},
     )
 
 
@@ -213,15 +214,6 @@ _LINES: Final = (
     .select_from(_WITH_SESSIONS)
     .where(event.c.position.in_(bindparam("wanted", expanding=True)))
     .order_by(event.c.position)
-)
-_HISTORIES: Final = (
-    select(event.c.subject_id, event.c.position, event.c.changes)
-    .where(
-        event.c.subject_kind == SESSION,
-        event.c.subject_id.in_(bindparam("ids", expanding=True)),
-        event.c.position <= bindparam("until"),
-    )
-    .order_by(event.c.sequence)
 )
 _DIGEST: Final = select(event.c.digest).where(event.c.position == bindparam("wanted"))
 _NUMBERED_AT: Final = select(event.c.numbered_at).where(event.c.position == bindparam("wanted"))

@@ -13,6 +13,7 @@ from service.domain.access import Scope
 from service.ledger.numbering import number
 from service.sandbox import Answer
 from service.store import feed as stored
+from service.store import histories
 from service.store.tables import event
 from service.web.cloud_events import EventPage
 from tests.web.indoors import Caller, Indoors
@@ -212,3 +213,43 @@ def test_times_are_those_of_the_ledger(indoors: Indoors) -> None:
     for one in followed(indoors):
         for name in ("written_at", "numbered_at"):
             assert abs((datetime.fromisoformat(one["data"][name]) - before).total_seconds()) < 60
+
+
+def test_a_session_of_very_many_events_is_read_as_quickly_as_another(indoors: Indoors) -> None:
+    """Of each fact the database gives the last change alone."""
+    indoors.answers(Answer.error(429, retry_after_seconds=7))  # so it may be asked for again and again
+    for _ in range(30):
+        indoors.start(key="once")
+    indoors.answers()
+    indoors.start(key="once")
+    everything = list(followed(indoors))
+    assert len(everything) > 30
+    (session_id,) = {one["subject"] for one in everything}
+    with indoors.context.database.read() as db:
+        latest = histories.latest_changes(db, [session_id], len(everything))[session_id]
+        later = histories.changes(db, [session_id], 10, 12)
+    assert latest["attempts"] == [30, 31]
+    assert latest["state"] == ["refused", "accepted"]
+    assert latest.keys() <= everything[-1]["data"]["session"].keys()
+    assert [position for position, _, _ in later] == [11, 12]
+
+
+def test_what_a_filter_hides_counts_all_the_same(indoors: Indoors) -> None:
+    """Between two events that are shown, and before them."""
+    for n in range(3):
+        indoors.answers(Answer.error(429, retry_after_seconds=7))
+        for _ in range(3):
+            indoors.start(f"v3:call-{n}", key=f"{n}")
+        indoors.answers()
+        indoors.start(f"v3:call-{n}", key=f"{n}")
+        indoors.tell("siprec-started", f"v3:call-{n}")
+    everything = list(followed(indoors, limit=1000))
+    now = {one["id"]: one for one in indoors.client.get("/v1/sessions").json["sessions"]}
+    last = {one["subject"]: one["data"]["session"] for one in everything}
+    assert {id: {**now[id], **then} for id, then in last.items()} == now
+    for at in range(len(everything)):
+        for positions in {(at + 1,), (1, at + 1)[-at - 1 :]}:
+            with indoors.context.database.read() as db:
+                shown = stored.lines(db, positions)[-1]
+            expected = everything[at]["data"]["session"]
+            assert shown.facts == {fact: expected[fact] for fact in shown.facts}, positions
