@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from service.domain.state import State
 from service.store.columns import written_out
@@ -14,6 +15,7 @@ from service.store.feed import START, Found, Line, Place
 from service.store.json import canonical_json
 from service.web.responses import ErrorResponse, Id, Model, Time
 
+BATCH: Final = "application/cloudevents-batch+json"
 PREFIX: Final = "siprec"
 MOST_KEPT: Final = 5000
 MOST_PAGES: Final = 4  # of 1,000 events at most, for those who are woken together
@@ -88,6 +90,23 @@ class EventPage(Model):
     next: str = Field(description="the cursor after the last event that was looked at: never null")
 
 
+class EventBatch(RootModel[list[CloudEvent]]):
+    """The JSON batch format of CloudEvents 1.0: nothing but the events."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """`events` is a JSON array of CloudEvents, `next` the cursor after them."""
+
+    events: str
+    next: str
+
+    @property
+    def document(self) -> str:
+        """An EventPage."""
+        return f'{{"events":{self.events},"next":"{self.next}"}}'
+
+
 def cursor(place: Place) -> str:
     return "start" if place == START else f"{place.position}-{place.digits}"
 
@@ -102,17 +121,17 @@ class Rendered:
         """`url` is the service's, which tells its events from others'."""
         self._source = f"{url}/v1/events"
         self._kept: dict[Place, str] = {}
-        self._pages: dict[Hashable, str] = {}
+        self._pages: dict[Hashable, Page] = {}
 
-    def shared(self, asked: Hashable) -> str | None:
+    def shared(self, asked: Hashable) -> Page | None:
         """The page of somebody who asked the same."""
         return self._pages.get(asked)
 
-    def share(self, asked: Hashable, page: str) -> None:
+    def share(self, asked: Hashable, page: Page) -> None:
         self._pages = dict([*self._pages.items(), (asked, page)][-MOST_PAGES:])
 
-    def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> str:
-        """An EventPage. `read` gives the events at some positions."""
+    def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> Page:
+        """`read` gives the events at some positions."""
         kept = self._kept  # nobody changes it
         missing = [place.position for place in found.places if place not in kept]
         new = {line.place: _written(line, self._source) for line in read(missing)}
@@ -120,7 +139,7 @@ class Rendered:
             together = [*kept.items(), *new.items()]
             self._kept = dict(together[-MOST_KEPT:])
         events = ",".join(new.get(place) or kept[place] for place in found.places)
-        return f'{{"events":[{events}],"next":"{cursor(found.until)}"}}'
+        return Page(f"[{events}]", cursor(found.until))
 
 
 def _written(line: Line, source: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.web.cloud_events import SessionThen
+from service.web.cloud_events import BATCH, SessionThen
 
 Json = Mapping[str, Any]
 
@@ -236,3 +236,5 @@ ANSWERS: Final[Mapping[tuple[str, int], Json]] = {
     ("getReadiness", 200): READY,
     ("getReadiness", 503): NOT_READY,
 }
+# In another media type.
+ALTERNATIVES: Final[Mapping[tuple[str, str], Any]] = {("listEvents", BATCH): [FOLLOWED]}

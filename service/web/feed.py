@@ -6,13 +6,13 @@ import re
 from datetime import datetime
 from typing import Final
 
-from flask import Blueprint
+from flask import Blueprint, request
 
 from service.domain.access import Access, Scope
 from service.store import feed
 from service.store.feed import START, Place, Wanted
 from service.web import auth, context, waiting
-from service.web.cloud_events import EventPage
+from service.web.cloud_events import BATCH, EventBatch, EventPage, Page
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import EventQuery, read_time
@@ -22,6 +22,7 @@ NAMED: Final = {"start": START, "now": None}
 
 blueprint = Blueprint("feed", __name__, url_prefix="/v1/events")
 blueprint.before_request(auth.api_key)
+blueprint.after_request(context.add_spool_age)
 
 
 @blueprint.get("")
@@ -32,6 +33,8 @@ blueprint.before_request(auth.api_key)
     problems=("ledger-restored",),
     scope=Scope.READ,
     query=EventQuery,
+    answer_headers=("Ledger-Next",),
+    alternatives={BATCH: EventBatch},
 )
 def index(query: EventQuery) -> Answer:
     """Every event once, in an order that never changes: go on with `after` set to the `next` of a page.
@@ -43,11 +46,13 @@ def index(query: EventQuery) -> Answer:
     which the event of this cursor has not happened.
 
     With `wait` it answers as soon as there is an event, and with those that come in the same moment.
+
+    Who accepts `application/cloudevents-batch+json` gets the events alone; `next` is in `Ledger-Next` too.
     """
     noted, told, wanted, access = waiting.noted(), waiting.told(), query.wanted(), auth.key().access
     rendered, shared = context.current().rendered, (wanted, access, noted, told, query.limit)
     if told is not None and (page := rendered.shared(shared)):
-        return Answer(page)
+        return _answer(page)
     after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
@@ -60,7 +65,14 @@ def index(query: EventQuery) -> Answer:
         page = rendered.page(found, lambda positions: feed.lines(db, positions))
     if found.places:
         rendered.share(shared, page)
-    return Answer(page)
+    return _answer(page)
+
+
+def _answer(page: Page) -> Answer:
+    headers = {"Ledger-Next": page.next, "Vary": "Accept"}
+    if request.accept_mimetypes.best_match(["application/json", BATCH]) == BATCH:
+        return Answer(page.events, headers=headers, media_type=BATCH)
+    return Answer(page.document, headers=headers)
 
 
 def _wait(wanted: Wanted, access: Access, until: Place, seconds: int) -> None:

@@ -41,6 +41,7 @@ def document(app: Flask, url: str) -> dict[str, Any]:
     for _, view in routes:
         operation = declared[view]
         used += [(model, "serialization") for model in operation.answers.values()]
+        used += [(model, "serialization") for model in operation.alternatives.values()]
         used += [(operation.query, "validation")] if operation.query else []
         used += [(operation.body, "validation")] if operation.body else []
     names, schemas = models_json_schema(list(dict.fromkeys(used)), ref_template=REF, schema_generator=Schemas)

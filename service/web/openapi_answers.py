@@ -38,6 +38,10 @@ HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "left out where none waits",
         "schema": {"type": "number", "minimum": 0},
     },
+    "Ledger-Next": {
+        "description": "the cursor after the last event that was looked at",
+        "schema": {"type": "string"},
+    },
     "Retry-After": {
         "description": "ask again after so many seconds",
         "schema": {"type": "integer", "minimum": 1},
@@ -52,7 +56,7 @@ def components() -> dict[str, Any]:
 
 def responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str, Any]:
     """By status; `names` leads from a model to its schema."""
-    made = {
+    made: dict[str, Any] = {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "headers": _headers(operation, status, [], needs_key=needs_key),
@@ -65,6 +69,11 @@ def responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str,
         }
         for status, model in operation.answers.items()
     }
+    for media_type, model in operation.alternatives.items():
+        made["200"]["content"][media_type] = {
+            "schema": names[model, "serialization"],
+            "example": examples.ALTERNATIVES[operation.id, media_type],
+        }
     for status, problems in _by_status([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
         made[str(status)] = {
             "description": "; ".join(KINDS[name].title for name in problems),

@@ -26,10 +26,11 @@ class Answer:
     body: BaseModel | str
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
 
     def response(self) -> Response:
         text = self.body if isinstance(self.body, str) else self.body.model_dump_json(by_alias=True)
-        return Response(text, self.status, dict(self.headers), mimetype="application/json")
+        return Response(text, self.status, dict(self.headers), mimetype=self.media_type)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Operation:
     headers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     # Of openapi_answers.HEADERS, what its answers carry besides those that every route's do.
     answer_headers: tuple[str, ...] = ()
+    # What it answers with 200 to who prefers another media type than application/json.
+    alternatives: Mapping[str, type[BaseModel]] = field(default_factory=dict)
 
     def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)

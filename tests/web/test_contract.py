@@ -38,8 +38,9 @@ class Stage:
         return self.app(environ, start_response)
 
 
-# Of whoever made it; of the clock; and what is printable takes more than a pattern to say.
-BEYOND_ANY_SCHEMA = [["/after"], ["/cursor"], ["/expires_at"], ["/name"]]
+# Of whoever made it; of the clock; what is printable takes more than a pattern to say; and there is no `wait`
+# beside `as_of`.
+BEYOND_ANY_SCHEMA = [["/after"], ["/as_of"], ["/cursor"], ["/expires_at"], ["/name"], ["/wait"]]
 
 stage = Stage()
 config = SchemathesisConfig.from_dict(

@@ -207,6 +207,35 @@ def test_an_event_without_a_position_is_not_shown_nor_what_it_changed(indoors: I
     assert answer["events"][-1]["data"]["session"]["state"] == "accepted"
 
 
+BATCH = "application/cloudevents-batch+json"
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_batch"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/*", False),
+        ("text/html", False),  # it gets JSON all the same
+        (BATCH, True),
+        (f"{BATCH}, */*;q=0.1", True),
+        (f"application/json, {BATCH};q=0.5", False),
+    ],
+)
+def test_who_wants_the_batch_format_gets_the_events_alone(
+    indoors: Indoors, accept: str | None, is_batch: bool
+) -> None:
+    indoors.started()
+    expected = page(indoors, limit=1)
+    headers = {} if accept is None else {"Accept": accept}
+    answer = indoors.client.get("/v1/events?limit=1", headers=headers)
+    assert answer.json == (expected["events"] if is_batch else expected)
+    assert answer.headers["Content-Type"] == (BATCH if is_batch else "application/json")
+    assert answer.headers["Ledger-Next"] == expected["next"]
+    assert answer.headers["Vary"] == "Accept"
+
+
 def test_times_are_those_of_the_ledger(indoors: Indoors) -> None:
     before = datetime.now(UTC)
     indoors.started()

@@ -133,6 +133,7 @@ def test_the_headers_that_come_are_told(indoors: Indoors) -> None:
         ("startSession", "201"): [indoors.start("v3:call-2", key="2") for _ in range(2)][1],
         ("startSession", "401"): indoors.stranger.post("/v1/sessions"),
         ("startSession", "503"): replayed,
+        ("listEvents", "200"): indoors.client.get("/v1/events"),
         ("getHealth", "200"): indoors.stranger.get("/healthz"),
     }
     for place, answer in seen.items():
