@@ -1,4 +1,4 @@
-"""Events are numbered 1, 2, 3 … after their commit, and nothing appears behind what somebody has seen."""
+"""Events are numbered 1, 2, 3 … after their commit, and the feed shows nothing behind what was read of it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import text
 
+from service.domain.access import Access
+from service.store import feed
 from service.store.engine import Database
+from service.store.feed import START, Wanted
 from tests.bed.processes import CHECKOUT, environment
-from tests.ledger.lines import Line, everything, number_all, page
+from tests.ledger.lines import everything, number_all
 
 EVENTS = int(os.environ.get("NUMBERING_EVENTS", "2400"))  # the claim is of 50,000
 READERS = 3
@@ -30,13 +34,14 @@ EARLY = (
 
 
 class Reader:
-    """Reads on from the last position that it saw, as an app does, until it is ended."""
+    """Follows the feed, as an app does: page after page, each after the place where the one before ended."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.seen: list[Line] = []
+        self._place = START
+        self.seen: list[feed.Line] = []
         self._thread.start()
 
     def end(self) -> None:
@@ -47,11 +52,18 @@ class Reader:
     def _run(self) -> None:
         while True:
             is_last = self._ended.is_set()
-            while lines := page(self._database, self.seen[-1].position or 0 if self.seen else 0):
+            while lines := self._page():
                 self.seen += lines
             if is_last:
                 return
             time.sleep(0.005)
+
+    def _page(self) -> list[feed.Line]:
+        with self._database.read() as db:
+            place = feed.place(db, self._place)
+            found = feed.places(db, Wanted(), Access(), place.position, 500)
+            self._place = found.until
+            return feed.lines(db, [one.position for one in found.places])
 
 
 class Writers:
@@ -135,7 +147,9 @@ def run(database: Database, writers: Writers) -> list[Reader]:
 
 def missed(database: Database, reader: Reader) -> int:
     """How much of all that is there it did not see."""
-    return len({line.sequence for line in everything(database)} - {line.sequence for line in reader.seen})
+    return len(
+        {line.position for line in everything(database)} - {line.place.position for line in reader.seen}
+    )
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql", "sqlite"], indirect=True)
@@ -144,17 +158,19 @@ def test_readers_miss_nothing_and_see_no_gap_though_processes_are_killed_and_sto
 ) -> None:
     processes, threads = (2, 8) if database.is_sqlite else (8, 2)
     readers = run(database, Writers(database_url, processes, threads))
-    written = everything(database)
+    written = {line.position: line for line in everything(database)}
     assert len(written) >= EVENTS
     for reader in readers:
         assert missed(database, reader) == 0
-        assert [line.position for line in reader.seen] == list(range(1, len(written) + 1))
-        moments = [line.numbered_at for line in reader.seen if line.numbered_at]
+        assert [line.place.position for line in reader.seen] == list(range(1, len(written) + 1))
+        moments = [line.numbered_at for line in reader.seen]
         assert moments == sorted(moments)
-        assert len(moments) == len(written)
-        for subject in {line.subject_id for line in written}:
-            of_session = [line.sequence for line in reader.seen if line.subject_id == subject]
-            assert of_session == sorted(of_session)
+        sequences: defaultdict[str, list[int]] = defaultdict(list)
+        for line in reader.seen:
+            now = written[line.place.position]  # what it was given once, it has for ever
+            assert (line.subject_id, line.numbered_at) == (now.subject_id, now.numbered_at)
+            sequences[line.subject_id].append(now.sequence)
+        assert all(of_session == sorted(of_session) for of_session in sequences.values())
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
