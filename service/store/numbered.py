@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, func, select
 
-from service.store.events import SESSION
+from service.store.events import SESSION, EventKind
 from service.store.tables import event, session
 
 MOST_AT_ONCE: Final = 1000
@@ -22,6 +22,8 @@ class Numbered:
     session_id: str | None
     account_sid: str | None
     connector_name: str | None
+    state: str | None = None
+    kind: str = EventKind.CHANGED
 
 
 def last_position(db: Connection) -> int:
@@ -36,7 +38,11 @@ def after(db: Connection, position: int) -> Sequence[Numbered]:
 
 _LAST: Final = select(func.max(event.c.position))
 _AFTER: Final = (
-    select(event.c.position, session.c.id, event.c.account_sid, session.c.connector_name)
+    select(
+        event.c.position,
+        *(session.c.id, event.c.account_sid, session.c.connector_name),
+        *(event.c.state, event.c.kind),
+    )
     .select_from(
         event.outerjoin(session, and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id))
     )

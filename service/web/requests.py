@@ -180,6 +180,11 @@ class WaitQuery(Model):
             return True
         return session.is_over if self.wait == "over" else session.has_reached(State(self.wait))
 
+    def states(self) -> set[State]:
+        """Those of a session that it may be met by."""
+        least = None if self.wait in (None, "over") else State(self.wait).rank
+        return {state for state in State if state.is_over or (least is not None and state.rank >= least)}
+
 
 class PageQuery(Model):
     limit: int = Field(default=50, ge=1, le=250, description="entries per page; 50 unless set")

@@ -120,7 +120,8 @@ def show(session_id: UUID, query: SessionThenQuery) -> Answer:
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         if not query.is_met_by(session):
-            waiting.for_session(session.id, numbered.last_position(db), query.wait_seconds)
+            position = numbered.last_position(db)
+            waiting.for_session(session.id, query.states(), position, query.wait_seconds)
         most = LONGEST_TIMELINE + 1 if until is None else None  # all of it tells what was known
         found = events.of_session(db, session.id, 0, most, until)
     page, last = first_of(found, LONGEST_TIMELINE)

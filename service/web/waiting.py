@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from flask import Flask, request
 
+from service.domain.state import State
+from service.store.events import EventKind
 from service.store.numbered import Numbered
 from service.web.pace import ClientLeft, TooManyWait
 
@@ -59,12 +61,14 @@ class Waits(Exception):
 # For views
 
 
-def for_session(session_id: str, after: int, seconds: float) -> None:
-    """Wait for an event of this session behind the position `after`, the last that the view could see.
+def for_session(session_id: str, states: Iterable[State], after: int, seconds: float) -> None:
+    """Wait until this session is in one of these states, or merged into another.
 
-    Returns where there is no time to wait: then the view answers with what it has.
+    By an event behind the position `after`, the last that the view could see. Returns where there is no
+    time to wait: then the view answers with what it has.
     """
-    _wait(Wait(frozenset({("session", session_id)}), after, seconds))
+    topics = {("in state", f"{session_id} {state}") for state in states}
+    _wait(Wait(frozenset({*topics, ("merged", session_id)}), after, seconds))
 
 
 def for_events(
@@ -264,5 +268,10 @@ class WaitingReaders:
 
 
 def _topics(event: Numbered) -> list[Topic]:
-    named = {"session": event.session_id, "account": event.account_sid, "connector": event.connector_name}
+    session_id = event.session_id
+    named = {"session": session_id, "account": event.account_sid, "connector": event.connector_name}
+    if session_id is not None:
+        named["in state"] = f"{session_id} {event.state}"
+        if event.kind == EventKind.MERGED:
+            named["merged"] = session_id
     return [EVERYTHING, *((name, value) for name, value in named.items() if value is not None)]

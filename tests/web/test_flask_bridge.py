@@ -14,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import pytest
 from flask import Flask, Response, request, stream_with_context
 
+from service.domain.state import State
 from service.web import waiting
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
@@ -289,7 +290,7 @@ def waiting_app(calls: list[str]) -> Flask:
     @app.route("/", methods=["GET", "POST"])
     def show() -> str:
         calls.append(request.method)
-        waiting.for_session("a", 0, 0.1)
+        waiting.for_session("a", State, 0, 0.1)
         return f"{request.get_data(as_text=True)} after {len(calls)}"
 
     @app.get("/noted")
