@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
 TAIL_SECONDS = 0.1  # where only others number
 TAIL_PAUSE_SECONDS = 0.05
-WORKER_SECONDS = 0.5  # for what each of them is at, when the process ends
+WORKERS_SECONDS = 2.0  # for what they are at, all together, when the process ends
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Services:
         for worker in self.workers:
             worker.end()
         self.intake.stop()
+        until = time.monotonic() + WORKERS_SECONDS
         for worker in self.workers:
-            worker.join(WORKER_SECONDS)
+            worker.join(max(0.0, until - time.monotonic()))
         self.backlog.close()
         self.last_used.end()
 
@@ -100,6 +102,7 @@ def wire(settings: Settings) -> Services:
         save_later=backlog.save_later,
         changed=changed,
         post_only=settings.TELNYX_PUBLIC_KEY.for_one,
+        proven=_proven(settings),
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
@@ -155,7 +158,19 @@ def _client(settings: Settings) -> Client:
     )
     if usual is not None and not made.has_key(usual):
         raise WrongConfiguration("TELNYX_ACCOUNT_SID: must have a key in TELNYX_API_KEY, its own or for all")
+    proven = _proven(settings)
+    if usual is not None and proven is not None and usual not in proven:
+        raise WrongConfiguration(
+            "TELNYX_ACCOUNT_SID: must have a key in TELNYX_PUBLIC_KEY, its own or for all"
+        )
     return made
+
+
+def _proven(settings: Settings) -> Collection[str] | None:
+    """The accounts whose callbacks can be proven to be Telnyx's; None: all."""
+    keys = settings.TELNYX_PUBLIC_KEY
+    needs_key = settings.CALLBACK_SIGNATURE is SignaturePolicy.REQUIRED and not keys.for_all
+    return keys.for_one if needs_key else None
 
 
 def _reader(settings: Settings, callback_urls: CallbackUrls) -> Reader:

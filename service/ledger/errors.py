@@ -15,7 +15,7 @@ class AccountNotAllowed(Exception):
 
 
 class AccountWithoutKey(Exception):
-    """We have no key of Telnyx's API for this account. Nothing was done."""
+    """There is no Telnyx API key for this account, or none that proves its callbacks. Nothing was done."""
 
 
 class GetNotVouched(Exception):

@@ -61,7 +61,7 @@ class Sessions:
 
     `in_flight` bounds the requests that wait for Telnyx; `save_later` keeps an answer that the database
     does not take; `changed` is told, after each commit, which sessions changed. `post_only` are the accounts
-    of which no callback by GET can be proven.
+    of which no callback by GET can be proven, `proven` those of which any can (None: all).
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Sessions:
         save_later: Callable[[UnsavedAnswer], None],
         changed: Changed,
         post_only: Collection[str] = (),
+        proven: Collection[str] | None = None,
     ) -> None:
         self._database = database
         self._telnyx = telnyx
@@ -85,6 +86,7 @@ class Sessions:
         self._save_later = save_later
         self._changed = changed
         self._post_only = post_only
+        self._proven = proven
 
     def start(self, order: Order, key: IdempotencyKey, by: ApiKey) -> Started:
         """Write it down, ask Telnyx, merge the answer.
@@ -98,6 +100,8 @@ class Sessions:
         if earlier:
             return Started(earlier, is_replay=True)
         self._require_key(order.account_sid)
+        if self._proven is not None and order.account_sid not in self._proven:
+            raise AccountWithoutKey(order.account_sid)
         if order.status_callback_method is CallbackMethod.GET and order.account_sid in self._post_only:
             raise GetNotVouched
         with self._slot():

@@ -39,7 +39,7 @@ from service.web.request_id import request_id_of
 RETRY_SOON: Final = {"Retry-After": "5"}
 LONGEST_RETRY_SECONDS: Final = 3600
 EVIDENCE_HINT: Final = "Who reads it is written down first, which failed; ask again, or with fields=false"
-ADD_KEY: Final = "Nothing was done; the operators of this service can add one to TELNYX_API_KEY"
+ADD_KEY: Final = "Nothing was done; operators can add one to TELNYX_API_KEY and TELNYX_PUBLIC_KEY"
 TELNYX_PROBLEMS: Final = {
     ErrorKind.REJECTED: "telnyx-refused",
     ErrorKind.CREDENTIALS: "telnyx-credentials",

@@ -47,7 +47,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     ),
     "account-without-key": Problem(
         "account-without-key",
-        "Nothing was done; the operators of this service can add one to TELNYX_API_KEY",
+        "Nothing was done; operators can add one to TELNYX_API_KEY and TELNYX_PUBLIC_KEY",
     ),
     "telnyx-refused": Problem(
         "telnyx-refused",

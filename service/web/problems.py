@@ -71,7 +71,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not-json": Kind(415, "Content-Type is not JSON"),
     "invalid-request": Kind(422, "Invalid request"),
     "key-reused": Kind(422, "Idempotency-Key used for another request"),
-    "account-without-key": Kind(422, "No Telnyx API key for this account"),
+    "account-without-key": Kind(422, "No Telnyx key for this account"),
     "telnyx-refused": Kind(422, "Telnyx refused the request"),
     "internal-error": Kind(500, "Internal error"),
     "telnyx-credentials": Kind(502, "Telnyx refused our credentials"),

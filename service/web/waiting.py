@@ -241,12 +241,12 @@ class WaitingReaders:
         if last < after:  # put back to an earlier state: all have to look where they are
             self._recent.clear()
             self._wake(self._readers)
-        for event in events:
-            self._recent.append(event)
-            for topic in _topics(event):
-                for reader in self._by_topic.get(topic, ()):
-                    if event.position > reader.wait.after:
-                        self._found(reader)
+        self._recent.extend(events)
+        latest = {topic: event.position for event in events for topic in _topics(event)}
+        for topic, position in latest.items():
+            for reader in self._by_topic.get(topic, ()):
+                if position > reader.wait.after:
+                    self._found(reader)
 
     def _found(self, reader: _Reader) -> None:
         if not reader.wait.gathers:

@@ -9,6 +9,7 @@ import pytest
 import requests
 from nacl.signing import SigningKey
 
+from service.config import WrongConfiguration
 from service.sandbox import EVENTS, Account, Behaviour, Sandbox
 from tests.bed import processes
 from tests.house import House, wait_until
@@ -65,9 +66,12 @@ def test_one_accounts_key_tells_nothing_of_another_and_what_it_told_is_judged_ag
 ) -> None:
     sandbox.behave(Behaviour(drop=frozenset(EVENTS)))
     house = build(
-        TELNYX_API_KEY=API_KEYS, TELNYX_PUBLIC_KEY=public_keys(sandbox, ONE), TELNYX_ACCOUNT_SID=ONE
+        TELNYX_API_KEY=API_KEYS, TELNYX_PUBLIC_KEY=public_keys(sandbox, ONE, TWO), TELNYX_ACCOUNT_SID=ONE
     )
     session = house.start("v3:two", account_sid=TWO).json()
+    house.web.stop()
+    house.web.env["TELNYX_PUBLIC_KEY"] = public_keys(sandbox, ONE)
+    house.web.start()
     body = sandbox.compose(session["siprec_sid"], "siprec-failed")
     keys = [SigningKey(ACCOUNTS[ONE].signing_seed), SigningKey(ACCOUNTS[TWO].signing_seed)]
     for key in keys:
@@ -102,6 +106,26 @@ def test_a_start_for_an_account_without_a_key_does_nothing(keyed: Indoors) -> No
     assert (
         keyed.start(account_sid=TWO, key="again-1").status_code == 201
     )  # the Idempotency-Key is not used up
+
+
+def test_a_start_whose_callbacks_could_not_be_proven_does_nothing(
+    furnish: Callable[..., Indoors], sandbox: Sandbox
+) -> None:
+    of_one = public_keys(sandbox, ONE)
+    keyed = furnish(TELNYX_API_KEY=API_KEYS, TELNYX_PUBLIC_KEY=of_one, TELNYX_ACCOUNT_SID=ONE)
+    answer = keyed.start(account_sid=TWO)
+    assert (answer.status_code, answer.json["type"]) == (422, "urn:siprec-ledger:problem:account-without-key")
+    assert "TELNYX_PUBLIC_KEY" in answer.json["detail"]
+    assert keyed.sandbox.requests == []
+    assert keyed.start(account_sid=ONE).status_code == 201
+
+
+def test_the_usual_account_needs_a_key_that_proves_its_callbacks(
+    furnish: Callable[..., Indoors], sandbox: Sandbox
+) -> None:
+    of_one = public_keys(sandbox, ONE)
+    with pytest.raises(WrongConfiguration, match="TELNYX_PUBLIC_KEY"):
+        furnish(TELNYX_API_KEY=API_KEYS, TELNYX_PUBLIC_KEY=of_one, TELNYX_ACCOUNT_SID=TWO)
 
 
 def test_a_stop_for_an_account_without_a_key_does_nothing(keyed: Indoors) -> None:
