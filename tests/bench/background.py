@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ FORGERS = 64
 SLOW_CLIENTS = 1000
 WAITING = 1000
 FOLLOWERS = 10
+LEAVE_SECONDS = 4  # for the service to notice that all have left: it answers each of them
 HALF_A_HEADER = b"POST /callbacks/siprec HTTP/1.1\r\nHost: localhost\r\nContent-Ty"
 MOST_LISTS = 20_000  # in a slice
 MOST_FORGERIES = 100_000
@@ -124,6 +126,7 @@ class Followers:
             found, _ = program.communicate()
             if program.returncode:
                 raise DidNotGoOn("readers failed")
+            time.sleep(LEAVE_SECONDS)
             seen.amount = int(found.split()[0]) / self._followers / seconds
 
 
