@@ -71,7 +71,8 @@ class Timeline:
         return {session_id for session_id, facts in self._changes.items() if facts} | self._merged
 
     def write(self, batch: Batch, now: datetime) -> None:
-        changes = [self._change(session_id) for session_id in sorted(self.changed() - self._merged)]
+        # Of one that is merged, too: without what it learned just before, its events would not add up.
+        changes = [self._change(session_id) for session_id, facts in sorted(self._changes.items()) if facts]
         events.add(batch, [*changes, *self._merges], now)
 
     def _is_created(self, session_id: str) -> bool:

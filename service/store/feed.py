@@ -127,7 +127,7 @@ def places(
 ) -> Found:
     """What was numbered after that position, and no later than `most`."""
     end = last(db)
-    to_end = end.position if most is None else min(most, end.position)
+    to_end = end.position if most is None else min(max(most, after), end.position)  # never back
     query = (_PLACES if wanted.connector_name is None else _PLACES_WITH_SESSIONS).limit(limit)
     query = query.where(_sees(access), _fits(wanted))
     position: ColumnElement[int] = event.c.position

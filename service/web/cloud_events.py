@@ -114,7 +114,8 @@ def cursor(place: Place) -> str:
 class Rendered:
     """Events as JSON, those shown lately: none ever changes, and who follows wants what others have read.
 
-    Any thread may use it. It grows no larger than about 10 MB.
+    Any thread may use it. It keeps MOST_KEPT events, which have a kilobyte each where labels are few, and
+    MOST_PAGES pages.
     """
 
     def __init__(self, url: str) -> None:

@@ -51,11 +51,11 @@ def index(query: EventQuery) -> Answer:
     """
     noted, told, wanted, access = waiting.noted(), waiting.told(), query.wanted(), auth.key().access
     rendered, shared = context.current().rendered, (wanted, access, noted, told, query.limit)
-    if told is not None and (page := rendered.shared(shared)):
-        return _answer(page)
     after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
+        if told is not None and (page := rendered.shared(shared)):
+            return _answer(page)
         found = feed.places(db, wanted, access, place.position, query.limit, told)
         if query.wait and found.is_end:
             if not found.places:

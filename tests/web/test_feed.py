@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from service.domain.access import Scope
+from service.domain.access import Access, Scope
+from service.domain.callback import Callback, Delivery
+from service.domain.ids import new_id
 from service.ledger.numbering import number
 from service.sandbox import Answer
 from service.store import feed as stored
@@ -282,3 +284,31 @@ def test_what_a_filter_hides_counts_all_the_same(indoors: Indoors) -> None:
                 shown = stored.lines(db, positions)[-1]
             expected = everything[at]["data"]["session"]
             assert shown.facts == {fact: expected[fact] for fact in shown.facts}, positions
+
+
+def test_who_has_read_further_than_others_were_told_is_not_sent_back(indoors: Indoors) -> None:
+    indoors.started()
+    indoors.tell("siprec-started")
+    number(indoors.context.database)
+    with indoors.context.database.read() as db:
+        found = stored.places(db, stored.Wanted(), Access(), 2, 10, most=1)
+    assert (found.places, found.until.position, found.is_end) == ([], 2, True)
+
+
+def test_a_session_that_is_merged_in_the_batch_that_adopts_it_has_all_its_events(indoors: Indoors) -> None:
+    session_id = indoors.started()
+    services = indoors.context.services
+    token = indoors.callback_path().rsplit("/", 1)[1]
+
+    def came(token: str | None, **fields: str) -> Callback:
+        body = indoors.sandbox.compose(
+            indoors.sid(), "siprec-started", None, None, SiprecSid="another", **fields
+        )
+        headers = indoors.sandbox.sign(body)
+        return services.reader.read(Delivery(new_id(), services.clock(), "POST", token, b"", headers, body))
+
+    services.ingest.write([came(None, Number="1"), came(token, Number="2")])
+    lines = list(followed(indoors))
+    adopted = [one for one in lines if one["subject"] != session_id]
+    assert [one["type"] for one in adopted] == ["siprec.session.created", "siprec.session.merged"]
+    assert [one["data"]["session"]["state"] for one in adopted] == ["started", "started"]
