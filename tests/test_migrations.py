@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from service.store import keys, schema, tables
+from service.store import keys, schema, tables, watch_tables  # noqa: F401 (it adds tables)
 from service.store.engine import Database, DatabaseError
 from service.store.schema import Age
 from tests.bed.postgres import Postgres

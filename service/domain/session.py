@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from service.domain.notice import Error, Notice
+from service.domain.overdue import NOTHING, Watched
 from service.domain.start import Order
 from service.domain.state import State
 from service.domain.value import value
@@ -107,6 +108,7 @@ class Session:
     merged_into: str | None = None
     callbacks: int = 0  # distinct ones
     last_callback_at: datetime | None = None
+    watched: Watched = NOTHING
 
     def is_starting(self, now: datetime) -> bool:
         """Telnyx may still be answering somebody's start."""

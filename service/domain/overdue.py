@@ -1,0 +1,71 @@
+"""What did not happen in time, and what Telnyx says of the call. Pure: no input, no output."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from service.domain.value import value
+
+
+class OverdueKind(StrEnum):
+    """What is awaited and did not come."""
+
+    NOT_STARTED = "not_started"  # accepted, and no siprec-started
+    NO_ANSWER = "no_answer"  # asked, and neither an answer nor a callback
+    NOT_STOPPED = "not_stopped"  # a stop was asked for, and no siprec-stopped
+    NOT_ENDED = "not_ended"  # started long ago: only a reason to ask for the call
+    STOPPED_EARLY = "stopped_early"  # siprec-stopped that nobody asked for, while the call goes on
+
+
+class CallStatus(StrEnum):
+    """As Telnyx has it (developers.telnyx.com, GET /texml/Accounts/{account_sid}/Calls/{call_sid})."""
+
+    RINGING = "ringing"
+    IN_PROGRESS = "in-progress"
+    CANCELED = "canceled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    BUSY = "busy"
+    NO_ANSWER = "no-answer"
+
+    @property
+    def is_over(self) -> bool:
+        return self not in {CallStatus.RINGING, CallStatus.IN_PROGRESS}
+
+
+@value(frozen=True)
+class Overdue:
+    """It is no state, and touches no time that Telnyx told. `since` is the deadline, UTC.
+
+    `why` begins with "unknown: " where callbacks may wait on a disk, or where we were not listening.
+    """
+
+    kind: OverdueKind
+    since: datetime
+    why: str
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.why.startswith("unknown: ")
+
+
+@value(frozen=True)
+class Watched:
+    """What the watch knows of a session. A callback that comes later overrules it; both are shown."""
+
+    overdue: Overdue | None = None
+    call_status: str | None = None  # Telnyx's word when it was asked last: a CallStatus, or another
+    call_checked_at: datetime | None = None  # UTC
+    presumed_ended_at: datetime | None = None  # UTC
+    presumed_why: str | None = None
+
+    @property
+    def is_call_live(self) -> bool | None:
+        """None: nobody knows."""
+        if self.call_status not in set(CallStatus):
+            return None
+        return not CallStatus(self.call_status).is_over
+
+
+NOTHING = Watched()
