@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from service import setting_values
 from service.bind import Bind
 from service.setting_values import AccountKeys
+from service.watch_settings import Use, WatchSettings
 
 
 class SignaturePolicy(StrEnum):
     REQUIRED = "required"
     IF_PRESENT = "if_present"
-
-
-class SpoolUse(StrEnum):
-    ON = "on"
-    OFF = "off"
 
 
 class WrongConfiguration(Exception):
@@ -40,7 +36,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _spool_dir(value: Path | None, info: ValidationInfo) -> Path | None:
-    if value is None and info.data.get("SPOOL") is SpoolUse.ON:
+    if value is None and info.data.get("SPOOL") is Use.ON:
         raise ValueError("is required and not set, unless SPOOL is off")
     return value
 
@@ -67,7 +63,7 @@ def _internal_url(value: str | None, info: ValidationInfo) -> str | None:
 SecretKey = Annotated[SecretStr, AfterValidator(_secret_key)]
 
 
-class Settings(BaseSettings):
+class Settings(WatchSettings):
     """Names are the environment's. An empty value counts as wrong, not as absent."""
 
     model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
@@ -85,7 +81,7 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(setting_values.listed),
         Field(description="earlier values of `SECRET_KEY`, separated by commas, still honoured"),
-    ] = []
+    ] = []  # noqa: RUF012 (pydantic copies it)
     DATABASE_URL: Annotated[
         SecretStr,
         AfterValidator(_database_url),
@@ -140,8 +136,8 @@ class Settings(BaseSettings):
         ),
     ] = SignaturePolicy.REQUIRED
     SPOOL: Annotated[
-        SpoolUse, Field(description="`on`, or `off` where no local disk survives a restart of the process")
-    ] = SpoolUse.ON
+        Use, Field(description="`on`, or `off` where no local disk survives a restart of the process")
+    ] = Use.ON
     SPOOL_DIR: Annotated[
         Path | None,
         BeforeValidator(setting_values.named),

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from pydantic import SecretStr
+
 LONGEST_ACCOUNT: Final = 255
 UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 PUBLIC_KEY: Final = "the base64 text of a 32-byte Ed25519 key, as Telnyx's portal shows it"
@@ -61,6 +63,30 @@ def base_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be an http(s) URL")
     return value.rstrip("/")
+
+
+def webhook_url(value: str | None) -> str | None:
+    """A query may be the secret of who is called."""
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.fragment:
+        raise ValueError("must be an http(s) URL without a fragment")
+    return value
+
+
+def webhook_secret(value: SecretStr | None) -> SecretStr | None:
+    """As standardwebhooks.com has it."""
+    if value is None:
+        return None
+    prefix, _, text = value.get_secret_value().partition("_")
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if prefix != "whsec" or not 24 <= len(raw) <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 bytes in base64")
+    return value
 
 
 def database_url(text: str) -> str:

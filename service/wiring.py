@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from service.config import Settings, SignaturePolicy, SpoolUse, WrongConfiguration
+from service.config import Settings, SignaturePolicy, WrongConfiguration
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
@@ -21,6 +21,7 @@ from service.store.engine import Database
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client, longest_seconds
+from service.watch_settings import Use
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
@@ -180,7 +181,7 @@ def _reader(settings: Settings, callback_urls: CallbackUrls) -> Reader:
 
 
 def _spool(settings: Settings) -> Spool | None:
-    if settings.SPOOL is SpoolUse.OFF or settings.SPOOL_DIR is None:
+    if settings.SPOOL is Use.OFF or settings.SPOOL_DIR is None:
         return None
     return Spool(settings.SPOOL_DIR, settings.SPOOL_LIMIT_MB * 1024 * 1024)
 

@@ -1,4 +1,4 @@
-"""The Procfile runs as the README says."""
+"""The Procfile runs as the manual says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.sandbox import Sandbox
 from tests.bed import places, processes
 from tests.house import SECRET_KEY, wait_until
 
-README = (processes.CHECKOUT / "README.md").read_text(encoding="utf-8")
+MANUAL = (processes.CHECKOUT / "docs" / "operators.md").read_text(encoding="utf-8")
 LINE = re.compile(r"^honcho run siprec-ledger db upgrade && honcho start web$", re.MULTILINE)
 
 
@@ -36,7 +36,7 @@ def environment(port: int, sandbox: Sandbox, folder: Path) -> dict[str, str]:
 
 
 def test_the_line_of_the_readme_serves(sandbox: Sandbox, tmp_path: Path) -> None:
-    (line,) = LINE.findall(README)
+    (line,) = LINE.findall(MANUAL)
     with places.some() as place, (tmp_path / "log").open("wb") as log:
         port = place.getsockname()[1]
         running = subprocess.Popen(

@@ -27,7 +27,7 @@ PutBack = Callable[[], None]
 
 
 def copy_sqlite(house: House, database_url: str, folder: Path) -> PutBack:
-    """As README says it, while the service runs."""
+    """As the manual says it, while the service runs."""
     live, copy = Path(database_url.removeprefix("sqlite:///")), folder / "the copy"
     made = CliRunner().invoke(cli.main, ["db", "backup", str(copy)], env={"DATABASE_URL": database_url})
     assert made.exit_code == 0, made.output

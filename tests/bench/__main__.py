@@ -67,7 +67,7 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
     if into:
         (into / "FIGURES.md").write_text(report.document(found, scale.sessions))
         (into / "figures.json").write_text(as_json(found))
-        print("FIGURES.md and figures.json are written; the README quotes the table *In short*.")
+        print("FIGURES.md and figures.json are written; docs/operators.md quotes the table *In short*.")
 
 
 def _facts(folder: Path, course: Course, scale: Scale, installed: Sequence[Peer]) -> dict[str, str]:

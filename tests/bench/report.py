@@ -92,7 +92,7 @@ def machine(facts: Mapping[str, str]) -> str:
 
 
 def summary(figures: Mapping[str, Any]) -> str:
-    """The table that the README quotes, from what `as_json` wrote."""
+    """The table that the manual quotes, from what `as_json` wrote."""
     stages = figures["stages"]
     rows = [
         {"callbacks/s": label} | {title: _cell(stages[key][name]["rounds"]) for key, title in _SUMMED.items()}

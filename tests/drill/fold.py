@@ -1,4 +1,4 @@
-"""What callbacks make of a session, by the README, written a second time."""
+"""What callbacks make of a session, by the manual, written a second time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README says what is true."""
+"""The README and the manual say what is true."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from service.config import Settings
 from service.store.engine import Database
 from tests.bench import report
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+ANALYSTS = (DOCS / "analysts.md").read_text(encoding="utf-8")
+OPERATORS = (DOCS / "operators.md").read_text(encoding="utf-8")
 FIGURES = json.loads((Path(__file__).parent / "bench" / "figures.json").read_text(encoding="utf-8"))
 
 
 def settings_table() -> str:
-    """What the README has to say between its heading `Settings` and the next."""
+    """What the operators' page has to say under its heading `Settings`."""
     lines = ["| name | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.default is PydanticUndefined else shown(field.default)
@@ -32,26 +34,26 @@ def shown(default: object) -> str:
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
-    assert settings_table() in README
+    assert settings_table() in OPERATORS
 
 
 @pytest.mark.parametrize("view", ["report_sessions_v1", "report_callbacks_v1"])
 def test_every_column_of_a_report_is_documented_in_its_order(database: Database, view: str) -> None:
     with database.read() as db:
         columns = list(db.execute(text(f"SELECT * FROM {view}")).keys())
-    section = README.split(f"### {view}:")[1].split("```sql")[0]
+    section = ANALYSTS.split(f"## {view}:")[1].split("```sql")[0]
     first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert re.findall(r"`(\w+)`", " ".join(first_cells)) == columns
 
 
-@pytest.mark.parametrize("query", re.findall("```sql\n(.*?)```", README, re.DOTALL))
+@pytest.mark.parametrize("query", re.findall("```sql\n(.*?)```", ANALYSTS, re.DOTALL))
 def test_the_example_queries_run_on_both_databases(database: Database, query: str) -> None:
     with database.read() as db:
         assert db.execute(text(query)).all() == []
 
 
 def test_the_figures_are_those_that_the_bench_wrote_down() -> None:
-    assert report.summary(FIGURES) in README
+    assert report.summary(FIGURES) in OPERATORS
 
 
 def test_the_claims_about_what_was_kept_are_those_of_the_bench() -> None:
