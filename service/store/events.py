@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, select
 
 from service.domain.notice import Error
 from service.domain.state import State
@@ -30,6 +30,8 @@ ACTORS = frozenset({TELNYX, WATCH, OPERATOR})  # all others are names of API key
 SESSION = "session"  # a kind of subject; so are the next two
 KEY = "key"
 EVIDENCE = "evidence"
+
+MOST = 2**31 - 1  # of a session's events; no limit at all
 
 Moment = int | datetime  # a position, or a time in UTC
 
@@ -133,14 +135,12 @@ def of_session(
 
     `until`: only those that had their positions by then.
     """
-    query = select(event).where(event.c.subject_kind == SESSION, event.c.subject_id == session_id)
-    query = query.where(event.c.sequence > after, _numbered_by(until))
-    return [_event(row) for row in db.execute(query.order_by(event.c.sequence).limit(limit)).mappings()]
+    query = _OF_SESSION if until is None else _OF_SESSION.where(_numbered_by(until))
+    wanted = {"session_id": session_id, "after": after, "most": MOST if limit is None else limit}
+    return [_event(row) for row in db.execute(query, wanted).mappings()]
 
 
-def _numbered_by(until: Moment | None) -> ColumnElement[bool]:
-    if until is None:
-        return true()
+def _numbered_by(until: Moment) -> ColumnElement[bool]:
     return event.c.position <= until if isinstance(until, int) else event.c.numbered_at <= until
 
 
@@ -186,3 +186,13 @@ def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
     return value.facts() if isinstance(value, Error) else value
+
+
+# Made once: putting it together takes longer than running it.
+_OF_SESSION = (
+    select(event)
+    .where(event.c.subject_kind == SESSION, event.c.subject_id == bindparam("session_id"))
+    .where(event.c.sequence > bindparam("after"))
+    .order_by(event.c.sequence)
+    .limit(bindparam("most"))
+)

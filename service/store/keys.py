@@ -159,12 +159,7 @@ def recognise(db: Connection, text: str, now: datetime) -> RecognisedKey | None:
     if prefix != PREFIX or not _COMPACT_ID.fullmatch(compact):
         return None
     secret_id = str(UUID(compact))
-    query = (
-        select(api_key, api_key_secret.c.sha256, api_key_secret.c.expires_at)
-        .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
-        .where(api_key_secret.c.id == secret_id, api_key_secret.c.revoked_at.is_(None))
-    )
-    row = db.execute(query).mappings().one_or_none()
+    row = db.execute(_RECOGNISED, {"secret_id": secret_id}).mappings().one_or_none()
     if row is None or (row["expires_at"] is not None and row["expires_at"] <= now):
         return None
     # The secret has 256 random bits, so a plain hash is enough.
@@ -247,3 +242,11 @@ def _access(row: Mapping[Any, Any]) -> Access:
 
 def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+# Made once: every request needs it.
+_RECOGNISED = (
+    select(api_key, api_key_secret.c.sha256, api_key_secret.c.expires_at)
+    .join(api_key_secret, api_key_secret.c.api_key_id == api_key.c.id)
+    .where(api_key_secret.c.id == bindparam("secret_id"), api_key_secret.c.revoked_at.is_(None))
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import Flask, Response, current_app, url_for
@@ -11,6 +11,7 @@ from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cloud_events import Rendered
 from service.web.cursor import Cursors
+from service.web.recent_keys import RecentKeys
 from service.wiring import Services
 
 NAME: Final = "siprec-ledger"
@@ -25,6 +26,7 @@ class Context:
     link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already
     has_inside: bool  # a listener of its own for all but callbacks
     rendered: Rendered  # under the public URL, which names this ledger wherever apps reach it
+    recent_keys: RecentKeys = field(default_factory=RecentKeys)
 
     @property
     def database(self) -> Database:

@@ -1,9 +1,9 @@
 """Readers that wait for what is not there yet: on the event loop, without a thread or a connection.
 
 A view that has nothing to answer says what it waits for, by `for_session` or `for_events`, and is left there.
-`flask_bridge` calls it anew once that is there, or when its time is over; each time it looks, and checks the
-key, as for the first time. Up to which position it has looked it says too, so that nothing is missed that was
-numbered between its look and its wait.
+`flask_bridge` calls it anew once that is there, or when its time is over; each time it looks as for the first
+time, and the key is checked. Up to which position it has looked it says too, so that nothing is missed that
+was numbered between its look and its wait.
 """
 
 from __future__ import annotations
@@ -112,6 +112,11 @@ def told() -> int | None:
     """The position up to which to look, the same for all who were woken together; None: to the end."""
     found: int | None = request.environ.get(TOLD)
     return found
+
+
+def is_woken() -> bool:
+    """The view is called again for a request that was let in before."""
+    return TOLD in request.environ
 
 
 def _wait(wait: Wait) -> None:
