@@ -29,7 +29,7 @@ from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
-from service.web.waiting import WaitingReaders
+from service.web.waiting_readers import WaitingReaders
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -75,8 +75,7 @@ class Line:
 
 def last(db: Connection) -> Place:
     """Where the feed ends now."""
-    query = select(event.c.position, event.c.digest).where(event.c.position.is_not(None))
-    row = db.execute(query.order_by(event.c.position.desc()).limit(1)).one_or_none()
+    row = db.execute(_LAST).one_or_none()
     return START if row is None else _place(row.position, row.digest)
 
 
@@ -152,14 +151,24 @@ def lines(db: Connection, positions: Sequence[int]) -> list[Line]:
     rows = db.execute(_LINES, {"wanted": positions}).mappings().all()
     ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
     known = histories.latest_changes(db, ids, positions[0] - 1)
-    later = deque(histories.changes(db, ids, positions[0] - 1, positions[-1]))
+    later = deque(_changes(db, rows, ids, positions))
     found = []
     for row in rows:
-        while later and later[0].position <= row["position"]:
-            one = later.popleft()
-            known[one.subject_id].update(one.changes)
+        while later and later[0][0] <= row["position"]:
+            _, session_id, changes = later.popleft()
+            known[session_id].update(changes)
         found.append(_line(row, known.get(row["subject_id"], {})))
     return found
+
+
+def _changes(
+    db: Connection, rows: Sequence[RowMapping], ids: Collection[str], positions: Sequence[int]
+) -> Sequence[Any]:
+    """(position, session's id, changes) of these sessions, as far as the positions reach."""
+    if len(positions) > positions[-1] - positions[0]:  # there is nothing between those that were read
+        of_sessions = (row for row in rows if row["subject_kind"] == SESSION)
+        return [(row["position"], row["subject_id"], row["changes"]) for row in of_sessions]
+    return histories.changes(db, ids, positions[0] - 1, positions[-1])
 
 
 def _sees(access: Access) -> ColumnElement[bool]:
@@ -207,6 +216,7 @@ _LINE_COLUMNS: Final = [name for name in Line.__dataclass_fields__ if name not i
 _OF_SESSION: Final = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
 _WITH_SESSIONS: Final = event.outerjoin(session, _OF_SESSION)
 _PLACES: Final[Select[Any]] = select(event.c.position, event.c.digest)
+_LAST: Final = _PLACES.where(event.c.position.is_not(None)).order_by(event.c.position.desc()).limit(1)
 _PLACES_WITH_SESSIONS: Final[Select[Any]] = _PLACES.select_from(_WITH_SESSIONS)
 _ORDERED: Final = ("call_sid", "connector_name", "reference", "labels")
 _LINES: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from flask import current_app, g, request
@@ -36,14 +37,15 @@ def api_key() -> None:
 
 def _recognised(text: str) -> RecognisedKey | None:
     services, recent = context.current().services, context.current().recent_keys
-    if waiting.is_woken() and (known := recent.find(text)):
+    woken_at = waiting.woken_at()
+    if woken_at is not None and (known := recent.find(text, woken_at)):
         return known
-    now = services.clock()
+    now, looked_at = services.clock(), time.monotonic()
     with services.database.read() as db:
         found = keys.recognise(db, text, now)
     if found is not None:
         services.last_used.use(found.secret_id, now)
-        recent.add(text, found)
+        recent.add(text, found, looked_at)
     return found
 
 

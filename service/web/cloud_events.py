@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import Field, RootModel
@@ -121,7 +123,8 @@ class Rendered:
     def __init__(self, url: str) -> None:
         """`url` is the service's, which tells its events from others'."""
         self._source = f"{url}/v1/events"
-        self._kept: dict[Place, str] = {}
+        self._lock = threading.Lock()
+        self._kept: dict[Place, str] = {}  # the one that was added first goes first
         self._pages: dict[Hashable, Page] = {}
 
     def shared(self, asked: Hashable) -> Page | None:
@@ -133,14 +136,20 @@ class Rendered:
 
     def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> Page:
         """`read` gives the events at some positions."""
-        kept = self._kept  # nobody changes it
-        missing = [place.position for place in found.places if place not in kept]
+        with self._lock:
+            known = {place: self._kept[place] for place in found.places if place in self._kept}
+        missing = [place.position for place in found.places if place not in known]
         new = {line.place: _written(line, self._source) for line in read(missing)}
+        events = ",".join([new.get(place) or known[place] for place in found.places])
         if new:
-            together = [*kept.items(), *new.items()]
-            self._kept = dict(together[-MOST_KEPT:])
-        events = ",".join(new.get(place) or kept[place] for place in found.places)
+            self._keep(new)
         return Page(f"[{events}]", cursor(found.until))
+
+    def _keep(self, new: Mapping[Place, str]) -> None:
+        with self._lock:
+            self._kept.update(new)
+            for place in list(islice(self._kept, max(0, len(self._kept) - MOST_KEPT))):
+                del self._kept[place]
 
 
 def _written(line: Line, source: str) -> str:
