@@ -34,7 +34,7 @@ from service.web.waiting_readers import WaitingReaders
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
 SWITCH_SECONDS: Final = 0.001
-STOP_SECONDS: Final = 7.0  # the limits of its parts are 6.5 s together
+STOP_SECONDS: Final = 7.0  # the limits of its parts are 6.75 s together
 REJECTED_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 1.0
 REASONS: Final = {
@@ -139,7 +139,12 @@ class Serving:
         self._has_inside = context.has_inside
         self._traffic = traffic
         self._callbacks = CallbackEndpoint(
-            services.reader.read, services.intake, services.rejected, services.clock, traffic.count
+            services.reader.read,
+            services.intake,
+            services.rejected,
+            services.clock,
+            traffic.count,
+            services.missed.count,
         )
         readers = services.tail.readers = WaitingReaders(traffic.most_waiting)
         traffic.when_ending(readers.end)

@@ -13,6 +13,7 @@ import click
 from service import config, wiring
 from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
+from service.commands.hosts import hosts_group
 from service.commands.keys import keys_group
 from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
@@ -38,6 +39,7 @@ main.add_command(db)
 main.add_command(sandbox)
 main.add_command(demo)
 main.add_command(keys_group)
+main.add_command(hosts_group)
 main.add_command(follow)
 
 

@@ -14,6 +14,7 @@ from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
+from service.ledger.missed import Missed
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
 from service.spool import Spool
@@ -51,6 +52,8 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
+    heartbeat: Heartbeat
+    missed: Missed
     last_used: LastUsed
     tail: Tail
     reader: Reader
@@ -77,6 +80,7 @@ class Services:
             worker.join(max(0.0, until - time.monotonic()))
         self.backlog.close()
         self.last_used.end()
+        self.heartbeat.end()
 
 
 def wire(settings: Settings) -> Services:
@@ -107,7 +111,10 @@ def wire(settings: Settings) -> Services:
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
-    heartbeat = Heartbeat(database, backlog)
+    missed = Missed()
+    heartbeat = Heartbeat(database, backlog, missed)
+    beating = Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now)
+    beating.wake()  # its first beat is at the start
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
@@ -121,12 +128,14 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
+        heartbeat=heartbeat,
+        missed=missed,
         last_used=last_used,
         tail=tail,
         reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
-            Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
+            beating,
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),

@@ -64,12 +64,14 @@ class CallbackEndpoint:
         rejected: Rejected,
         clock: Callable[[], datetime],
         count: Callable[[str], None],
+        missed: Callable[[], None],
     ) -> None:
         self._read = read
         self._intake = intake
         self._rejected = rejected
         self._clock = clock
         self._count = count  # one more that was refused, and why
+        self._missed = missed  # a genuine one that was answered 503
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
         self._rejections = RejectionPace()
 
@@ -120,6 +122,7 @@ class CallbackEndpoint:
         except RejectedCallback as rejection:
             return self._reject(delivery, rejection.reason)
         except NotDurable as error:
+            self._missed()
             log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
             return HTTPStatus.SERVICE_UNAVAILABLE
         return HTTPStatus.OK

@@ -35,6 +35,7 @@ class EventType(StrEnum):
     KEY_SECRET_REVOKED = "siprec.key.secret-revoked"  # noqa: S105
     KEY_REVOKED = "siprec.key.revoked"
     EVIDENCE_READ = "siprec.evidence.read"
+    HOST_RETIRED = "siprec.host.retired"
 
     @property
     def subject_and_kind(self) -> tuple[str, str]:
