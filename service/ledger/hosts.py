@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from service.store import events, hosts, processes
-from service.store.blindness import UNSEEN_AFTER
 from service.store.events import HOST, Action, HostEventKind
 from service.store.hosts import Host
+from service.store.spools import UNSEEN_AFTER
 
 
 class UnknownHost(Exception):
     """No spool of a host of this name is known."""
 
 
-@dataclass(frozen=True)
 class HostAlive(Exception):
-    """It would come back at once."""
+    """It would come back at once. `seen_at` is UTC."""
 
-    seen_at: datetime
+    def __init__(self, name: str, seen_at: datetime) -> None:
+        super().__init__(name)
+        self.seen_at = seen_at
 
 
 def retire(db: Connection, name: str, actor: str) -> tuple[Host, bool]:
@@ -33,7 +33,7 @@ def retire(db: Connection, name: str, actor: str) -> tuple[Host, bool]:
     if host.retired_at is not None:
         return host, False
     if now - host.seen_at < UNSEEN_AFTER:
-        raise HostAlive(host.seen_at)
+        raise HostAlive(name, host.seen_at)
     hosts.retire(db, name, now)
     facts = {
         "retired_at": (None, now),

@@ -19,8 +19,8 @@ from service.store.watch_tables import spool
 class Host:
     """What is known of a host, over all its spools; times are UTC.
 
-    `processes` were alive in the last 15 s. `seen_at` (the database's clock) is of the spool that was not seen
-    for longest; None: it has no spool. `oldest_at` is by the host's own clock.
+    `processes` were alive in the last 15 s. `seen_at` (the database's clock) is of the spool that was not
+    seen for longest; None: it has no spool. `oldest_at` is by the host's own clock.
     """
 
     name: str
@@ -39,7 +39,7 @@ def all(db: Connection) -> list[Host]:  # noqa: A001 (hosts.all)
         .where(process.c.alive_at >= now_of(db) - UNSEEN_AFTER)
         .group_by(process.c.host)
     )
-    processes = {host: count for host, count in db.execute(alive)}
+    processes = {row[0]: row[1] for row in db.execute(alive)}
     spools: dict[str, list[Row[Any]]] = {host: [] for host in processes}
     for row in db.execute(select(spool)):
         spools.setdefault(row.host, []).append(row)
