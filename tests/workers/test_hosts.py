@@ -18,7 +18,7 @@ from service.sandbox import Sandbox, Session
 from service.spool.identity import NAME, Identity
 from service.store import blindness, hosts, processes
 from service.store.blindness import Blindness
-from service.store.engine import Database
+from service.store.engine import Database, DatabaseUnavailable
 from service.store.tables import process
 from service.store.watch_tables import blind_period, spool
 from service.workers.heartbeat import Heartbeat
@@ -190,12 +190,24 @@ def locked(database: Database) -> Iterator[None]:
         yield
 
 
-def test_what_waits_on_the_disk_of_a_host_that_is_killed_is_in_its_row(desk: Desk) -> None:
+def beats(heartbeat: Heartbeat) -> bool:
+    """Whether the database took it in time, which a busy machine may not."""
+    try:
+        heartbeat.beat(now())
+    except DatabaseUnavailable:
+        return False
+    return True
+
+
+def test_what_waits_on_the_disk_of_a_host_that_is_killed_is_in_its_row(
+    database: Database, tmp_path: Path
+) -> None:
     """And its clean end with something in it keeps the row."""
+    desk = Desk(database, tmp_path / "spool")
     desk.backlog.check()
     heartbeat = Heartbeat(desk.database, desk.backlog, Missed())
     desk.backlog.save(desk.callbacks(3))
-    heartbeat.run_once(now())
+    wait_until(lambda: beats(heartbeat))
     assert [(row["entries"], row["waiting_since"]) for row in rows(desk.database)] == [
         (3, rows(desk.database)[0]["seen_at"])
     ]
@@ -209,19 +221,17 @@ def test_without_database_and_spool_there_is_a_period_though_no_callback_comes(d
     heartbeat = Heartbeat(database, Desk(database, None).backlog, missed)
     lose(database, "a test")
     heartbeat.run_once(now())
-    heartbeat.beat(now())
-    heartbeat.run_once(now())
+    wait_until(lambda: beats(heartbeat))
     assert [found["why"] for found in periods(database)] == ["refused"]
 
 
 def test_refusals_that_follow_each_other_are_one_period() -> None:
-    at = 100.0
-    missed = Missed(lambda: at)
-    for at in (100, 104, 108, 114, 115):
+    times = iter((100, 104, 108, 114, 115, 117))
+    missed = Missed(lambda: next(times))
+    for _ in range(5):
         missed.count()
     assert [(one.began, one.ended) for one in missed.unsaved()] == [(100, 108), (114, 115)]
     missed.saved(missed.unsaved())
     assert missed.unsaved() == ()
-    at = 117
     missed.count()
     assert [(one.began, one.ended) for one in missed.unsaved()] == [(114, 117)]
