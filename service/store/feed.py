@@ -176,18 +176,18 @@ def _sees(access: Access) -> ColumnElement[bool]:
     What is done with keys and evidence is for those who may see all accounts.
     """
     if access.accounts is not None:
-        return and_(event.c.subject_kind == SESSION, event.c.account_sid.in_(sorted(access.accounts)))
-    return true() if access.allows(Scope.ADMIN) else event.c.subject_kind == SESSION
+        return and_(_is_of_session, event.c.account_sid.in_(sorted(access.accounts)))
+    return true() if access.allows(Scope.ADMIN) else _is_of_session
 
 
 def _fits(wanted: Wanted) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.types:
-        conditions.append(tuple_(event.c.subject_kind, event.c.kind).in_(sorted(wanted.types)))
+        conditions.append(tuple_(_subject_kind, event.c.kind).in_(sorted(wanted.types)))
     if wanted.account_sid is not None:
         conditions.append(event.c.account_sid == wanted.account_sid)
     if wanted.connector_name is not None:
-        conditions += [event.c.subject_kind == SESSION, _connector_name == wanted.connector_name]
+        conditions += [_is_of_session, _connector_name == wanted.connector_name]
     return and_(true(), *conditions)
 
 
@@ -214,6 +214,9 @@ def _place(position: int, digest: bytes) -> Place:
 _LINE_COLUMNS: Final = [name for name in Line.__dataclass_fields__ if name not in {"place", "facts"}]
 _OF_SESSION: Final = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
 _WITH_SESSIONS: Final = event.outerjoin(session, _OF_SESSION)
+# Or SQLite would take all that is of sessions by their index, and sort it, for one page.
+_subject_kind: Final = event.c.subject_kind.concat("")
+_is_of_session: Final = _subject_kind == SESSION
 _PLACES: Final[Select[Any]] = select(event.c.position, event.c.digest)
 _LAST: Final = _PLACES.where(event.c.position.is_not(None)).order_by(event.c.position.desc()).limit(1)
 # Of one session after the other: joined, PostgreSQL may first read all sessions of a connector, for one page.

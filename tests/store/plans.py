@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 INDEX_SCAN = re.compile(r"Index (?:Only )?Scan (?:Backward )?using \S+ on (\w+)")
+OF_A_KIND = " (subject_kind=?)"
+NARROWED = re.compile(r"Index Cond: (?!\(subject_kind = '\w+'::text\)$)")
 
 
 @contextmanager
@@ -44,11 +46,11 @@ def is_read_through(found: str, table: str) -> bool:
 
 
 def is_index_read_through(found: str, table: str) -> bool:
-    """All of one of its indexes: from one end, with nothing that says where to begin."""
+    """All of one of its indexes, or all that is of one kind of subject: nothing says where to begin."""
     lines = [*found.splitlines(), ""]
-    if any(line.strip().startswith(f"SCAN {table} USING") for line in lines):
+    if any(line.strip().startswith(f"SCAN {table} USING") or line.endswith(OF_A_KIND) for line in lines):
         return True
     return any(
-        (scan := INDEX_SCAN.search(line)) and scan[1] == table and "Index Cond" not in after
+        (scan := INDEX_SCAN.search(line)) and scan[1] == table and not NARROWED.search(after)
         for line, after in itertools.pairwise(lines)
     )
