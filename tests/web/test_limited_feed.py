@@ -184,7 +184,7 @@ def fits(one: Shown, query: dict[str, Any], everything: Sequence[Shown]) -> bool
 
 
 def _is_merged_into(line: Shown, session_id: str) -> bool:
-    return line["data"]["changes"].get("merged_into") == [None, session_id]
+    return bool(line["data"]["changes"].get("merged_into") == [None, session_id])
 
 
 @pytest.fixture

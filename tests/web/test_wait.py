@@ -27,7 +27,7 @@ from service.domain.start import Order
 from service.domain.state import State
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.sandbox import Session as TelnyxSession
-from service.store import keys, numbered, sessions, tables
+from service.store import feed, keys, sessions, tables
 from service.store.sessions import IdempotencyKey
 from tests.bed.postgres import Postgres, for_psycopg
 from tests.house import House, migrate, wait_until
@@ -317,18 +317,18 @@ def test_what_comes_between_the_look_and_the_wait_is_not_missed(
     workers = indoors.context.services.workers[-2:]  # that number, and that tell those who wait
     for one in workers:
         one.start()
-    last_position = numbered.last_position
+    last = feed.last
     came: list[int] = []
 
-    def look(db: Any) -> int:
-        seen = last_position(db)
+    def look(db: Any) -> feed.Place:
+        seen = last(db)
         if not came:
             with at_once(lambda: indoors.tell("siprec-started")) as told:
                 came.append(told.result().status_code)
             time.sleep(0.5)  # it is numbered, and told to nobody
         return seen
 
-    monkeypatch.setattr(numbered, "last_position", look)
+    monkeypatch.setattr(feed, "last", look)
     began = time.monotonic()
     answer = indoors.client.get(f"/v1/sessions/{session_id}?wait=started")
     assert (came, answer.json["state"]) == ([200], "started")
