@@ -60,6 +60,8 @@ class Transaction:
         self._alter(replace(session, answer=answer, deadline_at=None))
         sessions.answer_attempt(self._db, session_id, session.attempts, answer)
         self._timeline.learn(session_id, actor, answer.received_at)
+        if session.deadline_at is not None:  # else it was written down before
+            self._timeline.answered(session_id)
 
     def ask_again(self, session_id: str, actor: str, deadline_at: datetime) -> None:
         """A further attempt. Until it is answered, the session shows the last answer."""

@@ -127,8 +127,7 @@ def places(
     """What was numbered after that position, and no later than `most`."""
     end = last(db)
     to_end = end.position if most is None else min(max(most, after), end.position)  # never back
-    query = (_PLACES if wanted.connector_name is None else _PLACES_WITH_SESSIONS).limit(limit)
-    query = query.where(_sees(access), _fits(wanted))
+    query = _PLACES.where(_sees(access), _fits(wanted)).limit(limit)
     position: ColumnElement[int] = event.c.position
     scanned = min(after + MOST_SCANNED, to_end)
     if wanted.session_id is not None:
@@ -177,18 +176,18 @@ def _sees(access: Access) -> ColumnElement[bool]:
     What is done with keys and evidence is for those who may see all accounts.
     """
     if access.accounts is not None:
-        return and_(event.c.subject_kind == SESSION, event.c.account_sid.in_(sorted(access.accounts)))
-    return true() if access.allows(Scope.ADMIN) else event.c.subject_kind == SESSION
+        return and_(_is_of_session, event.c.account_sid.in_(sorted(access.accounts)))
+    return true() if access.allows(Scope.ADMIN) else _is_of_session
 
 
 def _fits(wanted: Wanted) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.types:
-        conditions.append(tuple_(event.c.subject_kind, event.c.kind).in_(sorted(wanted.types)))
+        conditions.append(tuple_(_subject_kind, event.c.kind).in_(sorted(wanted.types)))
     if wanted.account_sid is not None:
         conditions.append(event.c.account_sid == wanted.account_sid)
     if wanted.connector_name is not None:
-        conditions.append(session.c.connector_name == wanted.connector_name)
+        conditions += [_is_of_session, _connector_name == wanted.connector_name]
     return and_(true(), *conditions)
 
 
@@ -215,9 +214,15 @@ def _place(position: int, digest: bytes) -> Place:
 _LINE_COLUMNS: Final = [name for name in Line.__dataclass_fields__ if name not in {"place", "facts"}]
 _OF_SESSION: Final = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
 _WITH_SESSIONS: Final = event.outerjoin(session, _OF_SESSION)
+# Or SQLite would take all that is of sessions by their index, and sort it, for one page.
+_subject_kind: Final = event.c.subject_kind.concat("")
+_is_of_session: Final = _subject_kind == SESSION
 _PLACES: Final[Select[Any]] = select(event.c.position, event.c.digest)
 _LAST: Final = _PLACES.where(event.c.position.is_not(None)).order_by(event.c.position.desc()).limit(1)
-_PLACES_WITH_SESSIONS: Final[Select[Any]] = _PLACES.select_from(_WITH_SESSIONS)
+# Of one session after the other: joined, PostgreSQL may first read all sessions of a connector, for one page.
+_connector_name: Final = (
+    select(session.c.connector_name).where(session.c.id == event.c.subject_id).scalar_subquery()
+)
 _ORDERED: Final = ("call_sid", "connector_name", "reference", "labels")
 _LINES: Final = (
     select(event, *(session.c[name] for name in _ORDERED))

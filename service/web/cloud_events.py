@@ -15,7 +15,7 @@ from service.domain.state import State
 from service.store.columns import written_out
 from service.store.feed import START, Found, Line, Place
 from service.store.json import canonical_json
-from service.web.responses import ErrorResponse, Id, Model, Time
+from service.web.responses import CHANGES_MEAN, ErrorResponse, Id, Model, Time
 
 BATCH: Final = "application/cloudevents-batch+json"
 PREFIX: Final = "siprec"
@@ -71,7 +71,7 @@ class EventData(Model):
     actor: str = Field(description="who caused it: an API key's name, telnyx, watch or operator")
     callback_id: Id | None = Field(description="the callback that caused it")
     correction: bool = Field(description="true: by a callback that was received earlier and written later")
-    changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
+    changes: dict[str, tuple[Any, Any]] = Field(description=CHANGES_MEAN)
     written_at: Time
     numbered_at: Time = Field(description="when it got its position: it was seen by nobody before")
     session: SessionThen | None = Field(description="as it stood after it; null where it is about no session")

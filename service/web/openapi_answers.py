@@ -74,7 +74,7 @@ def responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str,
             "schema": names[model, "serialization"],
             "example": examples.ALTERNATIVES[operation.id, media_type],
         }
-    for status, problems in _by_status([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
+    for status, problems in _by_status([*operation.all_problems, *(EVERYWHERE if needs_key else ())]).items():
         made[str(status)] = {
             "description": "; ".join(KINDS[name].title for name in problems),
             "headers": _headers(operation, status, problems, needs_key=needs_key),
