@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
-
 from sqlalchemy import Connection, insert
 
 from service import metrics
@@ -25,7 +24,7 @@ from service.telnyx.callback import RejectionReason
 from service.web import recent_conditions
 from service.web.exposition import ASKED
 from tests.exposition import Shown
-from tests.web.indoors import Indoors
+from tests.web.indoors import FORM, Indoors
 
 NOW = datetime.now(UTC)
 TOKEN = "a token for metrics alone"
@@ -91,8 +90,10 @@ def test_names_and_labels_are_as_prometheus_wants_them() -> None:
 def test_what_happens_to_a_session_is_counted(indoors: Indoors) -> None:
     before = shown(indoors)
     indoors.started()
-    indoors.tell("siprec-started")
-    indoors.tell("siprec-started")
+    body = indoors.sandbox.compose(indoors.sid(), "siprec-started", None, None)
+    for _ in range(2):
+        signed = indoors.sandbox.sign(body)
+        indoors.stranger.post(indoors.callback_path(), data=body, headers=signed, content_type=FORM)
     indoors.stranger.post("/callbacks/siprec", data=b"SiprecEvent=siprec-started")
     after = shown(indoors)
     grown = after.grown_since(before)
@@ -109,12 +110,15 @@ def test_what_happens_to_a_session_is_counted(indoors: Indoors) -> None:
     assert after.total(
         "siprec_ledger_callbacks_total", repeat="false", event="siprec-started"
     ) == 1 + before.total("siprec_ledger_callbacks_total", repeat="false", event="siprec-started")
+    assert after.total("siprec_ledger_callbacks_total", repeat="true") == 1 + before.total(
+        "siprec_ledger_callbacks_total", repeat="true"
+    )
     assert after.total("siprec_ledger_callbacks_total") == 2 + before.total("siprec_ledger_callbacks_total")
 
 
 def test_what_telnyx_refuses_is_counted(indoors: Indoors) -> None:
     before = shown(indoors)
-    indoors.answers(Answer(422))
+    indoors.answers(Answer("error", status=422))
     assert indoors.start().status_code == 422
     grown = shown(indoors).grown_since(before)
     assert grown['siprec_ledger_starts_total{outcome="refused"}'] == 1
@@ -134,7 +138,7 @@ def unavailable(indoors: Indoors) -> Iterator[None]:
 
 def test_the_database_being_unavailable_does_not_fail_the_scrape(furnish: Callable[..., Indoors]) -> None:
     indoors = furnish(METRICS_TOKEN=TOKEN)
-    asked = {one.name for one in ASKED}
+    asked, key = {one.name for one in ASKED}, indoors.key
     found = Shown(indoors.bearing(TOKEN).get("/metrics").text)
     assert found.series["siprec_ledger_database_up"] == 1
     assert "siprec_ledger_numbering_lag_seconds" in found.series
@@ -145,14 +149,15 @@ def test_the_database_being_unavailable_does_not_fail_the_scrape(furnish: Callab
     assert not {one.name for one in found.samples} & asked
     assert found.series["siprec_ledger_database_answers"] == 0
     assert 'siprec_ledger_starts_total{outcome="accepted"}' in found.series
-    assert indoors.client.get("/metrics").status_code == 503  # a key cannot be looked up
+    assert indoors.bearing(key).get("/metrics").status_code == 503  # it cannot be looked up
 
 
 def test_the_database_is_asked_once_in_a_while(indoors: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_conditions, "KEPT_SECONDS", 1000.0)
     before = shown(indoors)
+    session_id = indoors.started()
     with indoors.context.database.begin() as db:
-        overdue(db, indoors.started(), "not_started", "in-progress")
+        overdue(db, session_id, "not_started", "in-progress")
     assert shown(indoors).total("siprec_ledger_overdue_sessions") == before.total(
         "siprec_ledger_overdue_sessions"
     )
