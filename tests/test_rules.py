@@ -85,7 +85,7 @@ def test_prometheus_takes_the_rules_and_the_expressions_of_the_dashboard(tmp_pat
 
 
 def fires(folder: Path, alert: str, series: dict[str, str], expected: dict[str, list[Alert]]) -> None:
-    """With these series, a value a minute, the alert has these labels (none: it does not fire) at each time."""
+    """With these series, a value a minute, these alerts are there at each time; none: it does not fire."""
     cases = [
         {
             "alertname": alert,
@@ -104,7 +104,7 @@ def fires(folder: Path, alert: str, series: dict[str, str], expected: dict[str, 
     run("test", "rules", str(file))
 
 
-def annotations(alert: str, summary: str) -> dict[str, str]:
+def said_by(alert: str, summary: str) -> dict[str, str]:
     block = RULES.read_text(encoding="utf-8").split(f"- alert: {alert}\n")[1].split("- alert:")[0]
     folded = re.search(r"description:(?: >-\n((?: {12}.*\n)+)| (.*)\n)", block)
     assert folded
@@ -131,8 +131,8 @@ def test_a_live_call_that_is_not_recorded_alerts_at_once_and_once_for_all_hosts(
         series,
         {
             "1m": [],
-            "2m": [(labels, annotations(name, said.format(2)))],
-            "3m": [(labels, annotations(name, said.format(3)))],
+            "2m": [(labels, said_by(name, said.format(2)))],
+            "3m": [(labels, said_by(name, said.format(3)))],
             "4m": [],
         },
     )
@@ -148,7 +148,7 @@ def test_a_database_that_is_down_for_a_minute_alerts(tmp_path: Path, which: str)
     }
     alert = (
         {"job": "ledger", "severity": "critical"},
-        annotations(name, "The database takes no writes, or does not answer"),
+        said_by(name, "The database takes no writes, or does not answer"),
     )
     fires(tmp_path, name, series, {"1m": [], "3m": [alert], "4m": []})
 
@@ -159,7 +159,7 @@ def test_rejected_callbacks_alert_when_they_grow_not_while_they_are_many(tmp_pat
     rejected = 'siprec_ledger_callbacks_rejected_total{job="ledger",instance="a",reason="%s"}'
     series = {rejected % "forged": "0+5x30", rejected % "unsigned": "5000x30"}
     labels = {"job": "ledger", "severity": "warning", "reason": "forged"}
-    said = annotations(name, "50 callbacks were rejected within 10 minutes (forged)")
+    said = said_by(name, "50 callbacks were rejected within 10 minutes (forged)")
     fires(tmp_path, name, series, {"20m": [(labels, said)]})
 
 
@@ -169,7 +169,7 @@ def test_telnyx_refusing_alerts_by_its_share(tmp_path: Path) -> None:
     asked = 'siprec_ledger_telnyx_requests_total{job="ledger",instance="a",outcome="%s"}'
     series = {asked % "ok": "0+8x30", asked % "credentials": "0+2x30", asked % "rejected": "0+0.5x30"}
     labels = {"job": "ledger", "severity": "critical", "outcome": "credentials"}
-    said = annotations(name, "Telnyx refuses what it is asked for (credentials)")
+    said = said_by(name, "Telnyx refuses what it is asked for (credentials)")
     fires(tmp_path, name, series, {"20m": [(labels, said)]})
 
 
