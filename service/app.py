@@ -17,7 +17,19 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, callback_lists, docs, errors, feed, health, home, keys, sessions, waiting
+from service.web import (
+    access_log,
+    callback_lists,
+    docs,
+    errors,
+    feed,
+    health,
+    home,
+    keys,
+    metrics,
+    sessions,
+    waiting,
+)
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -63,6 +75,7 @@ def build(settings: Settings) -> Context:
         url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
         link_base=settings.INTERNAL_URL or "",
         has_inside=inside is not None,
+        metrics_token=token.get_secret_value() if (token := settings.METRICS_TOKEN) else None,
     )
 
 
@@ -76,7 +89,7 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, keys, health, docs, home):
+    for room in (sessions, callback_lists, feed, keys, health, metrics, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 
@@ -147,6 +160,7 @@ class Serving:
             services.missed.count,
         )
         readers = services.tail.readers = WaitingReaders(traffic.most_waiting)
+        services.gauges.waiting_readers = lambda: readers.count
         traffic.when_ending(readers.end)
         self._flask = FlaskBridge(
             create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, readers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from typing import Final
 
@@ -33,6 +34,15 @@ def api_key() -> None:
         raise Problem("key-unknown", "siprec-ledger keys list shows which are in force", headers=CHALLENGE)
     g.api_key = found
     _require_scope(found.access)
+
+
+def metrics_reader() -> None:
+    """Who has METRICS_TOKEN, whether or not the database answers; else an app's key, as `api_key` has it."""
+    token = context.current().metrics_token
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    given = text.strip().encode("utf-8", "replace")
+    if token is None or scheme.lower() != "bearer" or not hmac.compare_digest(given, token.encode()):
+        api_key()
 
 
 def _recognised(text: str) -> RecognisedKey | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from service import metrics
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
@@ -77,6 +79,7 @@ class CallbackEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
+        began = time.monotonic()
         status: int = HTTPStatus.SERVICE_UNAVAILABLE
         try:
             status = await self._status(scope, receive)
@@ -84,6 +87,7 @@ class CallbackEndpoint:
         except PoolFull:
             self._count(NOT_JUDGED)
             is_paced = True
+        metrics.count_answer(status, time.monotonic() - began)  # before a delay that is on purpose
         headers = [
             (b"x-request-id", request_id_of(header(scope, b"x-request-id")).encode()),
             (b"cache-control", b"no-store"),
@@ -134,5 +138,6 @@ class CallbackEndpoint:
 
     def _reject(self, delivery: Delivery, reason: RejectionReason) -> int:
         status = STATUSES[reason]
+        metrics.count_rejected(metrics.label_of(reason))
         self._rejected.offer(delivery, reason.value, status)
         return status

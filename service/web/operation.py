@@ -32,7 +32,8 @@ class Answer:
 
     def response(self) -> Response:
         text = self.body if isinstance(self.body, str) else self.body.model_dump_json(by_alias=True)
-        return Response(text, self.status, dict(self.headers), mimetype=self.media_type)
+        # A type with parameters stays as it is.
+        return Response(text, self.status, dict(self.headers), content_type=self.media_type)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Operation:
     answer_headers: tuple[str, ...] = ()
     # What it answers with 200 to who prefers another media type than application/json.
     alternatives: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    # What it answers with 200 that is text and no JSON: its media types.
+    texts: tuple[str, ...] = ()
 
     def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)

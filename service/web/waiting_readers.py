@@ -47,6 +47,11 @@ class WaitingReaders:
         self._is_ending = False
         self.position: int | None = None
 
+    @property
+    def count(self) -> int:
+        """How many wait; any thread may ask."""
+        return len(self._readers)
+
     async def wait(
         self,
         wanted: Wait,

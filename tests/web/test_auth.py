@@ -12,7 +12,7 @@ from service.store import keys
 from service.web import auth
 from tests.web.indoors import Indoors
 
-HOOKS = {auth.api_key, auth.anyone}
+HOOKS = {auth.api_key, auth.anyone, auth.metrics_reader}
 # Telnyx's door is not among the routes: it stands in front of them, and has its own judge.
 OPEN = {
     "/",
@@ -110,6 +110,7 @@ def test_a_revoked_key_opens_nothing_from_then_on(indoors: Indoors) -> None:
 
 def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
     assert {rule.rule for rule in indoors.app.url_map.iter_rules()} - OPEN == {
+        "/metrics",
         "/v1/callbacks",
         "/v1/events",
         "/v1/keys",
