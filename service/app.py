@@ -17,7 +17,19 @@ from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
-from service.web import access_log, callback_lists, docs, errors, feed, health, home, keys, sessions, waiting
+from service.web import (
+    access_log,
+    alerts,
+    callback_lists,
+    docs,
+    errors,
+    feed,
+    health,
+    home,
+    keys,
+    sessions,
+    waiting,
+)
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
@@ -76,7 +88,7 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, keys, health, docs, home):
+    for room in (sessions, callback_lists, feed, alerts, keys, health, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -64,6 +64,7 @@ class Services:
     tail: Tail
     reader: Reader
     workers: Sequence[Runner]
+    sends_alerts: bool  # somebody is told of them
     clock: Callable[[], datetime]  # UTC
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -149,6 +150,7 @@ def wire(settings: Settings) -> Services:
             tailing,
             *_alerting(settings, database),
         ],
+        sends_alerts=settings.ALERT_WEBHOOK_URL is not None,
         clock=_now,
     )
 
