@@ -26,12 +26,14 @@ from service.watch_settings import Use
 from service.webhooks import client as webhooks
 from service.webhooks.client import Receiver
 from service.workers.alerts import AlertEvaluation, AlertSender, WellBeat
+from service.workers.condition import ProcessCondition
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
 from service.workers.heartbeat import Heartbeat
 from service.workers.last_used import LastUsed
 from service.workers.numbering import Numbering
 from service.workers.runner import Runner
+from service.workers.service_alerts import ServiceAlerts
 from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
@@ -148,7 +150,7 @@ def wire(settings: Settings) -> Services:
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
             numberer,
             tailing,
-            *_alerting(settings, database),
+            *_alerting(settings, database, ProcessCondition(database, backlog, intake, rejected, numbering)),
         ],
         sends_alerts=settings.ALERT_WEBHOOK_URL is not None,
         clock=_now,
@@ -169,10 +171,14 @@ def link_base(settings: Settings) -> str:
     return settings.INTERNAL_URL or settings.PUBLIC_URL
 
 
-def _alerting(settings: Settings, database: Database) -> list[Runner]:
+def _alerting(settings: Settings, database: Database, condition: ProcessCondition) -> list[Runner]:
     told = receiver(settings)
     evaluation = AlertEvaluation(database, sends=told is not None)
-    workers = [Runner("alerts", evaluation.run_once, ALERTS_SECONDS, _now)]
+    of_service = ServiceAlerts(condition.look, told, settings.PUBLIC_URL, link_base(settings))
+    workers = [
+        Runner("alerts", evaluation.run_once, ALERTS_SECONDS, _now),
+        Runner("service alerts", of_service.run_once, ALERTS_SECONDS, _now),
+    ]
     if told is not None:
         sender = AlertSender(database, told, link_base(settings))
         workers.append(Runner("alert sender", sender.run_once, SEND_SECONDS, _now))

@@ -111,7 +111,8 @@ def take_turn(db: Connection) -> int | None:
 
 
 def position(db: Connection) -> int:
-    return db.execute(select(alert_watch.c.position)).scalar_one()
+    found: int = db.execute(select(alert_watch.c.position)).scalar_one()
+    return found
 
 
 def move(db: Connection, to: int) -> None:

@@ -40,7 +40,11 @@ def fail(database: Database, count: int, at: datetime = NOW, **columns: Any) -> 
     """So many sessions that Telnyx refused for our key, each with its event."""
     for _ in range(count):
         with database.begin() as db:
-            error = {"answer": "refused", "answer_error_kind": "credentials", "answer_status": 401}
+            error: dict[str, Any] = {
+                "answer": "refused",
+                "answer_error_kind": "credentials",
+                "answer_status": 401,
+            }
             id = add_session(db, state="refused", answered_at=at, requested_at=at, **error, **columns)
             _event(db, id, "refused", at)
     number_all(database)
@@ -48,7 +52,12 @@ def fail(database: Database, count: int, at: datetime = NOW, **columns: Any) -> 
 
 def _event(db: Any, session_id: str, state: str, at: datetime) -> None:
     last = alerts.last_position(db)
-    values = {"subject_kind": "session", "subject_id": session_id, "kind": "changed", "actor": "telnyx"}
+    values: dict[str, Any] = {
+        "subject_kind": "session",
+        "subject_id": session_id,
+        "kind": "changed",
+        "actor": "telnyx",
+    }
     values |= {"correction": False, "changes": {}, "happened_at": at, "written_at": at, "digest": b"x"}
     if db.dialect.name == "sqlite":
         values |= {"position": last + 1, "numbered_at": at}

@@ -13,7 +13,7 @@ from service.ledger import wellness
 from service.ledger.wellness import Reason
 from service.store import processes
 from service.store.engine import Database
-from service.store.tables import event
+from service.store.tables import event, process
 from service.store.watch_tables import alert, due, spool
 from tests.ledger.watching import add_session, overdue
 
@@ -94,7 +94,7 @@ def test_a_spool_that_is_not_empty_or_not_seen_is_a_reason(
 def _process(db: Connection, id: str, started: float, alive: float) -> None:
     values = {"started_at": seconds_ago(started), "alive_at": seconds_ago(alive)}
     processes.beat(db, id, "host-b", None, None)
-    db.execute(update(processes.process).where(processes.process.c.id == id).values(values))
+    db.execute(update(process).where(process.c.id == id).values(values))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_event_that_long_has_no_position_is_a_reason(db: Connection) -> None:
 
 
 def _event(db: Connection, **values: Any) -> None:
-    usual = {"subject_kind": "key", "subject_id": "k", "kind": "created", "actor": "operator"}
+    usual: dict[str, Any] = {"subject_kind": "key", "subject_id": "k", "kind": "created", "actor": "operator"}
     usual |= {"correction": False, "changes": {}, "happened_at": NOW, "written_at": NOW, "digest": b"x"}
     db.execute(insert(event).values(usual | values))
 
