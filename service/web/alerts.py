@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,9 +14,8 @@ from service.domain.causes import Side
 from service.ledger import alerts as ledger_alerts
 from service.store import alerts, processes
 from service.store.alerts import Alert
-from service.store.columns import read_back, written_out
 from service.web import auth, context
-from service.web.cursor import first_of
+from service.web.cursor import ListPages
 from service.web.operation import Answer, operation
 from service.web.problems import Problem
 from service.web.requests import PageQuery
@@ -67,12 +65,11 @@ class AlertPage(Model):
 )
 def index(query: AlertQuery) -> Answer:
     """Open and ended ones. A key that is limited to some accounts sees theirs."""
-    cursors, filters = context.current().cursors, query.filters()
-    before = _place(*cursors.read(query.cursor, LIST, filters)) if query.cursor else None
+    pages = ListPages(context.current().cursors, LIST, query.filters())
+    before = pages.moment_and_id(query.cursor)
     with context.current().database.read() as db:
         found = alerts.page(db, auth.accounts(), query.open, before, query.limit + 1)
-    page, last = first_of(found, query.limit)
-    cursor = cursors.after((written_out(last.opened_at), last.id), LIST, filters) if last else None
+    page, cursor = pages.first_of(found, query.limit, lambda one: (one.opened_at.isoformat(), one.id))
     return Answer(AlertPage(alerts=[_shown(one) for one in page], next_cursor=cursor))
 
 
@@ -97,10 +94,6 @@ def acknowledge(alert_id: UUID) -> Answer:
     if found is None:
         raise Problem("unknown-alert", "No alert has this id")
     return Answer(_shown(found))
-
-
-def _place(opened_at: str, alert_id: str) -> tuple[datetime, str]:
-    return read_back(opened_at), alert_id
 
 
 def _shown(alert: Alert) -> AlertResponse:
