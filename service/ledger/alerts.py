@@ -15,8 +15,9 @@ from service.domain import causes
 from service.domain.access import Accounts
 from service.domain.alerts import WINDOW, Figures, NoticeKind, Subject
 from service.domain.ids import new_id
-from service.store import alerts, events
-from service.store.alerts import Alert, Case
+from service.store import alert_cases, alerts, events
+from service.store.alert_cases import Case
+from service.store.alerts import Alert
 from service.store.engine import Database
 from service.store.events import ALERT, WATCH, Action, AlertEventKind
 
@@ -58,8 +59,8 @@ class Evaluation:
             saved, last = alerts.position(db), alerts.last_position(db)
             known = max(saved, self._position)
             after = saved if known > last else known  # the database was put back to an earlier state
-            until = min(last, after + alerts.MOST_EVENTS)
-            ids = alerts.failures(db, after, until, now - WINDOW) if until > after else []
+            until = min(last, after + alert_cases.MOST_EVENTS)
+            ids = alert_cases.failures(db, after, until, now - WINDOW) if until > after else []
             cases = [
                 Case(
                     one.id,
@@ -67,7 +68,7 @@ class Evaluation:
                         causes.of_error(error).code, one.order.connector_name or "", one.order.account_sid
                     ),
                 )
-                for one in alerts.failed_sessions(db, ids)
+                for one in alert_cases.failed_sessions(db, ids)
                 if one.merged_into is None and (error := one.progress.error) is not None
             ]
         is_saved = self._add(cases, now) if cases else True
@@ -81,11 +82,11 @@ class Evaluation:
     def _find_overdue(self, now: datetime) -> None:
         with self._database.read() as db:
             cases = []
-            for group in alerts.overdue_groups(db):
+            for group in alert_cases.overdue_groups(db):
                 code = _code(group)
                 if code is not None:
                     subject = Subject(code, group.connector_name, group.account_sid)
-                    cases += [Case(id, subject) for id in alerts.overdue_ids(db, group, code)]
+                    cases += [Case(id, subject) for id in alert_cases.overdue_ids(db, group, code)]
         self._add(cases, now)
 
     def _add(self, cases: list[Case], now: datetime) -> bool:
@@ -96,7 +97,7 @@ class Evaluation:
             with self._database.begin() as db:
                 if alerts.take_turn(db) is None:
                     return False
-                alerts.add_cases(db, cases[start : start + MOST_IN_TRANSACTION], now)
+                alert_cases.add_cases(db, cases[start : start + MOST_IN_TRANSACTION], now)
         return True
 
     def _decide(self, now: datetime) -> None:
@@ -150,7 +151,7 @@ class Evaluation:
             acknowledged_by=None,
             ended_at=None,
             affected=figures.affected,
-            total=max(figures.affected, alerts.count_cases(db, subject)),
+            total=max(figures.affected, alert_cases.count_cases(db, subject)),
             example=figures.example,
             notice=1,
             notice_kind=NoticeKind.OPENED,
@@ -165,10 +166,10 @@ class Evaluation:
 
     def _forget(self, now: datetime) -> None:
         with self._database.read() as db:
-            old = alerts.old_cases(db, now - WINDOW)
+            old = alert_cases.old_cases(db, now - WINDOW)
         for start in range(0, len(old), MOST_IN_TRANSACTION):
             with self._database.begin() as db:
-                alerts.delete_cases(db, old[start : start + MOST_IN_TRANSACTION])
+                alert_cases.delete_cases(db, old[start : start + MOST_IN_TRANSACTION])
             time.sleep(PAUSE_SECONDS)
 
 
@@ -186,24 +187,24 @@ def acknowledge(
 
 def _figures(db: Connection, now: datetime) -> dict[Subject, Figures]:
     since = now - WINDOW
-    recent = alerts.recent_cases(db, since)
+    recent = alert_cases.recent_cases(db, since)
     # What is overdue is affected while it is; of failures, those of the last minutes are.
     found = {
         subject: Figures(0 if rules.is_overdue(subject.cause) else count, count, example=example)
         for subject, (count, example) in recent.items()
     }
-    for group in alerts.overdue_groups(db):
+    for group in alert_cases.overdue_groups(db):
         if (code := _code(group)) is not None:
             subject = Subject(code, group.connector_name, group.account_sid)
             before = found.get(subject, Figures())
             found[subject] = replace(before, affected=before.affected + group.count, example=group.example)
     for subject, figures in found.items():
         if 0 < figures.recent < rules.FEWEST:
-            found[subject] = replace(figures, started=alerts.started(db, subject, since))
+            found[subject] = replace(figures, started=alert_cases.started(db, subject, since))
     return found
 
 
-def _code(group: alerts.OverdueGroup) -> str | None:
+def _code(group: alert_cases.OverdueGroup) -> str | None:
     return rules.of_overdue(group.kind, is_unknown=group.is_unknown, is_call_live=group.is_call_live)
 
 

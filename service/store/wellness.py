@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
 from service.store import numbering, schema
-from service.store.alerts import is_call_live, is_unknown
+from service.store.alert_cases import is_call_live, is_unknown
 from service.store.schema import Age
 from service.store.tables import event, process, session
 from service.store.watch_tables import alert, due, session_watch, spool, watch
