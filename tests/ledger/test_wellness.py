@@ -121,6 +121,7 @@ def test_a_process_that_vanished_is_missed_until_another_takes_its_place(
 def test_an_open_alert_is_a_reason_until_it_ends(db: Connection) -> None:
     values = {"opened_at": NOW, "updated_at": NOW, "affected": 1, "total": 1, "notice": 1}
     values |= {"notice_sent": 0, "notice_tries": 0, "connector_name": "", "account_sid": "a1"}
+    values |= {"notice_kind": "opened", "noticed_affected": 1, "noticed_at": NOW}
     db.execute(insert(alert).values(id="a", cause="credentials", **values))
     assert codes(db) == ["alerts"]
     assert codes(db, frozenset({"a2"})) == []
