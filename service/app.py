@@ -19,6 +19,7 @@ from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
 from service.web import (
     access_log,
+    alerts,
     callback_lists,
     docs,
     errors,
@@ -89,7 +90,7 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, keys, health, metrics, docs, home):
+    for room in (sessions, callback_lists, feed, alerts, keys, health, metrics, docs, home):
         app.register_blueprint(room.blueprint)
     return app
 

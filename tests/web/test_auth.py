@@ -111,6 +111,8 @@ def test_a_revoked_key_opens_nothing_from_then_on(indoors: Indoors) -> None:
 def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
     assert {rule.rule for rule in indoors.app.url_map.iter_rules()} - OPEN == {
         "/metrics",
+        "/v1/alerts",
+        "/v1/alerts/<uuid:alert_id>/ack",
         "/v1/callbacks",
         "/v1/events",
         "/v1/keys",
