@@ -26,8 +26,8 @@ from service.store.processes import now_of
 SEEN_AT_ONCE: Final = 500
 DECIDED_AT_ONCE: Final = 500
 # A transaction holds SQLite's write lock for 20 ms at most; callbacks get their turn between two.
-SQLITE_SEEN_AT_ONCE: Final = 100
-SQLITE_DECIDED_AT_ONCE: Final = 50
+SQLITE_SEEN_AT_ONCE: Final = 50
+SQLITE_DECIDED_AT_ONCE: Final = 30
 GRACE: Final = timedelta(seconds=3)  # for Telnyx's answer; then it is decided without one
 BLIND_PAUSE: Final = timedelta(seconds=15)
 

@@ -12,7 +12,7 @@ from service.store.engine import Database
 from service.workers.asking import Asking
 
 LONGEST_RUN: Final = 5.0  # seconds for each of its two parts, so that neither keeps the other waiting
-PAUSE_SECONDS: Final = 0.01  # between two transactions; on SQLite, callbacks get their turn
+PAUSE_SECONDS: Final = 0.004  # between two transactions; on SQLite, callbacks get their turn
 MOST_LOGGED: Final = 20  # of one run; the others are counted
 
 log = logging.getLogger(__name__)
