@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.sandbox import Answer, Behaviour, Sandbox
+from service.sandbox.behaviour import Event
 from tests.house import House, wait_until
 
 QUICK = {
@@ -16,7 +17,7 @@ QUICK = {
     "OVERDUE_STOP_SECONDS": "0.5",
     "OVERDUE_END_SECONDS": "0.5",
 }
-ALL = frozenset({"siprec-started", "siprec-stopped", "siprec-failed"})
+ALL: frozenset[Event] = frozenset({"siprec-started", "siprec-stopped", "siprec-failed"})
 Build = Callable[..., House]
 
 

@@ -49,7 +49,7 @@ def test_what_is_overdue_by_what_telnyx_says_of_the_call(
     kind: OverdueKind, status: str | None, is_overdue_but: set[OverdueKind]
 ) -> None:
     deadline = Deadline(kind, SINCE, MINUTE)
-    found = deadline.judge(Watched(call_status=status, call_checked_at=status and LATER))
+    found = deadline.judge(Watched(call_status=status, call_checked_at=LATER if status else None))
     assert (found is None) == (kind in is_overdue_but)
     if found:
         assert (found.kind, found.since) == (kind, SINCE + MINUTE)
