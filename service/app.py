@@ -25,6 +25,7 @@ from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
+from service.web.pages import log_in, shell
 from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
@@ -76,7 +77,7 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, keys, health, docs, home):
+    for room in (sessions, callback_lists, feed, keys, health, docs, home, log_in, shell):
         app.register_blueprint(room.blueprint)
     return app
 
