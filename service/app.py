@@ -25,7 +25,7 @@ from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
-from service.web.pages import log_in, shell
+from service.web.pages import log_in, one_session, session_list, shell, stop_session  # noqa: F401 (they add pages)
 from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool

@@ -53,7 +53,7 @@ def repeats(db: Connection, callback_ids: Collection[str]) -> dict[str, list[Rep
 
 
 def raw(db: Connection, session_id: str, callback_id: str) -> list[Bytes]:
-    """Of a callback of this session: the first delivery, and MOST_REPEATS of the others. Empty: there is none."""
+    """Of a callback of this session: its first delivery, and MOST_REPEATS others. Empty: no such one."""
     first = db.execute(_CALLBACK, {"id": callback_id, "session_id": session_id}).mappings().one_or_none()
     if first is None:
         return []

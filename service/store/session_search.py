@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, union
+from sqlalchemy import Connection, Select, bindparam, select, union
 
 from service.domain.access import Accounts
 from service.store import session_lists
@@ -46,7 +47,7 @@ def by_text(db: Connection, wanted: str, accounts: Accounts) -> Found:
     return Found(tuple(sids), filters=tuple(fits))
 
 
-def _of_accounts(accounts: Accounts):  # type: ignore[no-untyped-def]
+def _of_accounts(accounts: Accounts) -> Select[Any]:
     return _SESSION.where(sees_session(accounts))
 
 
@@ -54,7 +55,9 @@ _SESSION = select(session.c.id).where(session.c.id == bindparam("wanted"))
 _CALLBACK = select(callback.c.session_id).where(callback.c.id == bindparam("wanted"))
 _REPEAT = select(callback_repeat.c.callback_id).where(callback_repeat.c.id == bindparam("wanted"))
 _SIDS = union(
-    select(session_attempt.c.session_id.label("id")).where(session_attempt.c.siprec_sid == bindparam("wanted")),
+    select(session_attempt.c.session_id.label("id")).where(
+        session_attempt.c.siprec_sid == bindparam("wanted")
+    ),
     select(session.c.id).where(session.c.callback_siprec_sid == bindparam("wanted")),
 ).subquery()
 # As they stand today: one that was merged into another is found where it went.
