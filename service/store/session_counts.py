@@ -29,8 +29,8 @@ def by_state(db: Connection, wanted: Filter, accounts: Accounts) -> list[StateCo
     """Of what fits `wanted`, its states aside: each state, in order of rank."""
     every = replace(wanted, states=frozenset())
     newest = session_lists.newest(every, accounts, MOST_COUNTED, session.c.state).subquery()
-    rows = db.execute(select(newest.c.state, func.count().label("count")).group_by(newest.c.state))
-    counts = {State(row.state): int(row.count) for row in rows}
+    rows = db.execute(select(newest.c.state, func.count().label("sessions")).group_by(newest.c.state))
+    counts = {State(row.state): row.sessions for row in rows}
     is_all = sum(counts.values()) < MOST_COUNTED
     found = [StateCount(state, counts.get(state, 0), not is_all) for state in State]
     if is_all or every != Filter() or accounts is not None:

@@ -40,8 +40,8 @@ def _lines(found: Sequence[Session], fetch: FetchPage, limit: int) -> Iterator[s
             found = found[len(page) :] or fetch(_place(page[-1]), 1)
             break
         found = fetch(_place(page[-1]), ROWS_AT_ONCE)
-    end = f"# {count} rows"
-    yield _written([[f"{end}, the newest: there are more" if found else end]])
+    end = f"# rows: {count}"
+    yield _written([[f"{end}, the newest; there are more" if found else end]])
 
 
 def _place(session: Session) -> Place:

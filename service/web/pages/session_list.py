@@ -48,7 +48,7 @@ def session_list() -> Response:
         wrong = [(_field(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
     except InvalidCursor:
         wrong = [("cursor", "this page is of another list: begin with the newest")]
-    return render("pages/sessions.html", 422, **_frame(_given()), wrong=wrong)
+    return render("pages/sessions.html", 422, **{**_frame(_given()), "wrong": wrong})
 
 
 @page("/sessions.csv", scope=Scope.READ)
@@ -97,7 +97,9 @@ def _search(text: str) -> Response:
         if not found.session_ids and len(text) <= LONGEST_SEARCH and re.fullmatch(PRINTABLE[1:-1], text):
             found = session_search.by_text(db, text, auth.accounts())
     anchor = f"#callback-{found.callback_id}" if found.callback_id else ""
-    places = [(f"/sessions/{id}{anchor}", {}, f"Session {id}") for id in found.session_ids]
+    places: list[tuple[str, dict[str, Any], str]] = [
+        (f"/sessions/{id}{anchor}", {}, f"Session {id}") for id in found.session_ids
+    ]
     places += [("/sessions", *_place_of(one)) for one in found.filters]
     if len(places) == 1:
         path, filters, _ = places[0]

@@ -113,7 +113,7 @@ def test_a_filter_shows_exports_and_writes_in_sql_the_same_sessions(
             assert ids(answer) == expected
             rows, last = exported(visitor, **query)
             assert [row["session_id"] for row in rows] == expected
-            assert last == f"# {len(expected)} rows"
+            assert last == f"# rows: {len(expected)}"
             sql = shown_sql(answer)
             assert sql.replace("\n", "").isprintable()
             with indoors.context.database.read() as db:
@@ -186,8 +186,8 @@ def test_tab_and_carriage_return_begin_no_formula_either(indoors: Indoors, visit
 def test_whatever_somebody_has_in_hand_leads_to_the_session(
     indoors: Indoors, visitor: Visitor, four: list[str], subtests: pytest.Subtests
 ) -> None:
-    indoors.tell("siprec-started", "b")
-    indoors.tell("siprec-started", "b")  # a further delivery
+    for _ in range(2):  # the same, delivered again
+        indoors.tell("siprec-started", "b", Timestamp="2026-11-28T10:00:00Z")
     b = four[1]
     (callback,) = indoors.callbacks(b)
     with indoors.context.database.read() as db:
@@ -258,7 +258,7 @@ def test_an_export_is_bounded_and_says_so(
 ) -> None:
     monkeypatch.setattr("service.web.pages.session_csv.ROWS_AT_ONCE", 3)
     written = write(indoors.context.database, 10)
-    for most, last in ((9, "# 9 rows, the newest: there are more"), (10, "# 10 rows"), (11, "# 10 rows")):
+    for most, last in ((9, "# rows: 9, the newest; there are more"), (10, "# rows: 10"), (11, "# rows: 10")):
         monkeypatch.setattr(session_list, "MOST_EXPORTED", most)
         rows, end = exported(visitor)
         assert [row["session_id"] for row in rows] == written[:most]
