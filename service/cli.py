@@ -14,6 +14,7 @@ from service import config, wiring
 from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
 from service.commands.keys import keys_group
+from service.commands.login import login
 from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
 from service.ledger.evidence import ReadingNotWritten
@@ -39,6 +40,7 @@ main.add_command(sandbox)
 main.add_command(demo)
 main.add_command(keys_group)
 main.add_command(follow)
+main.add_command(login)
 
 
 @main.group("callbacks")
