@@ -175,5 +175,5 @@ def processes(db: Connection, now: datetime) -> list[Any]:
 def rejected(db: Connection) -> dict[str, int]:
     """How many are kept, by reason: `store.rejected` bounds them."""
     reason = rejected_delivery.c.reason
-    rows = db.execute(select(reason, func.count()).group_by(reason).order_by(reason))
-    return {why: count for why, count in rows}
+    rows = db.execute(select(reason, func.count().label("kept")).group_by(reason).order_by(reason))
+    return {row.reason: row.kept for row in rows}

@@ -55,6 +55,10 @@ class Day:
         return sum(hour.failed for hour in self.hours)
 
     @property
+    def deepest(self) -> float:
+        return max(hour.deep for hour in self.hours)
+
+    @property
     def started(self) -> int:
         return sum(one.count for one in self.seconds)
 
@@ -75,7 +79,7 @@ def day_of(starts: Sequence[Starts], now: datetime) -> Day:
     failed = [sum(one.count for one in starts if one.hour == begin and one.is_failed) for begin in begins]
     most = max([1, *counts])
     hours = (
-        Hour(begin, count, bad, _tall(count, most), _tall(bad, most) / 2)
+        Hour(begin, count, bad, _tall(count, most), _tall(bad, most))
         for begin, count, bad in zip(begins, counts, failed, strict=True)
     )
     within = [sum(one.count for one in starts if one.within == at) for at in range(len(SECONDS) + 1)]
