@@ -28,8 +28,12 @@ class LogIn:
     expires_at: datetime
 
 
-def begin(db: Connection, key_id: str, secret_id: str | None, now: datetime) -> str:
-    """The text that the cookie holds. Of `secret_id` None it lasts as long as any secret of its key."""
+def begin(db: Connection, key_id: str, secret_id: str | None, instead_of: str, now: datetime) -> str:
+    """The text that the cookie holds. Of `secret_id` None it lasts as long as any secret of its key.
+
+    What the browser brought along is ended: nobody else knows the new text.
+    """
+    end(db, instead_of)
     text = secrets.token_urlsafe(32)
     db.execute(delete(log_in).where(log_in.c.expires_at < now))
     row = {"sha256": _hash(text), "api_key_id": key_id, "secret_id": secret_id}

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, case, func, select, text, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Text,
+    and_,
+    case,
+    cast,
+    extract,
+    func,
+    select,
+    text,
+    true,
+)
 
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
@@ -55,14 +68,17 @@ class Starts:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Of the last day: how many, and how many of them were answered 200."""
+    """Of the last day, of whatever account: how many were looked at.
 
-    shown: int
+    And how many of them were answered 200 and may be seen.
+    """
+
+    looked_at: int
     answered_200: int
 
     @property
     def is_all(self) -> bool:
-        return self.shown < MOST_CALLBACKS
+        return self.looked_at < MOST_CALLBACKS
 
 
 def in_progress(db: Connection, accounts: Accounts) -> dict[State, int]:
@@ -134,23 +150,19 @@ def _hour(db: Connection, moment: ColumnElement[Any]) -> ColumnElement[str]:
 
 def _seconds(db: Connection, begin: ColumnElement[Any], end: ColumnElement[Any]) -> ColumnElement[float]:
     if db.dialect.name == "sqlite":
-        return (func.julianday(end) - func.julianday(begin)) * 86400
-    return func.extract("epoch", end - begin)
+        # To the millisecond: more is not in a Julian day.
+        return func.round((func.julianday(end) - func.julianday(begin)) * 86400, 3)
+    return cast(extract("epoch", end - begin), Float)
 
 
 def callbacks(db: Connection, accounts: Accounts, now: datetime) -> Callbacks:
     """Received within the last day; of the newest MOST_CALLBACKS at most."""
     row = callback.c
-    newest = (
-        select(row.answered)
-        .where(row.received_at >= now - DAY, sees_callback(accounts))
-        .order_by(row.received_at.desc())
-        .limit(MOST_CALLBACKS)
-        .subquery()
-    )
-    answered_200 = func.sum(case((newest.c.answered == 200, 1), else_=0))
-    shown, answered = db.execute(select(func.count(), answered_200).select_from(newest)).one()
-    return Callbacks(shown, answered or 0)
+    newest = select(row.id).where(row.received_at >= now - DAY)
+    newest = newest.order_by(row.received_at.desc()).limit(MOST_CALLBACKS)
+    looked_at = db.execute(select(func.count()).select_from(newest.subquery())).scalar_one()
+    its = and_(row.id.in_(newest), row.answered == 200, sees_callback(accounts))
+    return Callbacks(looked_at, db.execute(select(func.count()).where(its)).scalar_one())
 
 
 def alerts(db: Connection, accounts: Accounts) -> list[Any]:

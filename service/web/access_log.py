@@ -58,7 +58,7 @@ def _written(second: int) -> str:
 
 
 def shown(path: str) -> str:
-    """Without what could forge a line or end the quotation, and without the secret of a callback URL or link."""
+    """Without what could forge a line or end the quotation, and without the secret of a URL that has one."""
     for place in (CALLBACKS, LOG_IN):
         before, _, secret = path.partition(place)
         if secret:

@@ -1,4 +1,6 @@
-"""The pages for whoever is on duty. How to add one:
+"""The pages for whoever is on duty.
+
+How to add one:
 
 1. A module here, imported by `service.app` (which registers `shell.blueprint` after it).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
@@ -216,7 +217,13 @@ def test_no_field_becomes_a_part_of_the_page(indoors: Indoors) -> None:
         found = add_session(db, account_sid=SCRIPT, connector_name=SCRIPT, call_sid=SCRIPT)
         overdue(db, found, "not_started", SCRIPT, call_status=SCRIPT)
         at = datetime.now(UTC)
-        row = {"id": "1", "cause": SCRIPT, "connector_name": SCRIPT, "account_sid": SCRIPT, "example": SCRIPT}
+        row: dict[str, Any] = {
+            "id": "1",
+            "cause": SCRIPT,
+            "connector_name": SCRIPT,
+            "account_sid": SCRIPT,
+            "example": SCRIPT,
+        }
         row |= {"acknowledged_by": SCRIPT, "acknowledged_at": at, "opened_at": at, "updated_at": at}
         numbers = dict.fromkeys(("affected", "total", "notice", "notice_sent", "notice_tries"), 1)
         db.execute(insert(alert).values(**row, **numbers))

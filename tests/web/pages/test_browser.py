@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from click.testing import CliRunner
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 from sqlalchemy import delete
