@@ -14,6 +14,7 @@ from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
+from service.ledger.missed import Missed
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
 from service.spool import Spool
@@ -24,6 +25,7 @@ from service.telnyx.client import Client, longest_seconds
 from service.watch_settings import Use
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
+from service.workers.gauges import Gauges
 from service.workers.heartbeat import Heartbeat
 from service.workers.last_used import LastUsed
 from service.workers.numbering import Numbering
@@ -32,6 +34,7 @@ from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
+GAUGES_SECONDS = 1.0
 REJECTED_SECONDS = 0.1
 LAST_USED_SECONDS = 60.0
 NUMBERING_SECONDS = 0.25  # where only others write
@@ -51,8 +54,11 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
+    heartbeat: Heartbeat
+    missed: Missed
     last_used: LastUsed
     tail: Tail
+    gauges: Gauges
     reader: Reader
     workers: Sequence[Runner]
     clock: Callable[[], datetime]  # UTC
@@ -77,6 +83,7 @@ class Services:
             worker.join(max(0.0, until - time.monotonic()))
         self.backlog.close()
         self.last_used.end()
+        self.heartbeat.end()
 
 
 def wire(settings: Settings) -> Services:
@@ -107,7 +114,11 @@ def wire(settings: Settings) -> Services:
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
-    heartbeat = Heartbeat(database, backlog)
+    missed = Missed()
+    heartbeat = Heartbeat(database, backlog, missed)
+    beating = Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now)
+    beating.wake()  # its first beat is at the start
+    gauges = Gauges(database.breaker, backlog)
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
@@ -121,14 +132,18 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
+        heartbeat=heartbeat,
+        missed=missed,
         last_used=last_used,
         tail=tail,
+        gauges=gauges,
         reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
-            Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
+            beating,
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
+            Runner("gauges", gauges.run_once, GAUGES_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
             numberer,
             tailing,

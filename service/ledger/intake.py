@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from service import metrics
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.batch_thread import BatchThread
@@ -226,6 +227,7 @@ class Intake:
             self._insist(
                 lambda is_first: self._ingest.write(written, deadline, are_fresh=are_fresh and is_first),
                 deadline,
+                len(written),
             )
         except RecordRefused as error:
             if len(batch) == 1:
@@ -239,24 +241,26 @@ class Intake:
 
     def _commit_refused(self, ticket: Ticket, deadline: float) -> None:
         try:
-            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline)
+            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline, 1)
         except RecordRefused as error:  # the drain makes a dead letter of it
             self._call_on_loop(self._not_committed, [ticket], error)
         else:
             self._call_on_loop(self._answer, [ticket], None)
 
-    def _insist(self, write: Callable[[bool], object], deadline: float) -> None:
+    def _insist(self, write: Callable[[bool], object], deadline: float, size: int) -> None:
         """Again, as long as it is only others who come in the way. Raises DatabaseError.
 
-        `write` is told whether it is the first try.
+        `write` is told whether it is the first try, and writes `size` callbacks.
         """
         is_first = True
         while True:
-            if time.monotonic() > deadline - LEAST_SECONDS:
+            began = time.monotonic()
+            if began > deadline - LEAST_SECONDS:
                 raise DatabaseUnavailable("there is no time left")
             try:
                 write(is_first)
                 self.commits += 1
+                metrics.count_batch(size, time.monotonic() - began)
                 return
             except DatabaseConflict as error:
                 log.info("batch came in conflict, trying again: %s", error)
@@ -271,4 +275,5 @@ class Intake:
             if not isinstance(error, SpoolUnusable):
                 raise
         else:
+            metrics.count_spooled(len(batch))
             self._call_on_loop(self._answer, batch, None)

@@ -1,6 +1,6 @@
 """The ledger's one line of facts: a row for every change of what is known of a session.
 
-And for what is done with API keys, and for every reading of evidence.
+And for what is done with API keys and hosts, and for every reading of evidence.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ TELNYX = "telnyx"  # the actor of what its answers and callbacks change
 WATCH = "watch"  # of what did not happen in time
 OPERATOR = "operator"  # of what is done by command
 ACTORS = frozenset({TELNYX, WATCH, OPERATOR})  # all others are names of API keys
-SESSION = "session"  # a kind of subject; so are the next two
+SESSION = "session"  # a kind of subject; so are the next three
 KEY = "key"
 EVIDENCE = "evidence"
+HOST = "host"
 
 MOST = 2**31 - 1  # of a session's events; no limit at all
 
@@ -52,6 +53,10 @@ class KeyEventKind(StrEnum):
 
 class EvidenceEventKind(StrEnum):
     READ = "read"
+
+
+class HostEventKind(StrEnum):
+    RETIRED = "retired"
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,12 @@ class Change:
 class Action:
     """What somebody did that is of no session, to be written as an event. `facts` as in a Change.
 
-    `subject_id` is the id of the key, or says which evidence it was.
+    `subject_id` is the id of the key, the name of the host, or says which evidence it was.
     """
 
     subject_kind: str
     subject_id: str
-    kind: KeyEventKind | EvidenceEventKind
+    kind: KeyEventKind | EvidenceEventKind | HostEventKind
     actor: str
     facts: Mapping[str, tuple[object, object]]
 

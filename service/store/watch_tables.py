@@ -52,7 +52,8 @@ spool = Table(
     Column("host", Text, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
     Column("entries", Integer, nullable=False),
-    Column("oldest_at", UtcTime),
+    Column("oldest_at", UtcTime),  # by the host's clock
+    Column("waiting_since", UtcTime),  # seen with entries ever since, without a gap; null: it has none
     Column("dead_letters", Integer, nullable=False),
     Column("retired_at", UtcTime),  # somebody said that it never comes back
 )
@@ -64,7 +65,7 @@ blind_period = Table(
     Column("host", Text),  # null: nobody listened
     Column("why", Text, nullable=False),
     Column("began_at", UtcTime, nullable=False),
-    Column("ended_at", UtcTime),
+    Column("ended_at", UtcTime, nullable=False),
 )
 Index("blind_period_ended", blind_period.c.ended_at)
 

@@ -13,7 +13,7 @@ from service.web import auth
 from service.web.pages import guard
 from tests.web.indoors import Indoors
 
-HOOKS = {auth.api_key, auth.anyone, guard.logged_in}
+HOOKS = {auth.api_key, auth.anyone, auth.metrics_reader, guard.logged_in}
 # Telnyx's door is not among the routes: it stands in front of them, and has its own judge.
 OPEN = {
     "/",
@@ -115,6 +115,7 @@ def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
     rules = list(indoors.app.url_map.iter_rules())
     pages = {rule.rule for rule in rules if rule.endpoint.partition(".")[0] in PAGES}
     assert {rule.rule for rule in rules} - pages - OPEN == {
+        "/metrics",
         "/v1/callbacks",
         "/v1/events",
         "/v1/keys",
