@@ -23,12 +23,11 @@ from sqlalchemy import (
 )
 
 from service.domain.access import Accounts
-from service.domain.overdue import OverdueKind
+from service.domain.overdue import CallStatus, OverdueKind
 from service.domain.state import State
 from service.store.accounts import sees_callback, sees_session
 from service.store.tables import IS_NOT_STOPPED, callback, process, rejected_delivery, session
 from service.store.watch_tables import alert, session_watch, spool
-from service.store.wellness import LIVE
 
 DAY: Final = timedelta(days=1)
 MOST_IN_PROGRESS: Final = 5_000  # of a state
@@ -37,6 +36,7 @@ MOST_CALLBACKS: Final = 25_000
 MOST_OVERDUE: Final = 500  # of a kind, of which the page shows a few
 MOST_SHOWN: Final = 50  # of alerts, spools and processes
 PROCESS_SHOWN_FOR: Final = timedelta(hours=1)
+LIVE: Final = frozenset(status for status in CallStatus if not status.is_over)
 IN_PROGRESS: Final = (State.REQUESTED, State.UNANSWERED, State.ACCEPTED, State.STARTED)
 FAILED: Final = (State.REFUSED, State.FAILED)
 SECONDS: Final = (0.5, 1, 2, 5, 10, 30)  # the upper ends of what is told apart; the last is open

@@ -6,7 +6,9 @@ from flask import Response
 
 from service.domain import causes
 from service.domain.access import Scope
+from service.domain.causes import Side
 from service.ledger import wellness
+from service.ledger.wellness import Reason, Wellness
 from service.store import now as store_now
 from service.store import processes
 from service.web import auth, context
@@ -36,7 +38,10 @@ def show() -> Response:
         # Nothing vouches for the account that a rejected callback names.
         rejected = store_now.rejected(db) if accounts is None else None
     depth = services.backlog.depth()
-    waiting = max(sum(one.entries + one.dead_letters for one in spools), depth.entries if depth else 0)
+    own = depth.entries if depth else 0
+    waiting = max(sum(one.entries + one.dead_letters for one in spools), own)
+    if own and well.is_well:  # the next heartbeat tells it to all
+        well = Wellness((_waits_here(own),))
     return render(
         "pages/now.html",
         place="now",
@@ -55,3 +60,9 @@ def show() -> Response:
         rejected=rejected,
         causes=causes.BY_OVERDUE_KIND,
     )
+
+
+def _waits_here(entries: int) -> Reason:
+    words = f"{entries:,} {'entry waits' if entries == 1 else 'entries wait'} in the spool of this process."
+    what_to_do = "It drains by itself while the database takes writes; else look at the log."
+    return Reason("spool_waits", words, Side.US, what_to_do, "/#spool")
