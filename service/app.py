@@ -19,6 +19,7 @@ from service.store.engine import DatabaseUnusable
 from service.telnyx.callback_url import is_callback
 from service.web import (
     access_log,
+    alerts,
     callback_lists,
     docs,
     errors,
@@ -90,7 +91,8 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, keys, health, metrics, docs, home, log_in, shell):
+    rooms = (sessions, callback_lists, feed, alerts, keys, health, metrics, docs, home, log_in, shell)
+    for room in rooms:
         app.register_blueprint(room.blueprint)
     return app
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from service import config, wiring
+from service.commands.alerts import alert_group
 from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
 from service.commands.hosts import hosts_group
@@ -45,6 +46,7 @@ main.add_command(hosts_group)
 main.add_command(follow)
 main.add_command(login)
 main.add_command(metrics_group)
+main.add_command(alert_group)
 
 
 @main.group("callbacks")

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from service import metrics
@@ -22,11 +23,14 @@ MOST_WAITING: Final = 1000  # for an answer, and in the queue of each thread
 COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
 COMMIT_ONLY_SECONDS: Final = 1.3  # where there is no spool
 ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
+SLOW_SECONDS: Final = 1.0  # from receipt; answers that take longer are counted
+MOST_SIGNED: Final = 101
 LOOK_SECONDS: Final = 0.05  # how often the loop looks for what is late
 LEAST_SECONDS: Final = 0.1  # with less time left, the database is not asked for another transaction
 CONFLICT_SECONDS: Final = 0.01
 PAUSE_SECONDS: Final = 0.01  # between a batch that is answered and the next that comes
 STOP_SECONDS: Final = 2.0
+UNSIGNED: Final = "token"  # what vouches for a callback that nobody signed
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,9 @@ class Intake:
         self._stuck_since = 0.0  # when the batch began that made somebody late
         self._stalled_since = 0.0  # when the one began of which the breaker knows
         self.commits = 0  # how many batches were committed
+        self.slow_answers = 0
+        # Of the last callbacks that Telnyx signed: telnyx-timestamp, and when they came.
+        self.signed: deque[tuple[str, datetime]] = deque(maxlen=MOST_SIGNED)
 
     @property
     def is_waited_for(self) -> bool:
@@ -105,6 +112,9 @@ class Intake:
         # A thread that hangs holds on to what was answered 503, too.
         if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
+        if callback.verified_by != UNSIGNED:
+            delivery = callback.delivery
+            self.signed.append((delivery.headers.get("telnyx-timestamp", ""), delivery.received_at))
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
@@ -166,6 +176,8 @@ class Intake:
                 continue
             ticket.is_answered = True
             self._count -= 1
+            if self._answered_at - ticket.came > SLOW_SECONDS:
+                self.slow_answers += 1
             if ticket.future.done():  # the client has left
                 continue
             if error is None:

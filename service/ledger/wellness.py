@@ -11,14 +11,12 @@ from sqlalchemy import Connection
 
 from service.domain import causes
 from service.domain.access import ALL_ACCOUNTS, Accounts
+from service.domain.alerts import UNRECORDED
 from service.domain.causes import Side
-from service.domain.overdue import OverdueKind
 from service.store import wellness
 from service.store.wellness import MOST_COUNTED, OverdueSessions, WaitingSpool
 
 MOST_SECONDS: Final = 5.0  # so far behind may the numberer and the watch be
-# Where one of these is awaited and the call goes on, it is probably not recorded.
-UNRECORDED: Final = {OverdueKind.NOT_STARTED, OverdueKind.NO_ANSWER, OverdueKind.STOPPED_EARLY}
 OVERDUE_PATH: Final = "/sessions?overdue=true"
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bind
 from service.domain.access import Access, Scope
 from service.domain.history import Changes, Facts, facts_after
 from service.store import histories
-from service.store.events import SESSION, EventKind
+from service.store.events import ALERT, SESSION, EventKind
 from service.store.tables import event, session
 
 MOST_SCANNED: Final = 5000  # events looked at for a page, where a filter lets few through
@@ -171,13 +171,16 @@ def _changes(
 
 
 def _sees(access: Access) -> ColumnElement[bool]:
-    """Sessions' events by the account that they had then: so nothing ever appears behind what was read.
+    """Events by the account that they had then: so nothing ever appears behind what was read.
 
-    What is done with keys and evidence is for those who may see all accounts.
+    Alerts are for those who may read reports. What is done with keys and evidence, and alerts of no account,
+    are for those who may see all accounts.
     """
+    kinds = [SESSION, ALERT] if access.allows(Scope.REPORTS) else [SESSION]
+    sees_kind = _subject_kind.in_(kinds)
     if access.accounts is not None:
-        return and_(_is_of_session, event.c.account_sid.in_(sorted(access.accounts)))
-    return true() if access.allows(Scope.ADMIN) else _is_of_session
+        return and_(sees_kind, event.c.account_sid.in_(sorted(access.accounts)))
+    return true() if access.allows(Scope.ADMIN) else sees_kind
 
 
 def _fits(wanted: Wanted) -> ColumnElement[bool]:

@@ -9,8 +9,9 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 
 from service.domain.access import Accounts
-from service.domain.overdue import CallStatus, OverdueKind
+from service.domain.overdue import OverdueKind
 from service.store import numbering, schema
+from service.store.alert_cases import is_call_live, is_unknown
 from service.store.schema import Age
 from service.store.tables import event, process, session
 from service.store.watch_tables import alert, due, session_watch, spool, watch
@@ -18,8 +19,6 @@ from service.store.watch_tables import alert, due, session_watch, spool, watch
 MOST_COUNTED: Final = 10_000  # of a kind, the newest first: calls that go on are among them
 NOT_SEEN_AFTER: Final = timedelta(seconds=15)
 LOST_FOR: Final = timedelta(minutes=10)  # so long a process that vanished is missed
-LIVE: Final = tuple(status.value for status in CallStatus if not status.is_over)
-UNKNOWN: Final = "unknown: %"
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ def overdue_sessions(db: Connection, accounts: Accounts) -> list[OverdueSessions
 
 def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> list[OverdueSessions]:
     row = session_watch.c
-    is_unknown = row.overdue_why.like(UNKNOWN)
-    is_live = func.coalesce(row.call_status, "").in_(LIVE)
-    newest = select(is_unknown.label("is_unknown"), is_live.label("is_live"))
+    newest = select(is_unknown.label("is_unknown"), is_call_live.label("is_live"))
     newest = newest.where(row.overdue_kind == kind, row.overdue_kind.is_not(None))
     if accounts is not None:
         newest = newest.join(session, session.c.id == row.session_id)
@@ -114,4 +111,5 @@ def watch_seconds(db: Connection, now: datetime) -> float:
     position = select(func.coalesce(func.max(watch.c.position), 0)).scalar_subquery()
     unseen = select(event.c.numbered_at).where(event.c.position == position + 1)
     moments = [db.scalar(unseen), db.scalar(select(due.c.next_at).order_by(due.c.next_at).limit(1))]
-    return max([0.0, *((now - moment).total_seconds() for moment in moments if moment is not None)])
+    waited: list[float] = [(now - moment).total_seconds() for moment in moments if moment is not None]
+    return max([0.0, *waited])

@@ -36,6 +36,9 @@ class EventType(StrEnum):
     KEY_REVOKED = "siprec.key.revoked"
     EVIDENCE_READ = "siprec.evidence.read"
     HOST_RETIRED = "siprec.host.retired"
+    ALERT_OPENED = "siprec.alert.opened"
+    ALERT_ACKNOWLEDGED = "siprec.alert.acknowledged"
+    ALERT_ENDED = "siprec.alert.ended"
 
     @property
     def subject_and_kind(self) -> tuple[str, str]:

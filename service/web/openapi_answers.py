@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from service.web import examples, key_examples
+from service.web import alert_examples, examples, key_examples
 from service.web.operation import Operation
 from service.web.problem_examples import PROBLEMS
 from service.web.problems import KINDS, Problem, ProblemDocument
 
-ANSWERS: Final = {**examples.ANSWERS, **key_examples.ANSWERS}
+ANSWERS: Final = {**examples.ANSWERS, **key_examples.ANSWERS, **alert_examples.ANSWERS}
 REQUEST_ID: Final = "ffc6ce04-a573-4aef-a703-4b5b18478553"
 # What every route of /v1 may answer, besides what it declares.
 EVERYWHERE: Final = (

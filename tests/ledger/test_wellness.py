@@ -13,7 +13,7 @@ from service.ledger import wellness
 from service.ledger.wellness import Reason
 from service.store import processes
 from service.store.engine import Database
-from service.store.tables import event
+from service.store.tables import event, process
 from service.store.watch_tables import alert, due, spool
 from tests.ledger.watching import add_session, overdue
 
@@ -94,7 +94,7 @@ def test_a_spool_that_is_not_empty_or_not_seen_is_a_reason(
 def _process(db: Connection, id: str, started: float, alive: float) -> None:
     values = {"started_at": seconds_ago(started), "alive_at": seconds_ago(alive)}
     processes.beat(db, id, "host-b", None, None)
-    db.execute(update(processes.process).where(processes.process.c.id == id).values(values))
+    db.execute(update(process).where(process.c.id == id).values(values))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,7 @@ def test_a_process_that_vanished_is_missed_until_another_takes_its_place(
 def test_an_open_alert_is_a_reason_until_it_ends(db: Connection) -> None:
     values = {"opened_at": NOW, "updated_at": NOW, "affected": 1, "total": 1, "notice": 1}
     values |= {"notice_sent": 0, "notice_tries": 0, "connector_name": "", "account_sid": "a1"}
+    values |= {"notice_kind": "opened", "noticed_affected": 1, "noticed_at": NOW}
     db.execute(insert(alert).values(id="a", cause="credentials", **values))
     assert codes(db) == ["alerts"]
     assert codes(db, frozenset({"a2"})) == []
@@ -149,7 +150,7 @@ def test_an_event_that_long_has_no_position_is_a_reason(db: Connection) -> None:
 
 
 def _event(db: Connection, **values: Any) -> None:
-    usual = {"subject_kind": "key", "subject_id": "k", "kind": "created", "actor": "operator"}
+    usual: dict[str, Any] = {"subject_kind": "key", "subject_id": "k", "kind": "created", "actor": "operator"}
     usual |= {"correction": False, "changes": {}, "happened_at": NOW, "written_at": NOW, "digest": b"x"}
     db.execute(insert(event).values(usual | values))
 

@@ -22,7 +22,7 @@ def add_session(
 ) -> str:
     """A session's id; nothing of it but what lists and the watch read."""
     now = requested_at or datetime.now(UTC)
-    values = {
+    values: dict[str, Any] = {
         "id": new_id(),
         "origin": "api",
         "account_sid": account_sid,

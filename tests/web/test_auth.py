@@ -116,6 +116,8 @@ def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
     pages = {rule.rule for rule in rules if rule.endpoint.partition(".")[0] in PAGES}
     assert {rule.rule for rule in rules} - pages - OPEN == {
         "/metrics",
+        "/v1/alerts",
+        "/v1/alerts/<uuid:alert_id>/ack",
         "/v1/callbacks",
         "/v1/events",
         "/v1/keys",

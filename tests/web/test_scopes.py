@@ -22,6 +22,8 @@ NEEDED = {
     ("GET", "/v1/callbacks"): Scope.READ,
     ("GET", "/v1/events"): Scope.READ,
     ("GET", "/metrics"): Scope.REPORTS,
+    ("GET", "/v1/alerts"): Scope.REPORTS,
+    ("POST", "/v1/alerts/<uuid:alert_id>/ack"): Scope.STOP,
     ("GET", "/v1/keys"): Scope.ADMIN,
     ("POST", "/v1/keys"): Scope.ADMIN,
     ("GET", "/v1/keys/<uuid:key_id>"): Scope.ADMIN,
