@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
 from gunicorn.glogging import Logger
 
+from service import metrics_folder
 from service.config import WrongConfiguration, load  # not the module: gunicorn has a setting `config`
 from service.logs import WRITER, Handler
 
@@ -44,6 +46,20 @@ control_socket_disable = True
 is_sqlite = settings.DATABASE_URL.get_secret_value().startswith("sqlite:")
 
 
+def on_starting(arbiter: Any) -> None:
+    """In the master, once, before it has workers."""
+    if metrics_folder.make() is None:
+        arbiter.log.warning("no folder for metrics can be made, /metrics shows those of one process")
+
+
+def on_exit(_arbiter: Any) -> None:
+    metrics_folder.remove()
+
+
+def child_exit(_arbiter: Any, worker: Any) -> None:
+    metrics_folder.bury(worker.pid)
+
+
 def when_ready(arbiter: Any) -> None:
     """In the master, once it listens: --bind on the command line replaces what stands here."""
     inside, listening = settings.INTERNAL_BIND, [one.getsockname() for one in arbiter.LISTENERS]
@@ -55,6 +71,8 @@ def when_ready(arbiter: Any) -> None:
 
 def post_fork(_arbiter: Any, worker: Any) -> None:
     worker.internal_bind = settings.INTERNAL_BIND
+    if not metrics_folder.prepare(os.getpid()):
+        worker.log.warning("no file for metrics can be made, this process counts by itself")
 
 
 def nworkers_changed(arbiter: Any, wanted: int, before: int | None) -> None:

@@ -14,6 +14,7 @@ from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
 from service.ledger.intake import Intake
+from service.ledger.missed import Missed
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
 from service.spool import Spool
@@ -22,22 +23,32 @@ from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client, longest_seconds
 from service.watch_settings import Use
+from service.webhooks import client as webhooks
+from service.webhooks.client import Receiver
+from service.workers.alerts import AlertEvaluation, AlertSender, WellBeat
+from service.workers.condition import ProcessCondition
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
+from service.workers.gauges import Gauges
 from service.workers.heartbeat import Heartbeat
 from service.workers.last_used import LastUsed
 from service.workers.numbering import Numbering
 from service.workers.runner import Runner
+from service.workers.service_alerts import ServiceAlerts
 from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
 HEARTBEAT_SECONDS = 5.0
+GAUGES_SECONDS = 1.0
 REJECTED_SECONDS = 0.1
 LAST_USED_SECONDS = 60.0
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
 TAIL_SECONDS = 0.1  # where only others number
 TAIL_PAUSE_SECONDS = 0.05
+ALERTS_SECONDS = 5.0
+SEND_SECONDS = 1.0
+HEARTBEAT_URL_SECONDS = 60.0
 WORKERS_SECONDS = 2.0  # for what they are at, all together, when the process ends
 
 
@@ -51,10 +62,14 @@ class Services:
     drain: Drain
     rejected: RejectedQueue
     numbering: Numbering
+    heartbeat: Heartbeat
+    missed: Missed
     last_used: LastUsed
     tail: Tail
+    gauges: Gauges
     reader: Reader
     workers: Sequence[Runner]
+    sends_alerts: bool  # somebody is told of them
     clock: Callable[[], datetime]  # UTC
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -77,6 +92,7 @@ class Services:
             worker.join(max(0.0, until - time.monotonic()))
         self.backlog.close()
         self.last_used.end()
+        self.heartbeat.end()
 
 
 def wire(settings: Settings) -> Services:
@@ -107,7 +123,11 @@ def wire(settings: Settings) -> Services:
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
-    heartbeat = Heartbeat(database, backlog)
+    missed = Missed()
+    heartbeat = Heartbeat(database, backlog, missed)
+    beating = Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now)
+    beating.wake()  # its first beat is at the start
+    gauges = Gauges(database.breaker, backlog)
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
@@ -121,20 +141,57 @@ def wire(settings: Settings) -> Services:
         drain=drain,
         rejected=rejected,
         numbering=numbering,
+        heartbeat=heartbeat,
+        missed=missed,
         last_used=last_used,
         tail=tail,
+        gauges=gauges,
         reader=_reader(settings, callback_urls),
         workers=[
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
-            Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now),
+            beating,
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
+            Runner("gauges", gauges.run_once, GAUGES_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
             numberer,
             tailing,
+            *_alerting(settings, database, ProcessCondition(database, backlog, intake, rejected, numbering)),
         ],
+        sends_alerts=settings.ALERT_WEBHOOK_URL is not None,
         clock=_now,
     )
+
+
+def receiver(settings: Settings) -> Receiver | None:
+    """Who is told of alerts."""
+    if settings.ALERT_WEBHOOK_URL is None:
+        return None
+    secret = settings.ALERT_WEBHOOK_SECRET
+    text = None if secret is None else secret.get_secret_value()
+    return Receiver(settings.ALERT_WEBHOOK_URL, settings.ALERT_FORMAT, text, _now)
+
+
+def link_base(settings: Settings) -> str:
+    """What stands before the page's paths."""
+    return settings.INTERNAL_URL or settings.PUBLIC_URL
+
+
+def _alerting(settings: Settings, database: Database, condition: ProcessCondition) -> list[Runner]:
+    told = receiver(settings)
+    evaluation = AlertEvaluation(database, sends=told is not None)
+    of_service = ServiceAlerts(condition.look, told, settings.PUBLIC_URL, link_base(settings))
+    workers = [
+        Runner("alerts", evaluation.run_once, ALERTS_SECONDS, _now),
+        Runner("service alerts", of_service.run_once, ALERTS_SECONDS, _now),
+    ]
+    if told is not None:
+        sender = AlertSender(database, told, link_base(settings))
+        workers.append(Runner("alert sender", sender.run_once, SEND_SECONDS, _now))
+    if (url := settings.HEARTBEAT_URL) is not None:
+        beat = WellBeat(database, lambda: webhooks.beat(url))
+        workers.append(Runner("well beat", beat.run_once, HEARTBEAT_URL_SECONDS, _now))
+    return workers
 
 
 def _check_start_deadline(settings: Settings) -> None:

@@ -212,6 +212,10 @@ def test_the_made_sessions_are_shown_as_if_they_had_happened(tmp_path: Path) -> 
         assert asking.warm_up("label, rare") == 5
         assert asking.warm_up("state, none") == 0
         assert asking.warm_up("a deep page") == 50
+        assert asking.warm_up("feed, from the middle") == 100
+        assert asking.warm_up("feed, account, usual") == 100
+        assert asking.warm_up("feed, type, none") == 0
+        assert asking.warm_up("feed, one session") in (2, 3, 4)
 
 
 def test_the_made_sessions_are_the_same_every_time() -> None:

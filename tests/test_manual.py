@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import text
 
 from service.config import Settings
+from service.metrics import EXPORTED
 from service.store.engine import Database
 from tests.bench import report
 
@@ -27,6 +28,19 @@ def settings_table() -> str:
         default = "required" if field.default is PydanticUndefined else shown(field.default)
         lines.append(f"| `{name}` | {default} | {field.description} |")
     return "\n".join(lines)
+
+
+def metrics_table() -> str:
+    """What the operators' page has to say under its heading `Metrics`."""
+    lines = ["| name | type | labels | |", "|---|---|---|---|"]
+    for one in EXPORTED:
+        labels = ", ".join(f"`{label}`" for label in one.labels) or "none"
+        lines.append(f"| `{one.name}` | {one.type} | {labels} | {one.help} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    assert metrics_table() in OPERATORS
 
 
 def shown(default: object) -> str:

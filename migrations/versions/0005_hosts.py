@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("seen_at", moment, nullable=False),
         sa.Column("entries", sa.Integer(), nullable=False),
         sa.Column("oldest_at", moment),
+        sa.Column("waiting_since", moment),
         sa.Column("dead_letters", sa.Integer(), nullable=False),
         sa.Column("retired_at", moment),
     )
@@ -31,6 +32,6 @@ def upgrade() -> None:
         sa.Column("host", sa.Text()),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("began_at", moment, nullable=False),
-        sa.Column("ended_at", moment),
+        sa.Column("ended_at", moment, nullable=False),
     )
     op.create_index("blind_period_ended", "blind_period", ["ended_at"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 
 
 def new_id() -> str:
@@ -14,3 +15,8 @@ def new_id() -> str:
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def made_at(id: str) -> datetime:
+    """When one of ours was made, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(int(id[:8] + id[9:13], 16) / 1000, UTC)

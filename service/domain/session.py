@@ -117,11 +117,11 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Nothing more is expected: not while a further attempt is open."""
-        return self.progress.state.is_over and self.deadline_at is None
+        return self.has_reached(None)
 
-    def has_reached(self, state: State) -> bool:
-        """It is in this state, or past it."""
-        return self.is_over or self.progress.state.rank >= state.rank
+    def has_reached(self, least: State | None) -> bool:
+        """It is in this state, or past it, or over; None: it is over."""
+        return self.progress.state.has_reached(least, is_open=self.deadline_at is not None)
 
     @property
     def can_be_asked_again(self) -> bool:

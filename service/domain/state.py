@@ -22,3 +22,9 @@ class State(StrEnum):
     @property
     def is_over(self) -> bool:
         return self in {State.REFUSED, State.STOPPED, State.FAILED}
+
+    def has_reached(self, least: State | None, *, is_open: bool = False) -> bool:
+        """It is `least`, or past it, or over; None: it is over. None is over where an attempt `is_open`."""
+        if self.is_over and not is_open:
+            return True
+        return least is not None and self.rank >= least.rank

@@ -54,6 +54,16 @@ class Backlog:
         """Raises SpoolUnusable if there is a spool whose folder cannot be written to."""
         if self._spool is not None:
             self._spool.check()
+            self._spool.identify()
+
+    @property
+    def spool_id(self) -> str | None:
+        """Of the spool's folder; None without one, and before `check`."""
+        return self._spool.id if self._spool is not None else None
+
+    def is_last(self) -> bool:
+        """Whether no other process uses the spool, as this one does not any more."""
+        return self._spool is not None and self._spool.is_last()
 
     def save(self, entries: Sequence[Entry]) -> None:
         """On disk once this returns. Raises SpoolUnusable."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -15,6 +16,7 @@ from service.domain.notice import Notice, NoticeKind
 from service.domain.progress import MOST_FOLDED
 from service.domain.session import Origin, Progress, Session
 from service.domain.start import Order
+from service.ledger.tally import Tally
 from service.ledger.transaction import Sids, Transaction
 from service.store import callbacks, sessions
 from service.store.engine import AnyConnection, Database, RecordRefused, Server, make_durable, server_of
@@ -53,10 +55,11 @@ class Ingest:
         """
         try:
             with self._connection(deadline, are_fresh=are_fresh, is_probe=is_probe) as db:
-                changed = write_known(db, batch, self._clock(), are_fresh=are_fresh)
+                changed, tally = write_known(db, batch, self._clock(), are_fresh=are_fresh)
                 server = server_of(db)
         except UnknownSids:
             return self._write(batch, deadline, is_probe=is_probe)
+        tally.add()
         self._changed(changed)
         return server
 
@@ -71,15 +74,16 @@ class Ingest:
             callbacks.hold_tables(db)  # before the savepoint, or they are let go with it
             try:
                 with self._database.nested(db):
-                    changed, has_more = write(db, [callback], self._clock())
+                    written = write(db, [callback], self._clock())
             except RecordRefused as error:
                 reason = str(error)
-                changed, has_more = write(db, [callback.raw()], self._clock())
+                written = write(db, [callback.raw()], self._clock())
             server = server_of(db)
         if reason is not None:
             log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, reason)
-        self._changed(changed)
-        return self._write([callback], deadline, is_probe=is_probe) if has_more else server
+        written.tally.add()
+        self._changed(written.changed)
+        return self._write([callback], deadline, is_probe=is_probe) if written.has_more else server
 
     def try_out(self, deadline: float, *, is_probe: bool = False) -> None:
         """Whether the database takes callbacks: a new one and its repeat are written, and taken back.
@@ -103,16 +107,28 @@ class Ingest:
         has_more = True
         while has_more:
             with self._database.begin(deadline, is_probe=is_probe) as db:
-                changed, has_more = write(db, batch, self._clock())
+                written = write(db, batch, self._clock())
                 server = server_of(db)
-            self._changed(changed)
+            written.tally.add()
+            self._changed(written.changed)
+            has_more = written.has_more
         return server
 
 
-def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime, *, are_fresh: bool) -> set[str]:
+class Written(NamedTuple):
+    """The sessions that changed, what to count once it is committed, and whether to call again."""
+
+    changed: set[str]
+    tally: Tally
+    has_more: bool
+
+
+def write_known(
+    db: AnyConnection, batch: Sequence[Callback], now: datetime, *, are_fresh: bool
+) -> tuple[set[str], Tally]:
     """Callbacks whose tokens name sessions that know their sids: most, and most quickly.
 
-    The sessions that changed. Raises UnknownSids.
+    The sessions that changed, and what to count once it is committed. Raises UnknownSids.
     """
     named = {came.session_id for came in batch}
     if None in named:
@@ -128,14 +144,14 @@ def write_known(db: AnyConnection, batch: Sequence[Callback], now: datetime, *, 
             raise UnknownSids
     new = batch if are_fresh else _without_known(db, batch)  # type: ignore[arg-type]  # of Database.begin
     transaction.add((came, came.session_id) for came in new)
-    return transaction.close()
+    return transaction.close(), transaction.tally
 
 
-def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set[str], bool]:
+def write(db: Connection, batch: Sequence[Callback], now: datetime) -> Written:
     """Adopt, lock, look, write, in this order.
 
-    The sessions that changed, and whether more callbacks wait to come home to one of them: then it is to be
-    called again. A delivery that is in the ledger already is passed over.
+    It is to be called again where more callbacks wait to come home to one of the sessions. A delivery that
+    is in the ledger already is passed over.
     """
     each = {came.delivery.id: came for came in batch}
     sids = {pair for came in each.values() if (pair := _sids(came))}
@@ -145,7 +161,7 @@ def write(db: Connection, batch: Sequence[Callback], now: datetime) -> tuple[set
     sessions.reserve(db, [f"unmatched {came.notice.digest.hex()}" for came in unmatched])
     transaction = Transaction(db, now, {id for id in owners.values() if id} | adopted, sids)
     transaction.add((came, owners[came.delivery.id]) for came in _without_known(db, batch))
-    return transaction.close(), transaction.has_more_unmatched
+    return Written(transaction.close(), transaction.tally, transaction.has_more_unmatched)
 
 
 def _without_known(db: Connection, batch: Sequence[Callback]) -> list[Callback]:

@@ -7,8 +7,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
+from service import metrics
 from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.batch_thread import BatchThread
@@ -21,11 +23,14 @@ MOST_WAITING: Final = 1000  # for an answer, and in the queue of each thread
 COMMIT_SECONDS: Final = 0.8  # from receipt; then it goes to the spool
 COMMIT_ONLY_SECONDS: Final = 1.3  # where there is no spool
 ANSWER_SECONDS: Final = 1.45  # from receipt; then it is not durable
+SLOW_SECONDS: Final = 1.0  # from receipt; answers that take longer are counted
+MOST_SIGNED: Final = 101
 LOOK_SECONDS: Final = 0.05  # how often the loop looks for what is late
 LEAST_SECONDS: Final = 0.1  # with less time left, the database is not asked for another transaction
 CONFLICT_SECONDS: Final = 0.01
 PAUSE_SECONDS: Final = 0.01  # between a batch that is answered and the next that comes
 STOP_SECONDS: Final = 2.0
+UNSIGNED: Final = "token"  # what vouches for a callback that nobody signed
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,9 @@ class Intake:
         self._stuck_since = 0.0  # when the batch began that made somebody late
         self._stalled_since = 0.0  # when the one began of which the breaker knows
         self.commits = 0  # how many batches were committed
+        self.slow_answers = 0
+        # Of the last callbacks that Telnyx signed: telnyx-timestamp, and when they came.
+        self.signed: deque[tuple[str, datetime]] = deque(maxlen=MOST_SIGNED)
 
     @property
     def is_waited_for(self) -> bool:
@@ -104,6 +112,9 @@ class Intake:
         # A thread that hangs holds on to what was answered 503, too.
         if self._count >= MOST_WAITING or not (writes or self._spool_room):
             raise NotDurable("too many wait")
+        if callback.verified_by != UNSIGNED:
+            delivery = callback.delivery
+            self.signed.append((delivery.headers.get("telnyx-timestamp", ""), delivery.received_at))
         ticket = Ticket(callback, self._running.create_future())
         self._waiting.append(ticket)
         self._count += 1
@@ -165,6 +176,8 @@ class Intake:
                 continue
             ticket.is_answered = True
             self._count -= 1
+            if self._answered_at - ticket.came > SLOW_SECONDS:
+                self.slow_answers += 1
             if ticket.future.done():  # the client has left
                 continue
             if error is None:
@@ -226,6 +239,7 @@ class Intake:
             self._insist(
                 lambda is_first: self._ingest.write(written, deadline, are_fresh=are_fresh and is_first),
                 deadline,
+                len(written),
             )
         except RecordRefused as error:
             if len(batch) == 1:
@@ -239,24 +253,26 @@ class Intake:
 
     def _commit_refused(self, ticket: Ticket, deadline: float) -> None:
         try:
-            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline)
+            self._insist(lambda _: self._ingest.write_refused(ticket.callback, deadline), deadline, 1)
         except RecordRefused as error:  # the drain makes a dead letter of it
             self._call_on_loop(self._not_committed, [ticket], error)
         else:
             self._call_on_loop(self._answer, [ticket], None)
 
-    def _insist(self, write: Callable[[bool], object], deadline: float) -> None:
+    def _insist(self, write: Callable[[bool], object], deadline: float, size: int) -> None:
         """Again, as long as it is only others who come in the way. Raises DatabaseError.
 
-        `write` is told whether it is the first try.
+        `write` is told whether it is the first try, and writes `size` callbacks.
         """
         is_first = True
         while True:
-            if time.monotonic() > deadline - LEAST_SECONDS:
+            began = time.monotonic()
+            if began > deadline - LEAST_SECONDS:
                 raise DatabaseUnavailable("there is no time left")
             try:
                 write(is_first)
                 self.commits += 1
+                metrics.count_batch(size, time.monotonic() - began)
                 return
             except DatabaseConflict as error:
                 log.info("batch came in conflict, trying again: %s", error)
@@ -271,4 +287,5 @@ class Intake:
             if not isinstance(error, SpoolUnusable):
                 raise
         else:
+            metrics.count_spooled(len(batch))
             self._call_on_loop(self._answer, batch, None)

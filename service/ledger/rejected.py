@@ -55,10 +55,12 @@ class RejectedQueue:
         self._added: set[str] = set()  # the reasons of which there may be too many
         self._logged_at: datetime | None = None
         self._counted_at: datetime | None = None
+        self.offers = 0  # that came, whether there was room or not
         self.stored: int | None = None  # how many are in the database, as far as is known
 
     def offer(self, delivery: Delivery, reason: str, status: int) -> None:
         """Never waits; where there is no room, it is only counted."""
+        self.offers += 1
         new = RejectedDelivery(
             delivery_id=delivery.id,
             received_at=delivery.received_at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from service import metrics
 from service.domain.access import ALL_ACCOUNTS
 from service.domain.ids import new_id
 from service.domain.notice import Notice
@@ -95,6 +97,7 @@ class Sessions:
         Raises AccountNotAllowed, AccountWithoutKey, GetNotVouched, TelnyxBusy, StillStarting, KeyReused,
         and DatabaseUnavailable if Telnyx was not asked.
         """
+        came = time.monotonic()
         if not by.access.reaches(order.account_sid):
             raise AccountNotAllowed(order.account_sid)
         earlier = self._replay(key, by)
@@ -111,6 +114,7 @@ class Sessions:
                 return begun
             url = self._callback_urls.of(begun.session.id, order.status_callback_method)
             answer = self._telnyx.start(order, url)
+        metrics.count_start(answer.kind.label, time.monotonic() - came)
         retry_after = answer.error.retry_after if answer.error else None
         return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 

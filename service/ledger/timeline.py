@@ -35,12 +35,17 @@ class Timeline:
         self._after: dict[str, LockedSession] = {}
         self._changes: dict[str, Facts] = {}  # between the two
         self._causes: dict[str, _Cause] = {}
+        self._answered: set[str] = set()
         self._merges: list[Change] = []
         self._merged: set[str] = set()
 
     def learn(self, session_id: str, actor: str, happened_at: datetime) -> None:
         """Of Telnyx's answer, or of a wish to stop."""
         self._causes[session_id] = _Cause(actor, happened_at)
+
+    def answered(self, session_id: str) -> None:
+        """An attempt is over: that is told, also where the answer is that of the attempt before."""
+        self._answered.add(session_id)
 
     def receive(self, session_id: str, notice: Notice, callback_id: str) -> None:
         """A callback of a session; of several the one that says most is named as the cause."""
@@ -86,6 +91,8 @@ class Timeline:
             facts["account_sid"] = (before.account_sid, after.account_sid)
         if after.attempts != before.attempts:
             facts["attempts"] = (before.attempts, after.attempts)
+        if not facts and after.id in self._answered:
+            facts["state"] = (before.progress.state, after.progress.state)
         return facts
 
     def _change(self, session_id: str) -> Change:

@@ -13,6 +13,7 @@ from service.domain import progress as rules
 from service.domain.callback import Callback
 from service.domain.notice import Notice, NoticeKind
 from service.domain.session import LockedSession, Origin
+from service.ledger.tally import Tally
 from service.ledger.timeline import Timeline
 from service.store import callbacks, sessions
 from service.store.batch import Batch
@@ -53,6 +54,7 @@ class Transaction:
         self._dirty: dict[str, KnownCallback] = {}  # changed since they were written, by id
         self._altered: set[str] = set()  # sessions, in more than callbacks can change
         self.has_more_unmatched = False
+        self.tally = Tally()
 
     def answer(self, session_id: str, answer: Notice, actor: str = TELNYX) -> None:
         """Telnyx's answer to the latest attempt, which is over with it."""
@@ -60,6 +62,8 @@ class Transaction:
         self._alter(replace(session, answer=answer, deadline_at=None))
         sessions.answer_attempt(self._db, session_id, session.attempts, answer)
         self._timeline.learn(session_id, actor, answer.received_at)
+        if session.deadline_at is not None:  # else it was written down before
+            self._timeline.answered(session_id)
 
     def ask_again(self, session_id: str, actor: str, deadline_at: datetime) -> None:
         """A further attempt. Until it is answered, the session shows the last answer."""
@@ -106,6 +110,7 @@ class Transaction:
             self._repeats.append((known, came))
             again = callbacks.together(known, new)
             self._change(_unmatched(again) if session_id is None else again)
+        self.tally.receive(came.notice, is_repeat=known is not None)
         if session_id is not None:
             self._count(session_id, came.delivery.received_at, 1 if known is None else 0)
             self._timeline.receive(session_id, came.notice, new.id if known is None else known.id)
@@ -159,6 +164,7 @@ class Transaction:
         others = [session.answer, self._wish(session)]
         after = rules.fold(session, [*notices, *filter(None, others)])
         self.sessions[session_id] = replace(session, progress=after)
+        self.tally.start(session, self.sessions[session_id], notices)
         self._timeline.folded(self.sessions[session_id])
 
     def _wish(self, session: LockedSession) -> Notice | None:

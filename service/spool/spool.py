@@ -23,6 +23,7 @@ from service.spool.files import (
     since,
     sync_folder,
 )
+from service.spool.identity import Identity
 
 WAITING: Final = ".spool"
 DEAD: Final = ".dead"  # dead letters, one in each file
@@ -63,6 +64,7 @@ class Spool:
         self._others: dict[Path, Counted] = {}
         self._dead_letters = 0
         self._stuck: set[Path] = set()  # drained files that could not be removed
+        self._identity: Identity | None = None
         self._missing: int | None = None  # bytes that the last append found no room for; None: it took them
 
     def check(self) -> None:
@@ -72,6 +74,21 @@ class Spool:
             probe = OwnFile(self.folder / f"{new_id()}.probe")
             probe.append([b"probe"])
             probe.remove()
+
+    def identify(self) -> None:
+        """From now on others know that this process uses the folder. Raises SpoolUnusable."""
+        with self._named():
+            make_folder(self.folder)
+            self._identity = Identity(self.folder)
+
+    @property
+    def id(self) -> str | None:
+        """The folder's, the same for ever and for every process; None before `identify`."""
+        return self._identity.id if self._identity else None
+
+    def is_last(self) -> bool:
+        """Whether no other process uses the folder, as this one does not any more."""
+        return self._identity is not None and self._identity.is_last()
 
     def append(self, entries: Sequence[bytes]) -> None:
         """On disk once this returns. Raises SpoolUnusable."""

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, or_, select
+
+from service.store.blind_periods import Why
+from service.store.columns import database_now
+from service.store.spools import UNSEEN_AFTER
+from service.store.watch_tables import blind_period, spool
+
+DECIDED_AFTER: Final = timedelta(minutes=10)
+MOST_PERIODS: Final = 3  # of each kind that are named
 
 
 @dataclass(frozen=True)
@@ -21,5 +31,55 @@ class Blindness:
 
 def since(db: Connection, moment: datetime) -> Blindness | None:
     """What makes absences since `moment` (UTC, the database's clock) unsure; None: nothing does."""
-    del db, moment
-    return None
+    clock = select(database_now(db).label("now")).subquery()
+    # One that was retired later may have taken callbacks until then.
+    counts = or_(spool.c.retired_at.is_(None), spool.c.retired_at > moment)
+    spools = db.execute(select(clock.c.now, spool).select_from(clock.outerjoin(spool, counts))).all()
+    ended = select(blind_period).where(blind_period.c.ended_at >= moment)
+    periods = db.execute(ended.order_by(blind_period.c.ended_at.desc())).all()
+    now = spools[0].now
+    silent_until = max((one.ended_at for one in periods if one.why == Why.SILENT), default=None)
+    reasons = [
+        *_waiting((one for one in spools if one.id is not None), now, silent_until),
+        *_periods([one for one in periods if one.why == Why.AWAY], now),
+        *_periods([one for one in periods if one.why == Why.REFUSED], now),
+    ]
+    if not reasons:
+        return None
+    words = dict.fromkeys(one.words for one in sorted(reasons, key=lambda one: one.is_decided))
+    return Blindness("; ".join(words), is_decided=all(one.is_decided for one in reasons))
+
+
+def _waiting(spools: Iterable[Row[Any]], now: datetime, silent_until: datetime | None) -> Iterator[Blindness]:
+    for one in sorted(spools, key=lambda one: (one.host, one.id)):
+        is_unseen = one.retired_at is not None or now - one.seen_at >= UNSEEN_AFTER
+        if not (is_unseen or one.entries):
+            continue
+        # While the database heard of nobody, that a host was not seen says nothing.
+        began = (
+            max(one.seen_at, silent_until or one.seen_at) if is_unseen else one.waiting_since or one.seen_at
+        )
+        if one.retired_at is None and now - began < DECIDED_AFTER:
+            yield Blindness(f"callbacks may still wait on host {one.host}", is_decided=False)
+        elif is_unseen:
+            seen = _written(one.seen_at, now)
+            words = f"host {one.host} was not seen since {seen}; what waits there is not counted"
+            yield Blindness(words, is_decided=True)
+        else:
+            words = (
+                f"callbacks have waited on host {one.host} since {_written(began, now)}; they are not counted"
+            )
+            yield Blindness(words, is_decided=True)
+
+
+def _periods(periods: list[Row[Any]], now: datetime) -> Iterator[Blindness]:
+    """The latest first."""
+    for one in periods[:MOST_PERIODS]:
+        who = "we were away" if one.host is None else f"host {one.host} answered 503"
+        words = f"{who} from {_written(one.began_at, now)} to {_written(one.ended_at, now)}"
+        yield Blindness(words, is_decided=now - one.ended_at >= DECIDED_AFTER)
+
+
+def _written(moment: datetime, now: datetime) -> str:
+    """In UTC; with its date where it is not today."""
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"

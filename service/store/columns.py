@@ -7,7 +7,21 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Integer, Table, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -44,6 +58,11 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else read_back(value)
+
+
+def database_now(db: Connection) -> ColumnElement[datetime]:
+    """Its clock when the transaction began; on SQLite, now."""
+    return literal_column("now()" if db.dialect.name == "postgresql" else SQLITE_NOW, UtcTime)
 
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER

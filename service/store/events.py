@@ -1,6 +1,6 @@
 """The ledger's one line of facts: a row for every change of what is known of a session.
 
-And for what is done with API keys, and for every reading of evidence.
+And for what is done with API keys and hosts, for every reading of evidence, and for alerts.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ TELNYX = "telnyx"  # the actor of what its answers and callbacks change
 WATCH = "watch"  # of what did not happen in time
 OPERATOR = "operator"  # of what is done by command
 ACTORS = frozenset({TELNYX, WATCH, OPERATOR})  # all others are names of API keys
-SESSION = "session"  # a kind of subject; so are the next two
+SESSION = "session"  # a kind of subject; so are the next ones
 KEY = "key"
 EVIDENCE = "evidence"
+HOST = "host"
+ALERT = "alert"
 
 MOST = 2**31 - 1  # of a session's events; no limit at all
 
@@ -52,6 +54,16 @@ class KeyEventKind(StrEnum):
 
 class EvidenceEventKind(StrEnum):
     READ = "read"
+
+
+class HostEventKind(StrEnum):
+    RETIRED = "retired"
+
+
+class AlertEventKind(StrEnum):
+    OPENED = "opened"
+    ACKNOWLEDGED = "acknowledged"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True)
@@ -92,14 +104,15 @@ class Change:
 class Action:
     """What somebody did that is of no session, to be written as an event. `facts` as in a Change.
 
-    `subject_id` is the id of the key, or says which evidence it was.
+    `subject_id` is the id of the key or the alert, the name of the host, or says which evidence it was.
     """
 
     subject_kind: str
     subject_id: str
-    kind: KeyEventKind | EvidenceEventKind
+    kind: KeyEventKind | EvidenceEventKind | HostEventKind | AlertEventKind
     actor: str
     facts: Mapping[str, tuple[object, object]]
+    account_sid: str | None = None  # of those whose keys see it
 
 
 def add(batch: Batch, changes: Sequence[Change], written_at: datetime) -> None:
@@ -118,7 +131,7 @@ def add_action(db: Connection, action: Action, now: datetime) -> None:
         "correction": False,
         "changes": {fact: [_json(value) for value in pair] for fact, pair in action.facts.items()},
         "state": None,
-        "account_sid": None,
+        "account_sid": action.account_sid,
         "siprec_sid": None,
         "happened_at": now,
         "written_at": now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bind
 from service.domain.access import Access, Scope
 from service.domain.history import Changes, Facts, facts_after
 from service.store import histories
-from service.store.events import SESSION, EventKind
+from service.store.events import ALERT, SESSION, EventKind
 from service.store.tables import event, session
 
 MOST_SCANNED: Final = 5000  # events looked at for a page, where a filter lets few through
@@ -75,8 +75,7 @@ class Line:
 
 def last(db: Connection) -> Place:
     """Where the feed ends now."""
-    query = select(event.c.position, event.c.digest).where(event.c.position.is_not(None))
-    row = db.execute(query.order_by(event.c.position.desc()).limit(1)).one_or_none()
+    row = db.execute(_LAST).one_or_none()
     return START if row is None else _place(row.position, row.digest)
 
 
@@ -128,8 +127,7 @@ def places(
     """What was numbered after that position, and no later than `most`."""
     end = last(db)
     to_end = end.position if most is None else min(max(most, after), end.position)  # never back
-    query = (_PLACES if wanted.connector_name is None else _PLACES_WITH_SESSIONS).limit(limit)
-    query = query.where(_sees(access), _fits(wanted))
+    query = _PLACES.where(_sees(access), _fits(wanted)).limit(limit)
     position: ColumnElement[int] = event.c.position
     scanned = min(after + MOST_SCANNED, to_end)
     if wanted.session_id is not None:
@@ -152,34 +150,47 @@ def lines(db: Connection, positions: Sequence[int]) -> list[Line]:
     rows = db.execute(_LINES, {"wanted": positions}).mappings().all()
     ids = {row["subject_id"] for row in rows if row["subject_kind"] == SESSION}
     known = histories.latest_changes(db, ids, positions[0] - 1)
-    later = deque(histories.changes(db, ids, positions[0] - 1, positions[-1]))
+    later = deque(_changes(db, rows, ids, positions))
     found = []
     for row in rows:
-        while later and later[0].position <= row["position"]:
-            one = later.popleft()
-            known[one.subject_id].update(one.changes)
+        while later and later[0][0] <= row["position"]:
+            _, session_id, changes = later.popleft()
+            known[session_id].update(changes)
         found.append(_line(row, known.get(row["subject_id"], {})))
     return found
 
 
-def _sees(access: Access) -> ColumnElement[bool]:
-    """Sessions' events by the account that they had then: so nothing ever appears behind what was read.
+def _changes(
+    db: Connection, rows: Sequence[RowMapping], ids: Collection[str], positions: Sequence[int]
+) -> Sequence[Any]:
+    """(position, session's id, changes) of these sessions, as far as the positions reach."""
+    if len(positions) > positions[-1] - positions[0]:  # there is nothing between those that were read
+        of_sessions = (row for row in rows if row["subject_kind"] == SESSION)
+        return [(row["position"], row["subject_id"], row["changes"]) for row in of_sessions]
+    return histories.changes(db, ids, positions[0] - 1, positions[-1])
 
-    What is done with keys and evidence is for those who may see all accounts.
+
+def _sees(access: Access) -> ColumnElement[bool]:
+    """Events by the account that they had then: so nothing ever appears behind what was read.
+
+    Alerts are for those who may read reports. What is done with keys and evidence, and alerts of no account,
+    are for those who may see all accounts.
     """
+    kinds = [SESSION, ALERT] if access.allows(Scope.REPORTS) else [SESSION]
+    sees_kind = _subject_kind.in_(kinds)
     if access.accounts is not None:
-        return and_(event.c.subject_kind == SESSION, event.c.account_sid.in_(sorted(access.accounts)))
-    return true() if access.allows(Scope.ADMIN) else event.c.subject_kind == SESSION
+        return and_(sees_kind, event.c.account_sid.in_(sorted(access.accounts)))
+    return true() if access.allows(Scope.ADMIN) else sees_kind
 
 
 def _fits(wanted: Wanted) -> ColumnElement[bool]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.types:
-        conditions.append(tuple_(event.c.subject_kind, event.c.kind).in_(sorted(wanted.types)))
+        conditions.append(tuple_(_subject_kind, event.c.kind).in_(sorted(wanted.types)))
     if wanted.account_sid is not None:
         conditions.append(event.c.account_sid == wanted.account_sid)
     if wanted.connector_name is not None:
-        conditions.append(session.c.connector_name == wanted.connector_name)
+        conditions += [_is_of_session, _connector_name == wanted.connector_name]
     return and_(true(), *conditions)
 
 
@@ -206,8 +217,15 @@ def _place(position: int, digest: bytes) -> Place:
 _LINE_COLUMNS: Final = [name for name in Line.__dataclass_fields__ if name not in {"place", "facts"}]
 _OF_SESSION: Final = and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id)
 _WITH_SESSIONS: Final = event.outerjoin(session, _OF_SESSION)
+# Or SQLite would take all that is of sessions by their index, and sort it, for one page.
+_subject_kind: Final = event.c.subject_kind.concat("")
+_is_of_session: Final = _subject_kind == SESSION
 _PLACES: Final[Select[Any]] = select(event.c.position, event.c.digest)
-_PLACES_WITH_SESSIONS: Final[Select[Any]] = _PLACES.select_from(_WITH_SESSIONS)
+_LAST: Final = _PLACES.where(event.c.position.is_not(None)).order_by(event.c.position.desc()).limit(1)
+# Of one session after the other: joined, PostgreSQL may first read all sessions of a connector, for one page.
+_connector_name: Final = (
+    select(session.c.connector_name).where(session.c.id == event.c.subject_id).scalar_subquery()
+)
 _ORDERED: Final = ("call_sid", "connector_name", "reference", "labels")
 _LINES: Final = (
     select(event, *(session.c[name] for name in _ORDERED))

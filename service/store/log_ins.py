@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, insert, or_, select, update
 
 from service.store import keys
 from service.store.columns import UtcTime
@@ -28,8 +28,12 @@ class LogIn:
     expires_at: datetime
 
 
-def begin(db: Connection, key_id: str, secret_id: str | None, now: datetime) -> str:
-    """The text that the cookie holds. Of `secret_id` None it lasts as long as any secret of its key."""
+def begin(db: Connection, key_id: str, secret_id: str | None, instead_of: str, now: datetime) -> str:
+    """The text that the cookie holds. Of `secret_id` None it lasts as long as any secret of its key.
+
+    What the browser brought along is ended: nobody else knows the new text.
+    """
+    end(db, instead_of)
     text = secrets.token_urlsafe(32)
     db.execute(delete(log_in).where(log_in.c.expires_at < now))
     row = {"sha256": _hash(text), "api_key_id": key_id, "secret_id": secret_id}
@@ -70,12 +74,12 @@ def use_link(db: Connection, text: str, now: datetime) -> str | None:
     return db.scalar(in_force) if key_id else None
 
 
-def _is_open(text: str, now: datetime):  # type: ignore[no-untyped-def]
+def _is_open(text: str, now: datetime) -> ColumnElement[bool]:
     row = log_in_link.c
-    return (row.sha256 == _hash(text)) & row.used_at.is_(None) & (row.expires_at > now)
+    return and_(row.sha256 == _hash(text), row.used_at.is_(None), row.expires_at > now)
 
 
-def _key_is_in_force(now):  # type: ignore[no-untyped-def]
+def _key_is_in_force(now: datetime) -> ColumnElement[bool]:
     secret = api_key_secret.c
     is_current = or_(secret.expires_at.is_(None), secret.expires_at > now)
     return exists().where(secret.api_key_id == api_key.c.id, secret.revoked_at.is_(None), is_current)

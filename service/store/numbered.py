@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from service.store.events import SESSION, EventKind
 from service.store.tables import event, session
@@ -26,17 +26,11 @@ class Numbered:
     kind: str = EventKind.CHANGED
 
 
-def last_position(db: Connection) -> int:
-    """Of all that this transaction sees; 0 where nothing is numbered."""
-    return int(db.scalar(_LAST) or 0)
-
-
 def after(db: Connection, position: int) -> Sequence[Numbered]:
     """The next ones in their order, MOST_AT_ONCE at most."""
     return [Numbered(*row) for row in db.execute(_AFTER, {"after": position})]
 
 
-_LAST: Final = select(func.max(event.c.position))
 _AFTER: Final = (
     select(
         event.c.position,

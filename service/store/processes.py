@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, literal_column, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from service.store.columns import SQLITE_NOW, UtcTime
+from service.store.columns import database_now
 from service.store.tables import process
 
 FORGOTTEN_AFTER = timedelta(days=30)
@@ -30,6 +30,5 @@ def beat(
 
 def now_of(db: Connection) -> datetime:
     """The database's clock."""
-    text = "now()" if db.dialect.name == "postgresql" else SQLITE_NOW
-    now: datetime = db.execute(select(literal_column(text, UtcTime))).scalar_one()
+    now: datetime = db.execute(select(database_now(db))).scalar_one()
     return now

@@ -52,7 +52,8 @@ spool = Table(
     Column("host", Text, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
     Column("entries", Integer, nullable=False),
-    Column("oldest_at", UtcTime),
+    Column("oldest_at", UtcTime),  # by the host's clock
+    Column("waiting_since", UtcTime),  # seen with entries ever since, without a gap; null: it has none
     Column("dead_letters", Integer, nullable=False),
     Column("retired_at", UtcTime),  # somebody said that it never comes back
 )
@@ -64,7 +65,7 @@ blind_period = Table(
     Column("host", Text),  # null: nobody listened
     Column("why", Text, nullable=False),
     Column("began_at", UtcTime, nullable=False),
-    Column("ended_at", UtcTime),
+    Column("ended_at", UtcTime, nullable=False),
 )
 Index("blind_period_ended", blind_period.c.ended_at)
 
@@ -85,6 +86,9 @@ alert = Table(
     Column("total", Integer, nullable=False),  # calls, since it was opened
     Column("example", Text),  # a session's id
     Column("notice", Integer, nullable=False),  # the number of the latest that is to be sent
+    Column("notice_kind", Text, nullable=False),
+    Column("noticed_affected", Integer, nullable=False),  # of it
+    Column("noticed_at", UtcTime, nullable=False),
     Column("notice_sent", Integer, nullable=False),
     Column("notice_tries", Integer, nullable=False),
     Column("notice_at", UtcTime),  # when it is to be tried next; null: all are sent
@@ -97,6 +101,30 @@ index_where(
 )
 Index("alert_newest", alert.c.opened_at, alert.c.id)
 Index("alert_notice", alert.c.notice_at)
+
+# A session that an alert is about, or may soon be. Without foreign keys, whose locks callbacks would meet.
+alert_case = Table(
+    "alert_case",
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("cause", Text, primary_key=True),
+    Column("connector_name", Text, nullable=False),
+    Column("account_sid", Text, nullable=False),
+    Column("found_at", UtcTime, nullable=False),
+)
+Index(
+    "alert_case_recent",
+    *(alert_case.c[name] for name in ("cause", "connector_name", "account_sid", "found_at", "session_id")),
+)
+Index("alert_case_found", alert_case.c.found_at)
+
+# One row: who has locked it evaluates alerts. Failures up to the position are cases already.
+alert_watch = Table(
+    "alert_watch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+)
 
 log_in_link = Table(
     "log_in_link",

@@ -20,6 +20,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
+from service import metrics
 from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.start import Order
 from service.telnyx import answer
@@ -132,6 +133,13 @@ class Client:
         return self._ask(auth, url, form)
 
     def _ask(self, auth: AuthBase, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
+        began = time.monotonic()
+        result = self._ask_once(auth, url, form)
+        outcome = result.kind.value if isinstance(result, Error) else metrics.OK
+        metrics.count_telnyx_request(outcome, time.monotonic() - began)
+        return result
+
+    def _ask_once(self, auth: AuthBase, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
         try:
             with (
                 _session(auth) as http,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import time
 from typing import Final
 
 from flask import current_app, g, request
@@ -34,16 +36,26 @@ def api_key() -> None:
     _require_scope(found.access)
 
 
+def metrics_reader() -> None:
+    """Who has METRICS_TOKEN, whether or not the database answers; else an app's key, as `api_key` has it."""
+    token = context.current().metrics_token
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    given = text.strip().encode("utf-8", "replace")
+    if token is None or scheme.lower() != "bearer" or not hmac.compare_digest(given, token.encode()):
+        api_key()
+
+
 def _recognised(text: str) -> RecognisedKey | None:
     services, recent = context.current().services, context.current().recent_keys
-    if waiting.is_woken() and (known := recent.find(text)):
+    woken_at = waiting.woken_at()
+    if woken_at is not None and (known := recent.find(text, woken_at)):
         return known
-    now = services.clock()
+    now, looked_at = services.clock(), time.monotonic()
     with services.database.read() as db:
         found = keys.recognise(db, text, now)
     if found is not None:
         services.last_used.use(found.secret_id, now)
-        recent.add(text, found)
+        recent.add(text, found, looked_at)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from flask import Blueprint
@@ -13,7 +12,7 @@ from service.ledger import evidence
 from service.store import callback_lists, sessions
 from service.store.callback_lists import StoredCallback
 from service.web import auth, context, responses
-from service.web.cursor import first_of
+from service.web.cursor import ListPages
 from service.web.operation import Answer, operation
 from service.web.requests import CallbackPageQuery, CallbackQuery
 from service.web.responses import CallbackPage
@@ -33,17 +32,12 @@ blueprint.after_request(context.add_spool_age)
     query=CallbackPageQuery,
 )
 def of_session(session_id: UUID, query: CallbackPageQuery) -> Answer:
-    cursors, of_session = context.current().cursors, {"session_id": str(session_id)}
-    after = None
-    if query.cursor:
-        received_at, callback_id = cursors.read(query.cursor, "session-callbacks", of_session)
-        after = datetime.fromisoformat(received_at), callback_id
+    pages = ListPages(context.current().cursors, "session-callbacks", {"session_id": str(session_id)})
+    after = pages.moment_and_id(query.cursor)
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         found = callback_lists.of_session(db, session.id, after, query.limit + 1)
-    page, last = first_of(found, query.limit)
-    place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
-    cursor = cursors.after(place, "session-callbacks", of_session) if place else None
+    page, cursor = pages.first_of(found, query.limit, _place)
     return Answer(_page(page, cursor, session.id, with_fields=query.fields))
 
 
@@ -65,12 +59,18 @@ def index(query: CallbackQuery) -> Answer:
     Telnyx signed with one of these accounts' ids. A page of such a key may be short, or empty, although a
     `next_cursor` says that there is more.
     """
-    cursors, filters = context.current().cursors, query.filters()
-    before = cursors.read(query.cursor, "callbacks", filters)[0] if query.cursor else None
+    pages = ListPages(context.current().cursors, "callbacks", query.filters())
+    before = pages.place(query.cursor)
     with context.current().database.read() as db:
-        page, end = callback_lists.page(db, query.problem, auth.accounts(), before, query.limit)
-    cursor = cursors.after((end,), "callbacks", filters) if end else None
+        page, end = callback_lists.page(
+            db, query.problem, auth.accounts(), before[0] if before else None, query.limit
+        )
+    cursor = pages.after(end) if end else None
     return Answer(_page(page, cursor, evidence.CALLBACKS, with_fields=query.fields))
+
+
+def _place(one: StoredCallback) -> tuple[str, str]:
+    return one.callback.notice.received_at.isoformat(), one.callback.delivery.id
 
 
 def _page(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from service import metrics
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
@@ -64,17 +66,20 @@ class CallbackEndpoint:
         rejected: Rejected,
         clock: Callable[[], datetime],
         count: Callable[[str], None],
+        missed: Callable[[], None],
     ) -> None:
         self._read = read
         self._intake = intake
         self._rejected = rejected
         self._clock = clock
         self._count = count  # one more that was refused, and why
+        self._missed = missed  # a genuine one that was answered 503
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
         self._rejections = RejectionPace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
+        began = time.monotonic()
         status: int = HTTPStatus.SERVICE_UNAVAILABLE
         try:
             status = await self._status(scope, receive)
@@ -82,6 +87,7 @@ class CallbackEndpoint:
         except PoolFull:
             self._count(NOT_JUDGED)
             is_paced = True
+        metrics.count_answer(status, time.monotonic() - began)  # before a delay that is on purpose
         headers = [
             (b"x-request-id", request_id_of(header(scope, b"x-request-id")).encode()),
             (b"cache-control", b"no-store"),
@@ -120,6 +126,7 @@ class CallbackEndpoint:
         except RejectedCallback as rejection:
             return self._reject(delivery, rejection.reason)
         except NotDurable as error:
+            self._missed()
             log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
             return HTTPStatus.SERVICE_UNAVAILABLE
         return HTTPStatus.OK
@@ -131,5 +138,6 @@ class CallbackEndpoint:
 
     def _reject(self, delivery: Delivery, reason: RejectionReason) -> int:
         status = STATUSES[reason]
+        metrics.count_rejected(metrics.label_of(reason))
         self._rejected.offer(delivery, reason.value, status)
         return status

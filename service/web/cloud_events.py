@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import Field, RootModel
@@ -13,7 +15,7 @@ from service.domain.state import State
 from service.store.columns import written_out
 from service.store.feed import START, Found, Line, Place
 from service.store.json import canonical_json
-from service.web.responses import ErrorResponse, Id, Model, Time
+from service.web.responses import CHANGES_MEAN, ErrorResponse, Id, Model, Time
 
 BATCH: Final = "application/cloudevents-batch+json"
 PREFIX: Final = "siprec"
@@ -33,6 +35,10 @@ class EventType(StrEnum):
     KEY_SECRET_REVOKED = "siprec.key.secret-revoked"  # noqa: S105
     KEY_REVOKED = "siprec.key.revoked"
     EVIDENCE_READ = "siprec.evidence.read"
+    HOST_RETIRED = "siprec.host.retired"
+    ALERT_OPENED = "siprec.alert.opened"
+    ALERT_ACKNOWLEDGED = "siprec.alert.acknowledged"
+    ALERT_ENDED = "siprec.alert.ended"
 
     @property
     def subject_and_kind(self) -> tuple[str, str]:
@@ -68,7 +74,7 @@ class EventData(Model):
     actor: str = Field(description="who caused it: an API key's name, telnyx, watch or operator")
     callback_id: Id | None = Field(description="the callback that caused it")
     correction: bool = Field(description="true: by a callback that was received earlier and written later")
-    changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
+    changes: dict[str, tuple[Any, Any]] = Field(description=CHANGES_MEAN)
     written_at: Time
     numbered_at: Time = Field(description="when it got its position: it was seen by nobody before")
     session: SessionThen | None = Field(description="as it stood after it; null where it is about no session")
@@ -121,7 +127,8 @@ class Rendered:
     def __init__(self, url: str) -> None:
         """`url` is the service's, which tells its events from others'."""
         self._source = f"{url}/v1/events"
-        self._kept: dict[Place, str] = {}
+        self._lock = threading.Lock()
+        self._kept: dict[Place, str] = {}  # the one that was added first goes first
         self._pages: dict[Hashable, Page] = {}
 
     def shared(self, asked: Hashable) -> Page | None:
@@ -133,14 +140,20 @@ class Rendered:
 
     def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> Page:
         """`read` gives the events at some positions."""
-        kept = self._kept  # nobody changes it
-        missing = [place.position for place in found.places if place not in kept]
+        with self._lock:
+            known = {place: self._kept[place] for place in found.places if place in self._kept}
+        missing = [place.position for place in found.places if place not in known]
         new = {line.place: _written(line, self._source) for line in read(missing)}
+        events = ",".join([new.get(place) or known[place] for place in found.places])
         if new:
-            together = [*kept.items(), *new.items()]
-            self._kept = dict(together[-MOST_KEPT:])
-        events = ",".join(new.get(place) or kept[place] for place in found.places)
+            self._keep(new)
         return Page(f"[{events}]", cursor(found.until))
+
+    def _keep(self, new: Mapping[Place, str]) -> None:
+        with self._lock:
+            self._kept.update(new)
+            for place in list(islice(self._kept, max(0, len(self._kept) - MOST_KEPT))):
+                del self._kept[place]
 
 
 def _written(line: Line, source: str) -> str:

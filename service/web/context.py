@@ -11,6 +11,7 @@ from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cloud_events import Rendered
 from service.web.cursor import Cursors
+from service.web.recent_conditions import RecentConditions
 from service.web.recent_keys import RecentKeys
 from service.wiring import Services
 
@@ -26,6 +27,8 @@ class Context:
     link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already
     has_inside: bool  # a listener of its own for all but callbacks
     rendered: Rendered  # under the public URL, which names this ledger wherever apps reach it
+    metrics_token: str | None = None  # opens /metrics, and nothing else
+    conditions: RecentConditions = field(default_factory=RecentConditions)
     recent_keys: RecentKeys = field(default_factory=RecentKeys)
 
     @property

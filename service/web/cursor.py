@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -45,10 +47,32 @@ class Cursors:
         return tuple(place)
 
 
-def first_of(found: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
-    """What is shown of one more than `limit`; and the last of it, where there is more to come."""
-    page = found[:limit]
-    return page, page[-1] if len(found) > limit else None
+@dataclass(frozen=True)
+class ListPages:
+    """Of one list, with these filters. A place is what tells an entry from those before and behind it."""
+
+    cursors: Cursors
+    list_name: str
+    filters: Filters
+
+    def place(self, cursor: str | None) -> tuple[str, ...] | None:
+        """Behind which a page begins; None: at the beginning of the list. Raises InvalidCursor."""
+        return self.cursors.read(cursor, self.list_name, self.filters) if cursor else None
+
+    def moment_and_id(self, cursor: str | None) -> tuple[datetime, str] | None:
+        """The place, where it is these two. Raises InvalidCursor."""
+        place = self.place(cursor)
+        return None if place is None else (datetime.fromisoformat(place[0]), place[1])
+
+    def after(self, *place: str) -> str:
+        return self.cursors.after(place, self.list_name, self.filters)
+
+    def first_of(
+        self, found: Sequence[T], limit: int, place: Callable[[T], Sequence[str]]
+    ) -> tuple[Sequence[T], str | None]:
+        """What is shown of one more than `limit`; and the cursor of the next page, if there is more."""
+        page = found[:limit]
+        return page, self.after(*place(page[-1])) if len(found) > limit else None
 
 
 def _list(name: str, filters: Filters) -> str:

@@ -238,3 +238,9 @@ ANSWERS: Final[Mapping[tuple[str, int], Json]] = {
 }
 # In another media type.
 ALTERNATIVES: Final[Mapping[tuple[str, str], Any]] = {("listEvents", BATCH): [FOLLOWED]}
+# What is no JSON.
+TEXTS: Final[Mapping[str, str]] = {
+    "getMetrics": "# HELP siprec_ledger_callbacks_spooled_total Callbacks that were kept on local disk "
+    "first, not in the database.\n# TYPE siprec_ledger_callbacks_spooled_total counter\n"
+    "siprec_ledger_callbacks_spooled_total 0.0\n"
+}

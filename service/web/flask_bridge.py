@@ -23,7 +23,8 @@ from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_probl
 from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
-from service.web.waiting import MAY_WAIT, NOTE, TOLD, WAIT, Wait, WaitingReaders
+from service.web.waiting import MAY_WAIT, NOTE, WAIT, WOKEN, Wait
+from service.web.waiting_readers import WaitingReaders
 
 WHOLE_ANSWER: Final = 8 * 1024 * 1024  # bytes
 PART: Final = 256 * 1024  # bytes, of a larger one
@@ -138,8 +139,8 @@ class FlaskBridge:
         scope["state"]["wait"](partial(ended.set_result, None))
         until = time.monotonic() + wait.seconds
         while True:
-            may_wait, told = await self._readers.wait(wait, until, receive, ended)
-            environ = {**environ_of(scope, b""), NOTE: wait.note, TOLD: told, MAY_WAIT: may_wait}
+            woken = await self._readers.wait(wait, until, receive, ended)
+            environ = {**environ_of(scope, b""), NOTE: wait.note, WOKEN: woken, MAY_WAIT: woken.may_wait}
             async with self._readers_turn:
                 answered = await self._run(environ, receive)
             del environ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from flask import Blueprint
@@ -13,12 +12,11 @@ from service.ledger import keys as ledger_keys
 from service.store import keys
 from service.store.keys import KeyWithSecrets
 from service.web import auth, context, key_models
+from service.web.cursor import ListPages
 from service.web.key_models import KeyChange, KeyPage, KeyRequest, KeyResponse, NewKeyResponse, SecretRequest
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
 from service.web.requests import PageQuery
-
-BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
 blueprint = Blueprint("keys", __name__, url_prefix="/v1/keys")
 blueprint.before_request(auth.api_key)
@@ -30,12 +28,11 @@ blueprint.before_request(auth.api_key)
 )
 def index(query: PageQuery) -> Answer:
     """An asking key that is limited to some accounts sees those that reach no account beyond its own."""
-    cursors = context.current().cursors
-    after = cursors.read(query.cursor, "keys", {})[0] if query.cursor else None
+    pages = ListPages(context.current().cursors, "keys", {})
+    after = pages.place(query.cursor)
     with context.current().database.read() as db:
-        found = keys.page(db, auth.accounts(), after, query.limit + 1)
-    page = found[: query.limit]
-    cursor = cursors.after((page[-1].id,), "keys", {}) if len(found) > len(page) else None
+        found = keys.page(db, auth.accounts(), after[0] if after else None, query.limit + 1)
+    page, cursor = pages.first_of(found, query.limit, lambda one: (one.id,))
     return Answer(KeyPage(keys=[key_models.key(one, _now()) for one in page], next_cursor=cursor))
 
 
@@ -44,7 +41,7 @@ def index(query: PageQuery) -> Answer:
     "createKey",
     "Make an API key",
     answers={201: NewKeyResponse},
-    problems=(*BODY_PROBLEMS, "right-not-held", "key-name-taken"),
+    problems=("right-not-held", "key-name-taken"),
     scope=Scope.ADMIN,
     body=KeyRequest,
 )
@@ -78,7 +75,7 @@ def show(key_id: UUID) -> Answer:
     "changeKey",
     "Change what an API key may do",
     answers={200: KeyResponse},
-    problems=(*BODY_PROBLEMS, "unknown-key", "right-not-held"),
+    problems=("unknown-key", "right-not-held"),
     scope=Scope.ADMIN,
     body=KeyChange,
 )
@@ -110,7 +107,7 @@ def revoke(key_id: UUID) -> Answer:
     "createKeySecret",
     "Give an API key another secret",
     answers={201: NewKeyResponse},
-    problems=(*BODY_PROBLEMS, "unknown-key", "right-not-held", "too-many-secrets"),
+    problems=("unknown-key", "right-not-held", "too-many-secrets"),
     scope=Scope.ADMIN,
     body=SecretRequest,
     body_is_required=False,

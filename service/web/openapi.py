@@ -68,7 +68,7 @@ def document(app: Flask, url: str) -> dict[str, Any]:
 
 def _operation(rule: Rule, view: Callable[..., Any], names: Any, schemas: dict[str, Any]) -> dict[str, Any]:
     operation = declared[view]
-    needs_key = rule.rule.startswith("/v1")
+    needs_key = operation.scope is not None
     made: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from service.web import examples, key_examples
+from service.web import alert_examples, examples, key_examples
 from service.web.operation import Operation
 from service.web.problem_examples import PROBLEMS
 from service.web.problems import KINDS, Problem, ProblemDocument
 
-ANSWERS: Final = {**examples.ANSWERS, **key_examples.ANSWERS}
+ANSWERS: Final = {**examples.ANSWERS, **key_examples.ANSWERS, **alert_examples.ANSWERS}
 REQUEST_ID: Final = "ffc6ce04-a573-4aef-a703-4b5b18478553"
 # What every route of /v1 may answer, besides what it declares.
 EVERYWHERE: Final = (
@@ -74,7 +74,16 @@ def responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str,
             "schema": names[model, "serialization"],
             "example": examples.ALTERNATIVES[operation.id, media_type],
         }
-    for status, problems in _by_status([*operation.problems, *(EVERYWHERE if needs_key else ())]).items():
+    if operation.texts:
+        made["200"] = {
+            "description": HTTPStatus.OK.phrase,
+            "headers": _headers(operation, HTTPStatus.OK, [], needs_key=False),
+            "content": {
+                media_type: {"schema": {"type": "string"}, "example": examples.TEXTS[operation.id]}
+                for media_type in operation.texts
+            },
+        }
+    for status, problems in _by_status([*operation.all_problems, *(EVERYWHERE if needs_key else ())]).items():
         made[str(status)] = {
             "description": "; ".join(KINDS[name].title for name in problems),
             "headers": _headers(operation, status, problems, needs_key=needs_key),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from service.domain.access import Scope
 from service.web.problems import Problem, WrongField, wrong_field
 from service.web.requests import Empty
+
+BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -30,7 +32,8 @@ class Answer:
 
     def response(self) -> Response:
         text = self.body if isinstance(self.body, str) else self.body.model_dump_json(by_alias=True)
-        return Response(text, self.status, dict(self.headers), mimetype=self.media_type)
+        # A type with parameters stays as it is.
+        return Response(text, self.status, dict(self.headers), content_type=self.media_type)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Operation:
 
     `id` is the method's name in clients that are made from the document: it never changes. `scope` is what a
     key needs here, where one is needed at all: `auth.api_key` lets in nobody without it. `problems` are the
-    names of those that only some routes have. A query of None is not looked at.
+    names of those that only some routes have, besides BODY_PROBLEMS. A query of None is not looked at.
     """
 
     id: str
@@ -57,6 +60,8 @@ class Operation:
     answer_headers: tuple[str, ...] = ()
     # What it answers with 200 to who prefers another media type than application/json.
     alternatives: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    # What it answers with 200 that is text and no JSON: its media types.
+    texts: tuple[str, ...] = ()
 
     def __call__(self, view: View) -> Callable[..., Response]:
         @wraps(view)
@@ -71,6 +76,11 @@ class Operation:
 
         declared[serve] = self
         return serve
+
+    @property
+    def all_problems(self) -> tuple[str, ...]:
+        """Those of every body too, where it has one."""
+        return self.problems if self.body is None else (*BODY_PROBLEMS, *self.problems)
 
 
 operation = Operation  # as a decorator

@@ -57,6 +57,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "right-not-held": Kind(403, "API key cannot grant a right that it lacks"),
     "not-found": Kind(404, "Not found"),
     "unknown-session": Kind(404, "Session not found"),
+    "unknown-alert": Kind(404, "Alert not found"),
     "unknown-key": Kind(404, "API key not found"),
     "unknown-secret": Kind(404, "Secret not found"),
     "method-not-allowed": Kind(405, "Method not allowed"),

@@ -1,18 +1,16 @@
-"""Keys that were recognised a moment ago, for readers that waited and are woken by the hundred."""
+"""Keys that were recognised a moment ago, for readers that waited and are woken together."""
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from service.store.keys import RecognisedKey
 
-RECENT_SECONDS: Final = 1.0
 MOST: Final = 1000
 
 
 class RecentKeys:
-    """For none but those whose request was let in already: a revoked key opens nothing anew.
+    """Whoever was woken before a look-up takes what it found: no key was revoked before that woke them.
 
     Any thread may use it.
     """
@@ -20,12 +18,13 @@ class RecentKeys:
     def __init__(self) -> None:
         self._recognised: dict[str, tuple[float, RecognisedKey]] = {}
 
-    def find(self, text: str) -> RecognisedKey | None:
-        """The key as it was recognised within the last RECENT_SECONDS."""
-        at, key = self._recognised.get(text, (-RECENT_SECONDS, None))
-        return key if time.monotonic() - at < RECENT_SECONDS else None
+    def find(self, text: str, since: float) -> RecognisedKey | None:
+        """The key, if it was looked up after `since` (monotonic) and was in force then."""
+        looked_at, key = self._recognised.get(text, (since, None))
+        return key if looked_at > since else None
 
-    def add(self, text: str, key: RecognisedKey) -> None:
+    def add(self, text: str, key: RecognisedKey, looked_at: float) -> None:
+        """`looked_at` (monotonic) is before the look-up."""
         if len(self._recognised) >= MOST:
             self._recognised.clear()
-        self._recognised[text] = (time.monotonic(), key)
+        self._recognised[text] = (looked_at, key)

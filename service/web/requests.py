@@ -178,12 +178,15 @@ class WaitQuery(Model):
         """So there is nothing to wait for."""
         if self.wait is None or session.merged_into is not None:
             return True
-        return session.is_over if self.wait == "over" else session.has_reached(State(self.wait))
+        return session.has_reached(self._least())
 
     def states(self) -> set[State]:
         """Those of a session that it may be met by."""
-        least = None if self.wait in (None, "over") else State(self.wait).rank
-        return {state for state in State if state.is_over or (least is not None and state.rank >= least)}
+        return {state for state in State if state.has_reached(self._least())}
+
+    def _least(self) -> State | None:
+        """None: that it is over."""
+        return None if self.wait in (None, "over") else State(self.wait)
 
 
 class PageQuery(Model):

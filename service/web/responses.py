@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,11 @@ Time = Annotated[
 
 # As paths take it: where the two differ, typed clients cannot hand an id on.
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+
+CHANGES_MEAN: Final = (
+    "fact: [before, after]. The state may be the same in both: then a further attempt to start was answered "
+    "as the one before"
+)
 
 
 class Model(BaseModel):
@@ -61,7 +66,7 @@ class EventResponse(Model):
     actor: str = Field(description="who caused it: an API key's name, telnyx, or watch")
     correction: bool = Field(description="true: by a callback that was received earlier and written later")
     state: State = Field(description="after the change")
-    changes: dict[str, tuple[Any, Any]] = Field(description="fact: [before, after]")
+    changes: dict[str, tuple[Any, Any]] = Field(description=CHANGES_MEAN)
     happened_at: Time
     written_at: Time
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -14,11 +13,11 @@ from service.domain.access import Scope
 from service.domain.notice import NoticeKind
 from service.domain.state import State
 from service.ledger.sessions import Started
-from service.store import events, numbered, session_lists, sessions
+from service.store import events, feed, session_lists, sessions
 from service.store.json import canonical_json
 from service.store.sessions import IdempotencyKey
 from service.web import auth, context, responses, session_then, waiting
-from service.web.cursor import first_of
+from service.web.cursor import ListPages
 from service.web.errors import telnyx_problem
 from service.web.operation import Answer, operation
 from service.web.problems import Problem, wrong_field
@@ -43,7 +42,6 @@ IDEMPOTENCY_KEY_HEADER: Final = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 TELNYX_FAILED: Final = ("telnyx-refused", "telnyx-credentials", "telnyx-rate-limit", "telnyx-unreachable")
-BODY_PROBLEMS: Final = ("invalid-json", "too-large", "not-json")
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/v1/sessions")
 blueprint.before_request(auth.api_key)
@@ -56,7 +54,7 @@ blueprint.after_request(context.add_spool_age)
     "Start recording a call",
     answers={201: SessionResponse, 202: SessionResponse},
     problems=(
-        *(*BODY_PROBLEMS, "still-starting", "key-reused", "account-not-allowed", "account-without-key"),
+        *("still-starting", "key-reused", "account-not-allowed", "account-without-key"),
         *(*TELNYX_FAILED, "too-many-in-flight"),
     ),
     body=StartRequest,
@@ -90,15 +88,11 @@ def start(body: StartRequest) -> Answer:
     query=SessionQuery,
 )
 def index(query: SessionQuery) -> Answer:
-    cursors, filters = context.current().cursors, query.filters()
-    before = None
-    if query.cursor:
-        requested_at, session_id = cursors.read(query.cursor, "sessions", filters)
-        before = datetime.fromisoformat(requested_at), session_id
+    pages = ListPages(context.current().cursors, "sessions", query.filters())
+    before = pages.moment_and_id(query.cursor)
     with context.current().database.read() as db:
         found = session_lists.page(db, query.filter(), auth.accounts(), before, query.limit + 1)
-    page, last = first_of(found, query.limit)
-    cursor = last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters)
+    page, cursor = pages.first_of(found, query.limit, lambda one: (one.requested_at.isoformat(), one.id))
     return Answer(SessionPage(sessions=[responses.session(one) for one in page], next_cursor=cursor))
 
 
@@ -120,17 +114,17 @@ def show(session_id: UUID, query: SessionThenQuery) -> Answer:
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         if not query.is_met_by(session):
-            position = numbered.last_position(db)
+            position = feed.last(db).position
             waiting.for_session(session.id, query.states(), position, query.wait_seconds)
         most = LONGEST_TIMELINE + 1 if until is None else None  # all of it tells what was known
         found = events.of_session(db, session.id, 0, most, until)
-    page, last = first_of(found, LONGEST_TIMELINE)
+    page, cursor = _timeline(session_id, query.as_of).first_of(found, LONGEST_TIMELINE, _sequence)
     members = responses.session_members(session) if until is None else session_then.members(session, found)
     return Answer(
         SessionWithTimeline(
             **members,
             timeline=[responses.event(one) for one in page],
-            timeline_next_cursor=last and _timeline_cursor(session_id, query.as_of, last.sequence),
+            timeline_next_cursor=cursor,
         )
     )
 
@@ -145,13 +139,13 @@ def show(session_id: UUID, query: SessionThenQuery) -> Answer:
     query=TimelineThenQuery,
 )
 def show_timeline(session_id: UUID, query: TimelineThenQuery) -> Answer:
-    cursors, of_session = context.current().cursors, _timeline(session_id, query.as_of)
-    after = int(cursors.read(query.cursor, "timeline", of_session)[0]) if query.cursor else 0
+    pages = _timeline(session_id, query.as_of)
+    place = pages.place(query.cursor)
+    after = int(place[0]) if place else 0
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, str(session_id), auth.accounts()))
         found = events.of_session(db, session.id, after, query.limit + 1, query.until())
-    page, last = first_of(found, query.limit)
-    cursor = last and _timeline_cursor(session_id, query.as_of, last.sequence)
+    page, cursor = pages.first_of(found, query.limit, _sequence)
     return Answer(TimelinePage(timeline=[responses.event(one) for one in page], next_cursor=cursor))
 
 
@@ -162,7 +156,6 @@ def show_timeline(session_id: UUID, query: TimelineThenQuery) -> Answer:
     answers={202: SessionResponse},
     scope=Scope.STOP,
     problems=(
-        *BODY_PROBLEMS,
         *("unknown-session", "session-over", "session-merged", "session-without-sid", "account-without-key"),
         *(*TELNYX_FAILED, "telnyx-no-answer", "too-many-in-flight"),
     ),
@@ -175,13 +168,13 @@ def stop(session_id: UUID, body: Empty) -> Answer:  # noqa: ARG001
     return Answer(responses.session(session), 202)
 
 
-def _timeline(session_id: UUID, as_of: str | None) -> dict[str, str]:
-    """What its cursors are bound to."""
-    return {"session_id": str(session_id), **({} if as_of is None else {"as_of": as_of})}
+def _timeline(session_id: UUID, as_of: str | None) -> ListPages:
+    bound_to = {"session_id": str(session_id), **({} if as_of is None else {"as_of": as_of})}
+    return ListPages(context.current().cursors, "timeline", bound_to)
 
 
-def _timeline_cursor(session_id: UUID, as_of: str | None, sequence: int) -> str:
-    return context.current().cursors.after((str(sequence),), "timeline", _timeline(session_id, as_of))
+def _sequence(event: events.Event) -> tuple[str]:
+    return (str(event.sequence),)
 
 
 def _status(started: Started, headers: dict[str, str]) -> int:

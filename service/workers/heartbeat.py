@@ -1,40 +1,102 @@
-"""Says in the database that this process is alive, and what waits on its disk."""
+"""Says in the database that this process is alive, what waits on its disk, and when it was blind."""
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from service.domain.ids import new_id
 from service.ledger.backlog import Backlog
-from service.store import processes
-from service.store.engine import Database
+from service.ledger.missed import Missed, Period
+from service.store import blind_periods, processes, spools
+from service.store.blind_periods import GAP, Why
+from service.store.engine import Database, DatabaseError
+from service.store.spools import SeenSpool
 
 BEAT_SECONDS: Final = 1.0
+END_SECONDS: Final = 0.25
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """One row of this process. `now` is only used for what is on this host's disk, by this host's clock."""
+    """One row of this process, and one of its spool, which others may share.
 
-    def __init__(self, database: Database, backlog: Backlog) -> None:
+    `now` is only used for what is on this host's disk, by this host's clock.
+    """
+
+    def __init__(self, database: Database, backlog: Backlog, missed: Missed) -> None:
         self._database = database
         self._backlog = backlog
+        self._missed = missed
         self._id = new_id()
         self._host = socket.gethostname()
+        self._beaten_at: datetime | None = None  # by the database's clock
 
     def run_once(self, now: datetime) -> None:
         """Raises DatabaseError."""
         if self._database.breaker.takes_writes:
             self.beat(now)
+        elif not self._takes_callbacks():
+            self._missed.count()  # load balancers see it too, and send nothing
 
     def beat(self, now: datetime) -> None:
         """Raises DatabaseError."""
-        depth = self._backlog.depth()
-        age = depth.age if depth else None
-        oldest = None if age is None else now - timedelta(seconds=age)
         unavailable_since = self._database.breaker.unavailable_since
+        oldest, seen, missed = self._oldest_at(now), self._seen(now), self._missed.unsaved()
         # Always as a probe: that a heartbeat is taken says nothing of callbacks.
         with self._database.begin(time.monotonic() + BEAT_SECONDS, is_probe=True) as db:
+            moment = processes.now_of(db)
+            last = self._beaten_at
+            if last is None:
+                blind_periods.save_absence(db, moment)
+                blind_periods.forget(db, moment)
+                spools.forget(db, moment)
+            elif moment - last > GAP:
+                blind_periods.save(db, new_id(), self._host, Why.SILENT, last, moment)
             processes.beat(db, self._id, self._host, oldest, unavailable_since)
+            if seen is not None:
+                spools.beat(db, seen, moment)
+            for one in missed:
+                began, ended = _moments(one, moment)
+                blind_periods.save(db, one.id, self._host, Why.REFUSED, began, ended)
+        self._beaten_at = moment
+        self._missed.saved(missed)
+
+    def end(self) -> None:
+        """After the last callback: who uses the spool last leaves no row of one that is empty."""
+        if not (self._backlog.is_last() and self._database.breaker.takes_writes):
+            return
+        self._backlog.survey()
+        seen = self._seen(datetime.now(UTC))
+        try:
+            with self._database.begin(time.monotonic() + END_SECONDS) as db:
+                if seen is not None and seen.entries:
+                    spools.beat(db, seen, processes.now_of(db))
+                elif seen is not None:
+                    spools.remove(db, seen.id)
+        except DatabaseError as error:
+            log.warning("the end of this host was not written: %s", error)
+
+    def _takes_callbacks(self) -> bool:
+        depth = self._backlog.depth()
+        return self._database.breaker.takes_writes or (depth is not None and depth.is_usable)
+
+    def _oldest_at(self, now: datetime) -> datetime | None:
+        depth = self._backlog.depth()
+        return None if depth is None or depth.age is None else now - timedelta(seconds=depth.age)
+
+    def _seen(self, now: datetime) -> SeenSpool | None:
+        id, depth = self._backlog.spool_id, self._backlog.depth()
+        if id is None or depth is None:
+            return None
+        return SeenSpool(id, self._host, depth.entries, self._oldest_at(now), depth.dead_letters)
+
+
+def _moments(period: Period, now: datetime) -> tuple[datetime, datetime]:
+    """By the database's clock, where it is `now`."""
+    here = time.monotonic()
+    return now - timedelta(seconds=here - period.began), now - timedelta(seconds=here - period.ended)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from service.store import numbered
+from service.store import feed, numbered
 from service.store.engine import Database
 from service.store.numbered import MOST_AT_ONCE, Numbered
 
@@ -40,7 +40,7 @@ class Tail:
         """Where to go on, if there may be more. What is told is taken later: `position` cannot say it."""
         assert self.readers is not None
         with self._database.read() as db:
-            last = numbered.last_position(db)
+            last = feed.last(db).position
             events = numbered.after(db, after) if last > after else []
         if len(events) == MOST_AT_ONCE:
             last = events[-1].position

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import machine, peers, reads, report, tables, targets
+from tests.bench import feed_reads, machine, peers, reads, report, tables, targets
 from tests.bench.course import RACES, Course, Scale
 from tests.bench.peers import Peer
 from tests.bench.run import Run, as_json
@@ -20,6 +20,7 @@ FULL = Scale(rounds=5, seconds=2.5, stored=1_000_000, sessions=(10_000, 1_000_00
 QUICK = Scale(rounds=1, seconds=0.7, stored=20_000, sessions=(1_000, 20_000))
 MEMORY = Path("/dev/shm")
 READS = "reads"
+FEED = "feed"  # a part of the reads
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="a trial of a few minutes: writes nothing down")
     options.add_argument(
         "--only",
-        choices=[*RACES, READS],
+        choices=[*RACES, READS, FEED],
         action="append",
         default=[],
         help="this part, in full length unless --quick (may be repeated): writes nothing down",
@@ -58,8 +59,9 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
         for stage in course.stages(parts):
             stages.append(stage)
             print(tables.stage(stage), flush=True)
-        if READS in parts:
-            taken = list(reads.run(folder, scale.sessions, scale.rounds))
+        if READS in parts or FEED in parts:
+            first = "" if READS in parts else feed_reads.NAME
+            taken = list(reads.run(folder, scale.sessions, scale.rounds, lambda name: name.startswith(first)))
             print(tables.reads(taken, scale.sessions), flush=True)
     found = Run(facts, stages, taken, targets.targets(stages, taken))
     print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")

@@ -6,7 +6,7 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from service.domain.state import State
 from tests.bench.contestants import Contestant, PinnedPostgres, running
 from tests.bench.data import OLDEST, RARE, SPAN, Made
+from tests.bench.feed_reads import followers
 from tests.bench.figures import KINDS, POSTGRESQL
 from tests.bench.ledgers import Ours
 from tests.bench.machine import LOAD_CORE, on_core
@@ -27,6 +28,7 @@ WARM_UP = 3
 DEEP = 50_000  # sessions lie before the deep page, or half of all
 LARGEST_PAGE = 250
 TIMEOUT_SECONDS = 60
+LISTS = ("sessions", "callbacks", "events")
 
 
 class WrongAnswer(Exception):
@@ -61,6 +63,8 @@ class Reader:
         self._connection = http.client.HTTPConnection(*contestant.web.address, timeout=TIMEOUT_SECONDS)
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self.paths = {**_paths(made), "a deep page": self._deep_page(made), **_combined()}
+        self._followers = followers(self.get, made)
+        self.names = [*self.paths, *self._followers]
 
     def get(self, path: str) -> Any:
         try:
@@ -79,19 +83,29 @@ class Reader:
 
     def milliseconds(self, name: str) -> float:
         """The median of a round."""
-        path, taken = self.paths[name], list[float]()
+        taken = list[float]()
         give_up = time.monotonic() + MOST_SECONDS
         while len(taken) < REQUESTS and (time.monotonic() < give_up or len(taken) < WARM_UP):
-            began = time.perf_counter()
-            self.get(path)
-            taken.append((time.perf_counter() - began) * 1000)
+            _, seconds = self._read(name)
+            taken.append(seconds * 1000)
         return statistics.median(taken)
 
     def warm_up(self, name: str) -> int:
         """How many rows the read finds; 1 where it shows one thing."""
         for _ in range(WARM_UP):
-            answer = self.get(self.paths[name])
-        return next((len(rows) for key in ("sessions", "callbacks") if (rows := _list(answer, key))), 0)
+            answer, _ = self._read(name)
+        return next((len(rows) for key in LISTS if (rows := _list(answer, key))), 0)
+
+    def _read(self, name: str) -> tuple[Any, float]:
+        """What was answered, and after how many seconds."""
+        follower = self._followers.get(name)
+        path = follower.path() if follower else self.paths[name]
+        began = time.perf_counter()
+        answer = self.get(path)
+        taken = time.perf_counter() - began
+        if follower:
+            follower.take(answer)
+        return answer, taken
 
     def close(self) -> None:
         self._connection.close()
@@ -104,8 +118,10 @@ class Reader:
         return _sessions(cursor=cursor)
 
 
-def run(folder: Path, sessions: tuple[int, int], rounds: int) -> Iterator[Read]:
-    """`sessions`: few, and many."""
+def run(
+    folder: Path, sessions: tuple[int, int], rounds: int, measures: Callable[[str], bool]
+) -> Iterator[Read]:
+    """`sessions`: few, and many; `measures` says of a read, by its name, whether it is one to measure."""
     with PinnedPostgres() as server:
         for kind in KINDS:
             urls = [
@@ -118,13 +134,15 @@ def run(folder: Path, sessions: tuple[int, int], rounds: int) -> Iterator[Read]:
                     for url, count in zip(urls, sessions, strict=True)
                 )
                 with on_core(LOAD_CORE):
-                    yield from _compare(kind, few, many, rounds)
+                    yield from _compare(kind, few, many, rounds, measures)
             for file in folder.glob("read-*"):  # several GiB
                 file.unlink()
 
 
-def _compare(kind: str, few: Reader, many: Reader, rounds: int) -> Iterator[Read]:
-    for name in few.paths:
+def _compare(
+    kind: str, few: Reader, many: Reader, rounds: int, measures: Callable[[str], bool]
+) -> Iterator[Read]:
+    for name in filter(measures, few.names):
         few.warm_up(name)
         found = many.warm_up(name)
         taken = [(few.milliseconds(name), many.milliseconds(name)) for _ in range(rounds)]

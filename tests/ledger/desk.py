@@ -20,6 +20,7 @@ from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
 from service.ledger.intake import Intake, NotDurable
+from service.ledger.missed import Missed
 from service.ledger.sessions import Sessions
 from service.sandbox import Sandbox, Session
 from service.spool import Depth, Spool
@@ -62,7 +63,8 @@ class Desk:
         self.drain = Drain(
             self.backlog, database, self.ingest, self.sessions.save_answer, lambda: self.intake.commits
         )
-        heartbeat = Heartbeat(database, self.backlog)
+        self.missed = Missed()
+        heartbeat = Heartbeat(database, self.backlog, self.missed)
         self.worker = DrainWorker(self.drain, self.backlog, self.intake, database.breaker, heartbeat)
         self._runner = Runner("drain", self.worker.run_once, 0.1, now)
         self._sandbox = Sandbox()

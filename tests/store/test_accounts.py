@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, insert, text
+from sqlalchemy import insert, text
 
 from service.domain.state import State
 from service.store import callback_lists, session_lists, tables
 from service.store.engine import Database
 from service.store.session_lists import Filter
+from tests.store.plans import is_read_through, plan
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COUNT = 15_000
@@ -79,36 +78,6 @@ def _callback(number: int) -> dict[str, Any]:
         "account_sid": "few-1" if number < 40 else "many-0",
         "problem": None if number % 100 else "odd",
     }
-
-
-@contextmanager
-def watched(db: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are run inside, with their parameters."""
-    seen: list[tuple[str, Any]] = []
-
-    def see(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
-        seen.append((statement, parameters))
-
-    event.listen(db.engine, "before_cursor_execute", see)
-    yield seen
-    event.remove(db.engine, "before_cursor_execute", see)
-
-
-def plan(db: Connection, run: Callable[[], object]) -> str:
-    with watched(db) as seen:
-        run()
-    explain = "EXPLAIN" if db.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-    return "\n".join(
-        str(row[-1])
-        for statement, values in seen
-        for row in db.exec_driver_sql(f"{explain} {statement}", values)
-    )
-
-
-def is_read_through(found: str, table: str) -> bool:
-    """All of the table."""
-    lines = found.splitlines()
-    return any(f"Seq Scan on {table}" in line or line.strip() == f"SCAN {table}" for line in lines)
 
 
 def test_a_list_of_sessions_is_read_in_the_order_of_each_account(filled: Database) -> None:

@@ -73,8 +73,7 @@ def test_events_that_come_together_are_read_together(house: House) -> None:
     session_id = house.start().json()["id"]
     all_numbered(house)
     with following(house) as asked:
-        for _ in range(5):
-            lines.add(house.database, session_id)
+        lines.add(house.database, *[session_id] * 5)
         first = asked.result().json()
     all_numbered(house)
     rest = house.get("/v1/events", after=first["next"]).json()

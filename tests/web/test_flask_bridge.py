@@ -18,7 +18,7 @@ from service.domain.state import State
 from service.web import waiting
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
-from service.web.waiting import WaitingReaders
+from service.web.waiting_readers import WaitingReaders
 
 MIB = 1024 * 1024
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from service.domain.access import ALL_ACCOUNTS
+from service.ledger.spool_entry import UnsavedAnswer
 from service.sandbox import Answer
+from service.store import sessions
 from service.store.errors import Outage
 from tests.house import wait_until
 from tests.web.indoors import Indoors, JsonResponse, at_once
@@ -138,6 +141,23 @@ def test_what_never_reached_telnyx_may_be_tried_again_on_the_same_session(indoor
         "refused",
         "accepted",
     ]  # while it asks again, the last answer stands
+
+
+def test_each_attempt_is_told_of_and_each_answer_once(indoors: Indoors) -> None:
+    """Also an answer like the one before; but not the very same one, brought again after a crash."""
+    indoors.answers(Answer.error(429, retry_after_seconds=0))
+    session_id = indoors.start(key="k").json["session_id"]
+    indoors.start(key="k")
+    with indoors.context.database.read() as db:
+        found = sessions.find(db, session_id, ALL_ACCOUNTS)
+    assert found
+    assert found.answer
+    unsaved = UnsavedAnswer(session_id, 2, "v3:call-1", found.answer)
+    for _ in range(2):
+        indoors.context.services.sessions.save_answer(unsaved)
+    shown = indoors.session(session_id)
+    assert [event["changes"].get("attempts") for event in shown["timeline"]] == [None, None, [1, 2], None]
+    assert shown["timeline"][-1]["changes"] == {"state": ["refused", "refused"]}
 
 
 def test_what_telnyx_put_off_may_be_tried_again_on_the_same_session(indoors: Indoors) -> None:

@@ -40,7 +40,7 @@ def test_every_v1_route_is_in_it_with_its_security(indoors: Indoors) -> None:
             assert {"401", "422", "503"} <= set(operation["responses"])
             assert "API key missing" in operation["responses"]["401"]["description"]
             assert operation["summary"]
-    assert [path for path in paths if not path.startswith("/v1/")] == ["/healthz", "/readyz"]
+    assert [path for path in paths if not path.startswith("/v1/")] == ["/healthz", "/readyz", "/metrics"]
     assert all("security" not in paths[path]["get"] for path in ("/healthz", "/readyz"))
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from service.domain.access import Scope
 from service.web.operation import declared
 from tests.web.indoors import Caller, Indoors
-from tests.web.test_auth import AN_ID, OPEN
+from tests.web.test_auth import AN_ID, OPEN, PAGES
 
 # A new route has to be given its scope here, and a new scope its routes.
 NEEDED = {
@@ -21,6 +21,9 @@ NEEDED = {
     ("POST", "/v1/sessions/<uuid:session_id>/stop"): Scope.STOP,
     ("GET", "/v1/callbacks"): Scope.READ,
     ("GET", "/v1/events"): Scope.READ,
+    ("GET", "/metrics"): Scope.REPORTS,
+    ("GET", "/v1/alerts"): Scope.REPORTS,
+    ("POST", "/v1/alerts/<uuid:alert_id>/ack"): Scope.STOP,
     ("GET", "/v1/keys"): Scope.ADMIN,
     ("POST", "/v1/keys"): Scope.ADMIN,
     ("GET", "/v1/keys/<uuid:key_id>"): Scope.ADMIN,
@@ -29,14 +32,14 @@ NEEDED = {
     ("POST", "/v1/keys/<uuid:key_id>/secrets"): Scope.ADMIN,
     ("DELETE", "/v1/keys/<uuid:key_id>/secrets/<uuid:secret_id>"): Scope.ADMIN,
 }
-WITHOUT_A_ROUTE = {Scope.EVIDENCE, Scope.REPORTS}  # the one fills fields of answers, the other is not due yet
+WITHOUT_A_ROUTE = {Scope.EVIDENCE}  # it fills fields of answers
 
 
 def routes(app: Flask) -> set[tuple[str, str]]:
     return {
         (method, rule.rule)
         for rule in app.url_map.iter_rules()
-        if rule.rule not in OPEN
+        if rule.rule not in OPEN and rule.endpoint.partition(".")[0] not in PAGES
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 

@@ -152,8 +152,8 @@ def then(indoors: Indoors, session_id: str, as_of: object, client: Caller | None
 
 
 def by_events(shown: Mapping[str, Any]) -> Shown:
-    """As far as events tell of it: an attempt that is answered just as the one before leaves none."""
-    return {**shown, "answer": None, "updated_at": shown["timeline"][-1]["written_at"]}
+    """As far as events tell of it: what Telnyx answered they do not."""
+    return {**shown, "answer": None}
 
 
 def folded(timeline: Sequence[Mapping[str, Any]]) -> Shown:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from service.domain.start import Order
 from service.domain.state import State
 from service.sandbox import EVENTS, Answer, Behaviour, Sandbox
 from service.sandbox import Session as TelnyxSession
-from service.store import keys, numbered, sessions, tables
+from service.store import feed, keys, sessions, tables
 from service.store.sessions import IdempotencyKey
 from tests.bed.postgres import Postgres, for_psycopg
 from tests.house import House, migrate, wait_until
@@ -136,6 +137,25 @@ def test_a_refused_session_is_over_until_it_is_asked_for_again(house: House, san
         answer = house.get(f"/v1/sessions/{session_id}", wait="accepted")
         assert again.result().status_code == 201
     assert answer.json()["state"] == "accepted"
+
+
+def test_a_start_that_is_refused_as_it_was_before_is_over_again(house: House, sandbox: Sandbox) -> None:
+    """Nothing else is known of it than before; but no answer is awaited any more."""
+    sandbox.behave(Behaviour(answer=Answer.error(429), drop=frozenset(EVENTS)))
+    body = {"call_sid": "v3:call-1"}
+    refused = house.post("/v1/sessions", body, Idempotency_Key="k")
+    session_id = refused.json()["session_id"]
+    slowly = replace(Answer.error(429), delay_seconds=2)
+    sandbox.behave(Behaviour(answer=slowly, drop=frozenset(EVENTS)))
+    with ThreadPoolExecutor(1) as thread:
+        again = thread.submit(house.post, "/v1/sessions", body, Idempotency_Key="k")
+        wait_until(lambda: house.session(session_id)["attempts"] == 2)
+        answer = house.get(f"/v1/sessions/{session_id}", wait="over")
+        assert again.result().status_code == refused.status_code
+    assert (answer.json()["state"], seconds(answer) < LONG_BEFORE_SECONDS) == ("refused", True)
+    asked, answered = answer.json()["timeline"][-2:]
+    assert asked["changes"] == {"attempts": [1, 2]}
+    assert (answered["actor"], answered["changes"]) == ("telnyx", {"state": ["refused", "refused"]})
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -297,18 +317,18 @@ def test_what_comes_between_the_look_and_the_wait_is_not_missed(
     workers = indoors.context.services.workers[-2:]  # that number, and that tell those who wait
     for one in workers:
         one.start()
-    last_position = numbered.last_position
+    last = feed.last
     came: list[int] = []
 
-    def look(db: Any) -> int:
-        seen = last_position(db)
+    def look(db: Any) -> feed.Place:
+        seen = last(db)
         if not came:
             with at_once(lambda: indoors.tell("siprec-started")) as told:
                 came.append(told.result().status_code)
             time.sleep(0.5)  # it is numbered, and told to nobody
         return seen
 
-    monkeypatch.setattr(numbered, "last_position", look)
+    monkeypatch.setattr(feed, "last", look)
     began = time.monotonic()
     answer = indoors.client.get(f"/v1/sessions/{session_id}?wait=started")
     assert (came, answer.json["state"]) == ([200], "started")

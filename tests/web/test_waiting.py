@@ -18,7 +18,8 @@ from service.store.engine import Database
 from service.store.numbered import Numbered
 from service.web import waiting
 from service.web.pace import ClientLeft, TooManyWait
-from service.web.waiting import EVERYTHING, Topic, Wait, WaitingReaders
+from service.web.waiting import EVERYTHING, Topic, Wait
+from service.web.waiting_readers import WaitingReaders
 from service.workers.tail import Tail
 from tests.ledger.lines import add, number_all
 
@@ -64,7 +65,7 @@ def wait(
 
     async def may_wait() -> bool:
         until, end = time.monotonic() + seconds, ended or asyncio.get_running_loop().create_future()
-        return (await readers.wait(wanted, until, leave, end))[0]
+        return (await readers.wait(wanted, until, leave, end)).may_wait
 
     return asyncio.create_task(may_wait())
 

@@ -1,4 +1,6 @@
-"""The pages for whoever is on duty. How to add one:
+"""The pages for whoever is on duty.
+
+How to add one:
 
 1. A module here, imported by `service.app` (which registers `shell.blueprint` after it).
 
@@ -15,12 +17,11 @@
    Exceptions become a page of their own (`shell.show_problem`): the same table as the API's.
 2. A template that extends `pages/shell.html`, with the blocks `title` and `main`. `place` marks the entry of
    the navigation: "now", "sessions".
-   - Links are relative, for who reads through a proxy that adds a prefix: `{{ to("/sessions", state="failed") }}`.
-   - Forms: `{% from "pages/parts.html" import form_token %}`, then `<form method="post" action="{{ to(...) }}">`
-     with `{{ form_token(token) }}` in it.
+   - Links are relative, for a proxy may add a prefix: `{{ to("/sessions", state="failed") }}`.
+   - Forms: `<form method="post" action="{{ to(...) }}">` with `{{ parts.form_token(token) }}` in it.
    - Times: `{{ parts.moment(at) }}`, `{{ parts.ago(at, now) }}`; states: `{{ parts.state(word) }}`.
-   - What is inside `<div data-live id="…">` is fetched anew every few seconds and put in place; focus, what is
-     typed, scroll and open <details> stay. Give what comes and goes an `id`, so that it is told apart.
+   - What is inside `<div data-live id="…">` is fetched anew every few seconds and put in place; focus, what
+     is typed, scroll and open <details> stay. Give what comes and goes an `id`, so that it is told apart.
    - No inline script, style or `style=""`: the policy forbids them. Charts are inline SVG with attributes and
      classes, with a table beside. Classes are in static/page.css.
 3. A redirect after a POST: `shell.go(path)` (303, relative).

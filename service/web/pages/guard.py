@@ -19,7 +19,7 @@ from service.web.problems import Kind, Problem
 NAME: Final = "siprec-ledger"
 SECURE_PREFIX: Final = "__Host-"  # a browser takes such a cookie from nobody but this very host over https
 FORM: Final = "-form"  # before anybody is logged in
-TOKEN_FIELD: Final = "token"
+TOKEN_FIELD: Final = "token"  # noqa: S105  (its name in forms)
 CHANGES: Final = {"POST", "PUT", "PATCH", "DELETE"}
 
 # View function -> the scope that its page needs.

@@ -45,7 +45,7 @@ def log_in() -> AnyResponse:
         _throttle().failed(_address())
         return _with_form_cookie("pages/log_in.html", 403, next=wanted, error=UNKNOWN_KEY)
     with services.database.begin() as db:
-        text = _begin_anew(db, found.id, found.secret_id)
+        text = log_ins.begin(db, found.id, found.secret_id, guard.cookie(), now)
     services.last_used.use(found.secret_id, now)
     log.info("logged in by key: key=%r address=%s", found.name, _address())
     return _welcome(text, wanted)
@@ -69,9 +69,10 @@ def use_link(text: str) -> AnyResponse:
     guard.check_form(guard.cookie(guard.FORM))
     _slow_down()
     services = context.current().services
+    now = services.clock()
     with services.database.begin() as db:
-        key_id = log_ins.use_link(db, text, services.clock())
-        begun = _begin_anew(db, key_id, None) if key_id else ""
+        key_id = log_ins.use_link(db, text, now)
+        begun = log_ins.begin(db, key_id, None, guard.cookie(), now) if key_id else ""
     if not key_id:
         _throttle().failed(_address())
         return render("pages/link.html", 410, name=None, key=None)
@@ -96,13 +97,6 @@ def asset(name: str) -> Response:
     response = send_from_directory(Path(__file__).parent / "static", name)
     response.headers["Cache-Control"] = "no-cache"  # but asked for with its ETag
     return response
-
-
-def _begin_anew(db, key_id: str, secret_id: str | None) -> str:  # type: ignore[no-untyped-def]
-    """Whatever the browser brought along is ended: nobody else knows the new id."""
-    if brought := guard.cookie():
-        log_ins.end(db, brought)
-    return log_ins.begin(db, key_id, secret_id, context.current().services.clock())
 
 
 def _welcome(text: str, path: str) -> AnyResponse:

@@ -59,7 +59,7 @@ def to(path: str, **query: Any) -> str:
     A `query` of None or "" is left out; of a list, each is given.
     """
     root = "../" * (request.path.count("/") - 1) or "./"
-    given = {name: value for name, value in query.items() if value not in {None, ""}}
+    given = {name: value for name, value in query.items() if value not in (None, "")}
     return root + path.removeprefix("/") + (f"?{urlencode(given, doseq=True)}" if given else "")
 
 

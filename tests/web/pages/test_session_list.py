@@ -178,8 +178,8 @@ def test_tab_and_carriage_return_begin_no_formula_either(indoors: Indoors, visit
     indoors.started("call")
     indoors.tell("siprec-failed", "call", SiprecError="\t=1")
     assert exported(visitor)[0][0]["error_detail"] == "'\t=1"
-    indoors.started("call 2")
-    indoors.tell("siprec-failed", "call 2", SiprecError="\r=1")
+    indoors.started("call-2")
+    indoors.tell("siprec-failed", "call-2", SiprecError="\r=1")
     assert exported(visitor)[0][0]["error_detail"].startswith("'")
 
 

@@ -30,7 +30,7 @@ class Visitor:
         return self.send("/log-in", token=token(self.get("/log-in")), key=key, **fields)
 
     def cookies(self) -> dict[str, str]:
-        return {name: one.value for (_, _, name), one in self.client._cookies.items()}  # noqa: SLF001
+        return {name: one.value for (_, _, name), one in (self.client._cookies or {}).items()}
 
 
 def token(answer: JsonResponse) -> str:

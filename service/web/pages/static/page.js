@@ -80,4 +80,5 @@ async function keepFresh() {
   }
 }
 
+document.documentElement.classList.add("js");
 if (document.querySelector("[data-live]")) keepFresh();

@@ -1,0 +1,1 @@
+"""The only speaker to whoever is told of alerts."""

@@ -1,0 +1,109 @@
+"""Sends messages about alerts, and the heartbeat that somebody else watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import requests
+from requests.auth import AuthBase
+from standardwebhooks.webhooks import Webhook
+from urllib3.exceptions import HTTPError
+
+from service.webhooks.message import FORMATS, Message
+
+CONNECT_SECONDS: Final = 3.05
+READ_SECONDS: Final = 5.0  # for the head of the answer, and as much again for its body
+LONGEST_SEND: Final = CONNECT_SECONDS + 3 * READ_SECONDS
+LARGEST_ANSWER: Final = 2_000  # bytes that are read of it
+SHOWN: Final = 200  # characters
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`text` says what came back; it shows neither the URL, which may hold a secret, nor the secret."""
+
+    is_taken: bool
+    text: str
+
+
+class Receiver:
+    """Who is told of alerts. Safe to share between threads; never raises for what the receiver does.
+
+    `secret` (whsec_…) signs each message, as standardwebhooks.com says. Without it nothing is signed.
+    """
+
+    def __init__(self, url: str, form: str, secret: str | None, clock: Callable[[], datetime]) -> None:
+        self._url = url
+        self._format = FORMATS[form]
+        self._webhook = None if secret is None else Webhook(secret)
+        self._clock = clock
+
+    def send(self, message: Message) -> Outcome:
+        """Once. Only 2xx is taken; a redirect is not followed."""
+        body = json.dumps(self._format(message), ensure_ascii=False)
+        return _ask("POST", self._url, body.encode(), self._headers(message.id, body))
+
+    def _headers(self, message_id: str, body: str) -> dict[str, str]:
+        now = self._clock()
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+        }
+        if self._webhook is not None:
+            headers["webhook-signature"] = self._webhook.sign(message_id, now, body)
+        return headers
+
+
+def beat(url: str) -> Outcome:
+    """Tell whoever watches that all is well."""
+    return _ask("GET", url, None, {})
+
+
+def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Outcome:
+    try:
+        with (
+            requests.Session() as http,
+            http.request(
+                method,
+                url,
+                data=body,
+                headers={**headers, "User-Agent": "siprec-ledger", "Connection": "close"},
+                auth=_NoAuth(),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            text = f"{response.status_code} {_shown(response)}".strip()
+            return Outcome(200 <= response.status_code < 300, text)
+    except requests.RequestException as error:  # its words hold the URL
+        return Outcome(is_taken=False, text=type(error).__name__)
+
+
+def _shown(response: requests.Response) -> str:
+    """The beginning of the answer, on one line; nothing of it if it is too long in coming."""
+    body, deadline = bytearray(), time.monotonic() + READ_SECONDS
+    try:
+        while len(body) < LARGEST_ANSWER and (
+            part := response.raw.read1(LARGEST_ANSWER, decode_content=True)
+        ):
+            body += part
+            if time.monotonic() > deadline:
+                break
+    except (HTTPError, OSError):
+        return ""
+    text = body.decode("utf-8", "replace")[:SHOWN]
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+class _NoAuth(AuthBase):
+    """Or requests would send what a netrc file says."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
