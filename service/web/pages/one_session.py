@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 from flask import request
@@ -13,10 +12,11 @@ from service.domain.session import Session
 from service.ledger import evidence
 from service.ledger.errors import UnknownSession
 from service.store import callback_deliveries, callback_lists, events, session_lists, sessions
+from service.store.callback_lists import StoredCallback
 from service.store.session_lists import Filter
 from service.telnyx.callback_form import Form
 from service.web import auth, context
-from service.web.cursor import first_of
+from service.web.cursor import ListPages
 from service.web.pages import timeline_picture
 from service.web.pages.explanation import explain
 from service.web.pages.session_list import own_id
@@ -34,24 +34,20 @@ DONE: Final = {
 
 @page("/sessions/<session_id>", scope=Scope.READ)
 def one_session(session_id: str) -> Response:
-    cursors, now = context.current().cursors, context.current().services.clock()
-    known, after = known_id(session_id), None
-    of_session = {"session_id": known}
-    if cursor := request.args.get("callbacks"):
-        received_at, callback_id = cursors.read(cursor, "session-callbacks", of_session)
-        after = datetime.fromisoformat(received_at), callback_id
+    known, now = known_id(session_id), context.current().services.clock()
+    pages = ListPages(context.current().cursors, "session-callbacks", {"session_id": known})
+    after = pages.moment_and_id(request.args.get("callbacks"))
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, known, auth.accounts()))
         lines = events.of_session(db, known, 0, EVENTS + 1)
         first = callback_lists.of_session(db, known, None, timeline_picture.MOST_CALLBACKS)
         found = callback_lists.of_session(db, known, after, CALLBACKS + 1)
-        callbacks, last = first_of(found, CALLBACKS)
+        callbacks, cursor = pages.first_of(found, CALLBACKS, _place)
         ids = [one.callback.delivery.id for one in callbacks if one.deliveries > 1]
         repeats = callback_deliveries.repeats(db, ids)
         on_call = Filter(call_sid=session.order.call_sid)
         others = session_lists.page(db, on_call, auth.accounts(), None, OTHERS + 2)
     moments = timeline_picture.moments(session, first)
-    place = last and (last.callback.notice.received_at.isoformat(), last.callback.delivery.id)
     return render(
         "pages/session.html",
         place="sessions",
@@ -63,7 +59,7 @@ def one_session(session_id: str) -> Response:
         repeats=repeats,
         most_repeats=callback_deliveries.MOST_REPEATS,
         is_first_page=after is None,
-        callbacks_cursor=place and cursors.after(place, "session-callbacks", of_session),
+        callbacks_cursor=cursor,
         lines=lines[:EVENTS],
         has_more_lines=len(lines) > EVENTS,
         others=[one for one in others if one.id != known][:OTHERS],
@@ -89,6 +85,10 @@ def raw_callback(session_id: str, callback_id: str) -> Response:
     return render(
         "pages/callback.html", place="sessions", session=session, deliveries=deliveries, fields=texts
     )
+
+
+def _place(one: StoredCallback) -> tuple[str, str]:
+    return one.callback.notice.received_at.isoformat(), one.callback.delivery.id
 
 
 def known_id(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from service.store import session_counts, session_lists, session_search, session
 from service.store.session_lists import Filter
 from service.store.session_search import Found
 from service.web import auth, context
-from service.web.cursor import InvalidCursor, first_of
+from service.web.cursor import InvalidCursor, ListPages
 from service.web.pages import session_csv
 from service.web.pages.session_csv import Place
 from service.web.pages.shell import HEADERS, go, page, render
@@ -66,16 +65,13 @@ def export_sessions() -> Response:
 
 
 def _list(query: SessionQuery) -> Response:
-    cursors, filters, wanted = context.current().cursors, query.filters(), query.filter()
-    before = None
-    if query.cursor:
-        requested_at, session_id = cursors.read(query.cursor, "sessions", filters)
-        before = datetime.fromisoformat(requested_at), session_id
+    wanted, pages = query.filter(), ListPages(context.current().cursors, "sessions", query.filters())
+    before = pages.moment_and_id(query.cursor)
     accounts, database = auth.accounts(), context.current().database
     with database.read() as db:
         counts = session_counts.by_state(db, wanted, accounts)
         found = session_lists.page(db, wanted, accounts, before, query.limit + 1)
-    shown, last = first_of(found, query.limit)
+    shown, cursor = pages.first_of(found, query.limit, lambda one: (one.requested_at.isoformat(), one.id))
     given = _given()
     return render(
         "pages/sessions.html",
@@ -83,7 +79,7 @@ def _list(query: SessionQuery) -> Response:
         sessions=shown,
         counts=counts,
         is_counted=session_counts,
-        next_cursor=last and cursors.after((last.requested_at.isoformat(), last.id), "sessions", filters),
+        next_cursor=cursor,
         sql=session_sql.of(wanted, accounts, MOST_EXPORTED, is_sqlite=database.is_sqlite),
         most=MOST_EXPORTED,
     )

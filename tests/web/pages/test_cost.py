@@ -29,7 +29,9 @@ STATEMENTS: dict[str, Ask] = {
 @pytest.fixture
 def ready(filled: Database) -> Database:  # noqa: F811
     rows = [{"s": f"018f0000-0000-7000-8000-{n:012x}", "sid": f"sid {n}"} for n in range(5000)]
-    insert = "INSERT INTO session_attempt (session_id, number, asked_at, siprec_sid) VALUES (:s, 1, :at, :sid)"
+    insert = (
+        "INSERT INTO session_attempt (session_id, number, asked_at, siprec_sid) VALUES (:s, 1, :at, :sid)"
+    )
     with filled.begin() as db:
         db.execute(text(insert), [{**row, "at": "2026-03-01T12:00:00.000000Z"} for row in rows])
         if db.dialect.name == "postgresql":
@@ -44,7 +46,9 @@ def test_no_statement_reads_a_whole_table(ready: Database, subtests: pytest.Subt
                 found = plan(db, lambda: ask(db))  # noqa: B023
                 read = [table for table in TABLES if is_read_through(found, table)]
                 # Of an empty table PostgreSQL may read all.
-                assert [table for table in read if table not in {"callback_repeat", "session_label"}] == [], found
+                assert [table for table in read if table not in {"callback_repeat", "session_label"}] == [], (
+                    found
+                )
 
 
 def test_what_is_counted_is_read_in_the_order_of_an_index(ready: Database, subtests: pytest.Subtests) -> None:
