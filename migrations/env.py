@@ -34,13 +34,48 @@ class CreateReportView(MigrateOperation):
         operations.invoke(cls(name, version))
 
 
+@Operations.register_operation("replace_report_view")
+class ReplaceReportView(MigrateOperation):
+    """`op.replace_report_view("report_sessions", 1, "0004")` puts report_sessions.v1.0004.sql in its place.
+
+    That has all columns that the view had, and further ones behind them.
+    """
+
+    def __init__(self, name: str, version: int, revision: str) -> None:
+        self.name = name
+        self.version = version
+        self.revision = revision
+
+    @classmethod
+    def replace_report_view(cls, operations: Operations, name: str, version: int, revision: str) -> None:
+        operations.invoke(cls(name, version, revision))
+
+
 @Operations.implementation_for(CreateReportView)
 def create_report_view(operations: Operations, operation: CreateReportView) -> None:
-    dialect = operations.get_bind().dialect.name
-    query = (VIEWS / f"{operation.name}.v{operation.version}.sql").read_text(encoding="utf-8")
-    query = re.sub(r"SECONDS\((\S+), (\S+)\)", SECONDS[dialect], query)
+    _create(operations.get_bind(), f"{operation.name}_v{operation.version}", _view(operation), "CREATE VIEW")
+
+
+@Operations.implementation_for(ReplaceReportView)
+def replace_report_view(operations: Operations, operation: ReplaceReportView) -> None:
+    name, db = f"{operation.name}_v{operation.version}", operations.get_bind()
+    if db.dialect.name == "sqlite":
+        db.exec_driver_sql(f"DROP VIEW {name}")
+        _create(db, name, _view(operation), "CREATE VIEW")
+    else:  # so that whoever may read it still may
+        _create(db, name, _view(operation), "CREATE OR REPLACE VIEW")
+
+
+def _view(operation: CreateReportView | ReplaceReportView) -> str:
+    revision = f".{operation.revision}" if isinstance(operation, ReplaceReportView) else ""
+    path = VIEWS / f"{operation.name}.v{operation.version}{revision}.sql"
+    return path.read_text(encoding="utf-8")
+
+
+def _create(db: Connection, name: str, query: str, create: str) -> None:
+    query = re.sub(r"SECONDS\((\S+), (\S+)\)", SECONDS[db.dialect.name], query)
     # Not through op.execute, which would take a colon in it for a parameter.
-    operations.get_bind().exec_driver_sql(f"CREATE VIEW {operation.name}_v{operation.version} AS\n{query}")
+    db.exec_driver_sql(f"{create} {name} AS\n{query}")
 
 
 def run(connection: Connection) -> None:

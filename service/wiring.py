@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from service.config import Settings, SignaturePolicy, WrongConfiguration
+from service.domain.deadlines import Limits
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
@@ -17,6 +18,7 @@ from service.ledger.intake import Intake
 from service.ledger.missed import Missed
 from service.ledger.rejected import RejectedQueue
 from service.ledger.sessions import Sessions
+from service.ledger.watch import Watch
 from service.spool import Spool
 from service.store.engine import Database
 from service.telnyx.callback import Reader
@@ -26,6 +28,7 @@ from service.watch_settings import Use
 from service.webhooks import client as webhooks
 from service.webhooks.client import Receiver
 from service.workers.alerts import AlertEvaluation, AlertSender, WellBeat
+from service.workers.asking import Asking, Budget
 from service.workers.condition import ProcessCondition
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
@@ -33,6 +36,7 @@ from service.workers.gauges import Gauges
 from service.workers.heartbeat import Heartbeat
 from service.workers.last_used import LastUsed
 from service.workers.numbering import Numbering
+from service.workers.overdue import Overdue
 from service.workers.runner import Runner
 from service.workers.service_alerts import ServiceAlerts
 from service.workers.tail import Tail
@@ -131,6 +135,7 @@ def wire(settings: Settings) -> Services:
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
+    overdue = _overdue(settings, database, telnyx)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     return Services(
         database=database,
@@ -151,6 +156,7 @@ def wire(settings: Settings) -> Services:
             Runner("drain", drain_worker.run_once, DRAIN_SECONDS, _now),
             beating,
             Runner("deadlines", deadlines.run_once, settings.WATCH_SECONDS, _now),
+            Runner("overdue", overdue.run_once, settings.WATCH_SECONDS, _now),
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             Runner("gauges", gauges.run_once, GAUGES_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
@@ -222,6 +228,18 @@ def _client(settings: Settings) -> Client:
             "TELNYX_ACCOUNT_SID: must have a key in TELNYX_PUBLIC_KEY, its own or for all"
         )
     return made
+
+
+def _overdue(settings: Settings, database: Database, telnyx: Client) -> Overdue:
+    limits = Limits(
+        start=timedelta(seconds=settings.OVERDUE_START_SECONDS),
+        answer=timedelta(seconds=settings.OVERDUE_ANSWER_SECONDS),
+        stop=timedelta(seconds=settings.OVERDUE_STOP_SECONDS),
+        end=timedelta(seconds=settings.OVERDUE_END_SECONDS),
+    )
+    budget = Budget(settings.ASK_CALLS_PER_MINUTE)
+    asking = Asking(telnyx.call, telnyx.has_key, budget, is_on=settings.ASK_CALLS is Use.ON)
+    return Overdue(database, Watch(database, limits, asking), asking)
 
 
 def _proven(settings: Settings) -> Collection[str] | None:

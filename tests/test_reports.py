@@ -67,6 +67,13 @@ SESSIONS = [
     "attempts",
     "callbacks",
     "last_callback_at",
+    "overdue_since",
+    "overdue_why",
+    "presumed_ended_at",
+    "presumed_why",
+    "secure",
+    "sip_transport",
+    "session_timeout_secs",
 ]
 CALLBACKS = [
     "callback_id",
@@ -386,4 +393,7 @@ def test_every_view_is_written_down_and_every_one_written_down_is_made(database:
     catalogue = "sqlite_master WHERE type = 'view'" if database.is_sqlite else "pg_class WHERE relkind = 'v'"
     name = "name" if database.is_sqlite else "relname"
     made = select(database, f"SELECT {name} AS name FROM {catalogue} AND {name} LIKE 'report%'")
-    assert {row["name"] for row in made} == {path.stem.replace(".v", "_v") for path in files}
+    assert {row["name"] for row in made} == {
+        "_v".join(path.name.split(".v")).split(".")[0]  # a later revision of a view has a file of its own
+        for path in files
+    }

@@ -59,7 +59,9 @@ def upgrade() -> None:
         sa.Column("found_at", moment, nullable=False),
     )
     op.create_index(
-        "alert_case_recent", "alert_case", ["cause", "connector_name", "account_sid", "found_at", "session_id"]
+        "alert_case_recent",
+        "alert_case",
+        ["cause", "connector_name", "account_sid", "found_at", "session_id"],
     )
     op.create_index("alert_case_found", "alert_case", ["found_at"])
     op.create_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from service.domain.overdue import NOTHING
 from service.domain.session import Progress
 from service.domain.state import State
 
@@ -12,7 +13,11 @@ Changes = Mapping[str, Sequence[Any]]  # fact -> [before, after], as JSON values
 Facts = dict[str, Any]  # fact -> what it was, as a JSON value
 
 # Of a session before its first event. An event that tells of nobody's fact (`merged_from`) changes none.
-UNKNOWN: Final[Mapping[str, Any]] = {**dict.fromkeys(Progress().facts()), "attempts": 1, "merged_into": None}
+UNKNOWN: Final[Mapping[str, Any]] = {
+    **dict.fromkeys([*Progress().facts(), *NOTHING.facts()]),
+    "attempts": 1,
+    "merged_into": None,
+}
 EXPLAINED: Final = {State.REFUSED, State.UNANSWERED, State.FAILED}  # the states that `error` explains
 
 

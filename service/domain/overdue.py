@@ -45,6 +45,9 @@ class Overdue:
     since: datetime
     why: str
 
+    def facts(self) -> dict[str, object]:
+        return {"kind": self.kind, "since": self.since, "why": self.why}
+
     @property
     def is_unknown(self) -> bool:
         return self.why.startswith("unknown: ")
@@ -55,7 +58,8 @@ class Watched:
     """What the watch knows of a session. A callback that comes later overrules it; both are shown."""
 
     overdue: Overdue | None = None
-    call_status: str | None = None  # Telnyx's word when it was asked last: a CallStatus, or another
+    # Telnyx's word when it was asked last: a CallStatus, or another; not-found: it did not know the call
+    call_status: str | None = None
     call_checked_at: datetime | None = None  # UTC
     presumed_ended_at: datetime | None = None  # UTC
     presumed_why: str | None = None
@@ -66,6 +70,23 @@ class Watched:
         if self.call_status not in set(CallStatus):
             return None
         return not CallStatus(self.call_status).is_over
+
+    def facts(self) -> dict[str, object]:
+        """What is written to the timeline when it changes, under the names that apps know."""
+        return {
+            "overdue": self.overdue and self.overdue.facts(),
+            "call": self.call_checked_at and {"status": self.call_status, "checked_at": self.call_checked_at},
+            "presumed": self.presumed_ended_at
+            and {"ended_at": self.presumed_ended_at, "why": self.presumed_why},
+        }
+
+
+@value(frozen=True)
+class Call:
+    """What Telnyx answered about a call. `status` is its word, `ended_at` UTC."""
+
+    status: str
+    ended_at: datetime | None = None
 
 
 NOTHING = Watched()

@@ -42,6 +42,15 @@ class EventKind(StrEnum):
     CREATED = "created"
     CHANGED = "changed"
     MERGED = "merged"  # of both sessions: the one that was merged, and the one that holds it now
+    # What the watch found out; nothing that Telnyx told changes with it.
+    OVERDUE = "overdue"
+    OVERDUE_CHANGED = "overdue-changed"  # it is so still, for another reason
+    OVERDUE_CLOSED = "overdue-closed"
+    CALL_CHECKED = "call-checked"  # Telnyx was asked for the call
+
+    @property
+    def is_of_watch(self) -> bool:
+        return self not in {EventKind.CREATED, EventKind.CHANGED, EventKind.MERGED}
 
 
 class KeyEventKind(StrEnum):
@@ -198,6 +207,8 @@ def _event(row: RowMapping) -> Event:
 def _json(value: object) -> Any:
     if isinstance(value, datetime):
         return written_out(value)
+    if isinstance(value, dict):
+        return {name: _json(member) for name, member in value.items()}
     return value.facts() if isinstance(value, Error) else value
 
 

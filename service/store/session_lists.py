@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, select, text, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, select, text, tuple_, union_all
 
 from service.domain.access import Accounts
+from service.domain.overdue import OverdueKind
 from service.domain.session import Session
 from service.domain.state import State
 from service.store import session_rows
 from service.store.accounts import sees_session
 from service.store.sessions import select_sessions
 from service.store.tables import IS_NOT_STOPPED, session, session_label
+from service.store.watch_tables import session_watch
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,13 @@ class Filter:
     labels: tuple[tuple[str, str], ...] = ()
     requested_after: datetime | None = None
     requested_before: datetime | None = None
+    overdue: OverdueKind | bool | None = None  # true: of any kind
 
     @property
     def is_narrow(self) -> bool:
         """An index other than that of the accounts leads to what is wanted."""
         names = (self.call_sid, self.account_sid, self.connector_name, self.reference)
-        return any(names) or bool(self.labels) or self.is_not_stopped
+        return any(names) or bool(self.labels) or self.is_not_stopped or bool(self.overdue)
 
     @property
     def is_not_stopped(self) -> bool:
@@ -69,12 +73,15 @@ def newest(wanted: Filter, accounts: Accounts, most: int, *columns: ColumnElemen
 
 
 def _parts(wanted: Filter, accounts: Accounts) -> Iterator[tuple[Filter, Accounts]]:
-    """Of one state and one account each, where no index has several in the order of the list.
+    """Of one state, account and kind of overdue each, where no index has several in the order of the list.
 
     Asked for at once, they would all be sorted, or all looked through.
     """
-    for states in [frozenset({state}) for state in sorted(wanted.states)] or [wanted.states]:
-        part = replace(wanted, states=states)
+    every_kind: list[OverdueKind | bool | None] = [*OverdueKind]
+    kinds = every_kind if wanted.overdue is True else [wanted.overdue]
+    every_state = [frozenset({state}) for state in sorted(wanted.states)] or [wanted.states]
+    for states, kind in product(every_state, kinds):
+        part = replace(wanted, states=states, overdue=kind)
         if accounts is None or len(accounts) < 2 or part.is_narrow:
             yield part, accounts
         else:
@@ -103,6 +110,8 @@ def _merged(
 def _page(query: Select[Any], wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> Select[Any]:
     query = query.where(session.c.merged_into.is_(None), *_conditions(wanted))
     newest = (session.c.requested_at, session.c.id)
+    if wanted.overdue is not None:
+        query, newest = _overdue(query, wanted.overdue, newest)
     if wanted.labels:  # its index is in this order too
         (name, value), *others = wanted.labels
         query = query.join(session_label, session_label.c.session_id == session.c.id)
@@ -112,6 +121,18 @@ def _page(query: Select[Any], wanted: Filter, before: tuple[datetime, str] | Non
     if before is not None:
         query = query.where(tuple_(*newest) < before)
     return query.order_by(*(column.desc() for column in newest)).limit(limit)
+
+
+def _overdue(
+    query: Select[Any], kind: OverdueKind | bool, newest: tuple[Column[Any], Column[Any]]
+) -> tuple[Select[Any], tuple[Column[Any], Column[Any]]]:
+    """And in which order an index has them: few are overdue."""
+    found = session_watch.alias()
+    if not kind:
+        is_so = found.select().where(found.c.session_id == session.c.id, found.c.overdue_kind.is_not(None))
+        return query.where(~is_so.exists()), newest
+    query = query.join(found, found.c.session_id == session.c.id).where(found.c.overdue_kind == kind)
+    return query, (found.c.requested_at, found.c.session_id)
 
 
 def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:

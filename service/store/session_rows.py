@@ -10,6 +10,7 @@ from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.session import LockedSession, Origin, Progress, Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
+from service.store import watched
 
 Row = Mapping[Any, Any]
 
@@ -91,6 +92,7 @@ def session(row: Row) -> Session:
         merged_into=row["merged_into"],
         callbacks=row["callbacks"],
         last_callback_at=row["last_callback_at"],
+        watched=watched.read(row),
     )
 
 

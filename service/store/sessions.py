@@ -22,11 +22,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from service.domain.access import Accounts
 from service.domain.notice import Notice
 from service.domain.session import LockedSession, Origin, Session
-from service.store import session_rows
+from service.store import session_rows, watched
 from service.store.accounts import sees_session
 from service.store.batch import Batch
 from service.store.lookup import Lookup
 from service.store.tables import api_key, session, session_attempt, session_label
+from service.store.watch_tables import session_watch
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,9 @@ def _insert_or_ignore(db: Connection, values: Mapping[str, Any]) -> bool:
 def select_sessions(*more: ColumnElement[Any]) -> Select[Any]:
     """Whole sessions, as `session_rows.session` reads them, and these columns."""
     source = session.outerjoin(api_key, api_key.c.id == session.c.api_key_id)
-    return select(session, api_key.c.name.label("requested_by"), *more).select_from(source)
+    source = source.outerjoin(session_watch, session_watch.c.session_id == session.c.id)
+    requested_by = api_key.c.name.label("requested_by")
+    return select(session, requested_by, *watched.COLUMNS, *more).select_from(source)
 
 
 # Made once: putting a statement together takes four times as long as running it.

@@ -7,15 +7,18 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBina
 from service.store.columns import UtcTime, index_where
 from service.store.tables import metadata
 
+IS_OVERDUE = "overdue_kind IS NOT NULL"
+
 # What the watch looks at next: which callbacks neither read nor lock.
 due = Table(
     "due",
     metadata,
-    Column("session_id", Text, ForeignKey("session.id"), primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("since", UtcTime, nullable=False),  # when the database wrote the fact it runs from
-    Column("next_at", UtcTime, nullable=False),
-    Column("checks", Integer, nullable=False),  # how often Telnyx was asked for the call
+    # No foreign key: it would lock the session's row, if ever so little.
+    Column("session_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("since", UtcTime, nullable=False),  # when the event it runs from was numbered
+    Column("next_at", UtcTime, nullable=False),  # in the year 9999: it stays, and is looked at no more
+    Column("tried_at", UtcTime),  # when Telnyx was asked for the call, or would have been
 )
 Index("due_next", due.c.next_at)
 
@@ -23,6 +26,7 @@ session_watch = Table(
     "session_watch",
     metadata,
     Column("session_id", Text, ForeignKey("session.id"), primary_key=True),
+    Column("requested_at", UtcTime, nullable=False),  # its session's, so that a list needs no sorting
     Column("overdue_kind", Text),  # null: it is not
     Column("overdue_since", UtcTime),
     Column("overdue_why", Text),
@@ -34,7 +38,12 @@ session_watch = Table(
 index_where(
     "session_watch_overdue",
     *(session_watch.c[name] for name in ("overdue_kind", "overdue_since", "session_id")),
-    where="overdue_kind IS NOT NULL",
+    where=IS_OVERDUE,
+)
+index_where(
+    "session_watch_newest",
+    *(session_watch.c[name] for name in ("overdue_kind", "requested_at", "session_id")),
+    where=IS_OVERDUE,
 )
 
 # One row: who has locked it looks at what was numbered behind the position.

@@ -13,8 +13,10 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError, SSLError
 
 from service.domain.notice import Error, ErrorKind
+from service.domain.overdue import Call
 
 LONGEST_DETAIL = 1000
+LONGEST_STATUS = 64
 NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, ProxyError, ssl.SSLCertVerificationError)
 # Where a 429 says how long to wait. The first is not promised; the second counts seconds, too.
 WAIT_HEADERS = ("Retry-After", "x-ratelimit-reset")
@@ -28,6 +30,14 @@ def read(status: int, headers: Mapping[str, str], document: Any, now: datetime) 
     if isinstance(document, dict):
         return document
     return Error(ErrorKind.NO_ANSWER, status, detail="the answer cannot be read")
+
+
+def call(document: Mapping[str, Any]) -> Call | Error:
+    """How a call is, by the document that tells of it."""
+    status, ended_at = document.get("status"), document.get("end_time")
+    if not isinstance(status, str) or not 0 < len(status) <= LONGEST_STATUS or not status.isprintable():
+        return Error(ErrorKind.NO_ANSWER, 200, detail="the answer names no status of the call")
+    return Call(status, _moment(ended_at) if isinstance(ended_at, str) else None)
 
 
 def missing(cause: requests.RequestException) -> Error:
@@ -76,11 +86,19 @@ def _wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 def _read_wait(text: str, now: datetime) -> timedelta | None:
     if SECONDS.fullmatch(text):
         return timedelta(seconds=float(text))
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return max(moment.replace(tzinfo=moment.tzinfo or UTC) - now, timedelta(0))
+    moment = _moment(text)
+    return None if moment is None else max(moment - now, timedelta(0))
+
+
+def _moment(text: str) -> datetime | None:
+    """As RFC 2822 writes it, or ISO 8601; no zone means UTC."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(text)
+            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
 
 
 def _clean(value: Any) -> str | None:

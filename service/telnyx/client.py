@@ -1,4 +1,4 @@
-"""What is asked of Telnyx: to start a session, and to stop it.
+"""What is asked of Telnyx: to start a session, to stop it, and how its call is.
 
 Source: developers.telnyx.com/api-reference/texml-rest-commands/request-siprec-session-for-a-call
 and …/updates-siprec-session-for-a-call
@@ -22,6 +22,7 @@ from urllib3.util.retry import Retry
 
 from service import metrics
 from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.overdue import Call
 from service.domain.start import Order
 from service.telnyx import answer
 
@@ -110,19 +111,25 @@ class Client:
         result = self._post(account_sid, path, {"Status": "stopped"})
         return result if isinstance(result, Error) else None
 
+    def call(self, account_sid: str, call_sid: str) -> Call | Error:
+        """How the call is, by one request: Telnyx's word of it may be some seconds old.
+
+        Source: developers.telnyx.com, GET /texml/Accounts/{account_sid}/Calls/{call_sid}
+        """
+        url = self._url(account_sid, ("Calls", call_sid))
+        result = url if isinstance(url, Error) else self._ask(self._auth_for(account_sid), "GET", url)
+        return result if isinstance(result, Error) else answer.call(result)
+
     def _post(
         self, account_sid: str, path: Sequence[str], form: Mapping[str, str]
     ) -> Mapping[str, Any] | Error:
         """`path` is below the account's."""
-        auth = self._auth_of.get(account_sid, self._auth)
-        assert auth is not None, "has_key was not asked"
-        path = ("Accounts", account_sid, *path)
-        if {".", ".."} & set(path):  # quoting does not help: requests would still walk up
-            return Error(ErrorKind.REJECTED, detail="a sid cannot be . or ..")
-        url = "/".join([self._base_url, "texml", *(quote(part, safe=":") for part in path)])
+        auth, url = self._auth_for(account_sid), self._url(account_sid, path)
+        if isinstance(url, Error):
+            return url
         latest = time.monotonic() + RETRY_SECONDS
         for pause_seconds in PAUSES_SECONDS:
-            result = self._ask(auth, url, form)
+            result = self._ask(auth, "POST", url, form)
             if not isinstance(result, Error) or result.kind is not ErrorKind.RATE_LIMITED:
                 return result
             wait = result.retry_after or timedelta(0)
@@ -130,23 +137,35 @@ class Client:
             if wait > LONGEST_WAIT or time.monotonic() + pause_seconds > latest:
                 return result
             time.sleep(pause_seconds)
-        return self._ask(auth, url, form)
+        return self._ask(auth, "POST", url, form)
 
-    def _ask(self, auth: AuthBase, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
+    def _auth_for(self, account_sid: str) -> AuthBase:
+        auth = self._auth_of.get(account_sid, self._auth)
+        assert auth is not None, "has_key was not asked"
+        return auth
+
+    def _url(self, account_sid: str, path: Sequence[str]) -> str | Error:
+        """`path` is below the account's."""
+        path = ("Accounts", account_sid, *path)
+        if {".", ".."} & set(path):  # quoting does not help: requests would still walk up
+            return Error(ErrorKind.REJECTED, detail="a sid cannot be . or ..")
+        return "/".join([self._base_url, "texml", *(quote(part, safe=":") for part in path)])
+
+    def _ask(
+        self, auth: AuthBase, method: str, url: str, form: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any] | Error:
         began = time.monotonic()
-        result = self._ask_once(auth, url, form)
+        result = self._ask_once(auth, method, url, form)
         outcome = result.kind.value if isinstance(result, Error) else metrics.OK
         metrics.count_telnyx_request(outcome, time.monotonic() - began)
         return result
 
-    def _ask_once(self, auth: AuthBase, url: str, form: Mapping[str, str]) -> Mapping[str, Any] | Error:
+    def _ask_once(
+        self, auth: AuthBase, method: str, url: str, form: Mapping[str, str] | None
+    ) -> Mapping[str, Any] | Error:
+        limits: dict[str, Any] = {"timeout": self._timeout, "allow_redirects": False, "stream": True}
         try:
-            with (
-                _session(auth) as http,
-                http.post(
-                    url, data=form, timeout=self._timeout, allow_redirects=False, stream=True
-                ) as response,
-            ):
+            with _session(auth) as http, http.request(method, url, data=form, **limits) as response:
                 document = self._document(response)
                 return answer.read(response.status_code, response.headers, document, self._clock())
         except requests.RequestException as cause:

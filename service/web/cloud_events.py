@@ -15,7 +15,16 @@ from service.domain.state import State
 from service.store.columns import written_out
 from service.store.feed import START, Found, Line, Place
 from service.store.json import canonical_json
-from service.web.responses import CHANGES_MEAN, ErrorResponse, Id, Model, Time
+from service.web.responses import (
+    CHANGES_MEAN,
+    CallResponse,
+    ErrorResponse,
+    Id,
+    Model,
+    OverdueResponse,
+    PresumedResponse,
+    Time,
+)
 
 BATCH: Final = "application/cloudevents-batch+json"
 PREFIX: Final = "siprec"
@@ -29,6 +38,10 @@ class EventType(StrEnum):
     SESSION_CREATED = "siprec.session.created"
     SESSION_CHANGED = "siprec.session.changed"
     SESSION_MERGED = "siprec.session.merged"
+    SESSION_OVERDUE = "siprec.session.overdue"
+    SESSION_OVERDUE_CHANGED = "siprec.session.overdue-changed"
+    SESSION_OVERDUE_CLOSED = "siprec.session.overdue-closed"
+    SESSION_CALL_CHECKED = "siprec.session.call-checked"
     KEY_CREATED = "siprec.key.created"
     KEY_CHANGED = "siprec.key.changed"
     KEY_SECRET_CREATED = "siprec.key.secret-created"  # noqa: S105 (a name)
@@ -67,6 +80,9 @@ class SessionThen(Model):
     attempts: int
     error: ErrorResponse | None
     merged_into: Id | None
+    overdue: OverdueResponse | None
+    call: CallResponse | None
+    presumed: PresumedResponse | None
 
 
 class EventData(Model):

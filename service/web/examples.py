@@ -57,6 +57,9 @@ REQUESTED_SESSION: Final[Json] = {
     "answer": None,
     "error": None,
     "merged_into": None,
+    "overdue": None,
+    "call": None,
+    "presumed": None,
 }
 UNANSWERED_SESSION: Final[Json] = {
     **REQUESTED_SESSION,

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from service.domain.overdue import OverdueKind
 from service.domain.session import Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
@@ -108,6 +109,7 @@ def read_time(text: str) -> datetime:
 _TIME: TypeAdapter[datetime] = TypeAdapter(QueryTime)
 
 Milestone = Literal["requested", "unanswered", "refused", "accepted", "started", "stopped", "failed", "over"]
+IsOverdue = Literal["true", "false", "not_started", "no_answer", "not_stopped", "not_ended", "stopped_early"]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 
@@ -213,11 +215,19 @@ class SessionQuery(PageQuery):
     ] = Field(default=(), max_length=MOST_LABELS, description="key:value; may be repeated, then all must fit")
     requested_after: QueryTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
     requested_before: QueryTime | None = Field(default=None, description="RFC 3339, with a zone; exclusive")
+    overdue: IsOverdue | None = Field(
+        default=None, description="whether something should have happened to it by now; or what"
+    )
 
     def filter(self) -> Filter:
         labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
-        wanted = self.model_dump(exclude={"state", "label", "limit", "cursor"})
-        return Filter(**wanted, states=frozenset(self.state), labels=labels)
+        wanted = self.model_dump(exclude={"state", "label", "overdue", "limit", "cursor"})
+        return Filter(**wanted, states=frozenset(self.state), labels=labels, overdue=self._overdue())
+
+    def _overdue(self) -> OverdueKind | bool | None:
+        if self.overdue is None:
+            return None
+        return self.overdue == "true" if self.overdue in ("true", "false") else OverdueKind(self.overdue)
 
     def filters(self) -> dict[str, JsonValue]:
         states: list[JsonValue] = [*sorted(set(self.state))]

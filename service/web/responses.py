@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from service.domain.notice import Error, ErrorKind
+from service.domain.overdue import OverdueKind
 from service.domain.session import Origin, Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
@@ -62,13 +63,41 @@ class AnswerResponse(Model):
 
 class EventResponse(Model):
     sequence: int
-    kind: EventKind = Field(description="created, changed, or merged with another session")
+    kind: EventKind = Field(
+        description="created, changed, or merged with another session; or what the watch found out"
+    )
     actor: str = Field(description="who caused it: an API key's name, telnyx, or watch")
     correction: bool = Field(description="true: by a callback that was received earlier and written later")
     state: State = Field(description="after the change")
     changes: dict[str, tuple[Any, Any]] = Field(description=CHANGES_MEAN)
     happened_at: Time
     written_at: Time
+
+
+class OverdueResponse(Model):
+    kind: OverdueKind = Field(
+        description="not_started: accepted, and no siprec-started; no_answer: unanswered, and no callback; "
+        "not_stopped: its stop was asked for, and no siprec-stopped; not_ended: started long ago, and no "
+        "siprec-stopped; stopped_early: siprec-stopped that nobody asked for, while its call goes on"
+    )
+    since: Time = Field(description="the deadline, by the database's clock")
+    why: str = Field(
+        description="in words; begins with `unknown: ` where callbacks may wait on a disk, or where nobody "
+        "listened"
+    )
+
+
+class CallResponse(Model):
+    status: str = Field(
+        description="Telnyx's word: ringing, in-progress, canceled, completed, failed, busy or no-answer; "
+        "not-found: it did not know the call"
+    )
+    checked_at: Time = Field(description="when Telnyx was asked, by the database's clock")
+
+
+class PresumedResponse(Model):
+    ended_at: Time = Field(description="when its call ended")
+    why: str
 
 
 class SessionResponse(Model):
@@ -109,6 +138,11 @@ class SessionResponse(Model):
     )
     error: ErrorResponse | None = Field(description="why it is refused, unanswered or failed")
     merged_into: Id | None = Field(description="the session that it turned out to be")
+    overdue: OverdueResponse | None = Field(description="what should have happened to it by now")
+    call: CallResponse | None = Field(description="its call, when Telnyx was last asked for it")
+    presumed: PresumedResponse | None = Field(
+        description="its end, where no callback told of one; it stays when one comes after all"
+    )
 
 
 class SessionWithTimeline(SessionResponse):
@@ -226,6 +260,7 @@ def session_members(shown: Session) -> dict[str, Any]:
         },
         "error": _error(progress.error),
         "merged_into": shown.merged_into,
+        **shown.watched.facts(),
     }
 
 

@@ -68,6 +68,6 @@ def members(session: Session, known: Sequence[Event]) -> dict[str, Any]:
         **responses.session_members(session),
         **facts_after(event.changes for event in known),
         "account_sid": known[-1].account_sid,
-        "updated_at": known[-1].written_at,
+        "updated_at": next(one.written_at for one in reversed(known) if not one.kind.is_of_watch),
         "answer": None,
     }

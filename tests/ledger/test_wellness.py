@@ -131,9 +131,7 @@ def test_an_open_alert_is_a_reason_until_it_ends(db: Connection) -> None:
 
 def test_the_watch_is_behind_where_an_event_or_a_due_row_waits(db: Connection) -> None:
     session_id = add_session(db)
-    db.execute(
-        insert(due).values(session_id=session_id, kind="x", since=NOW, next_at=seconds_ago(1), checks=0)
-    )
+    db.execute(insert(due).values(session_id=session_id, kind="x", since=NOW, next_at=seconds_ago(1)))
     assert codes(db) == []
     db.execute(update(due).values(next_at=seconds_ago(60)))
     assert codes(db) == ["watch_behind"]

@@ -49,5 +49,10 @@ def overdue(
     since: datetime | None = None,
     call_status: str | None = None,
 ) -> None:
-    values = {"overdue_kind": kind, "overdue_since": since or datetime.now(UTC), "overdue_why": why}
-    db.execute(insert(session_watch).values(session_id=session_id, call_status=call_status, **values))
+    values: dict[str, Any] = {
+        "overdue_kind": kind,
+        "overdue_since": since or datetime.now(UTC),
+        "overdue_why": why,
+    }
+    values |= {"session_id": session_id, "requested_at": datetime.now(UTC), "call_status": call_status}
+    db.execute(insert(session_watch).values(values))

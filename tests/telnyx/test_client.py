@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.overdue import Call
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.sandbox import Answer, Behaviour, Sandbox
 from service.telnyx.answer import LONGEST_DETAIL
@@ -564,3 +565,35 @@ def test_nobody_is_followed_elsewhere(wire: MakeWire) -> None:
         heard = wire(say(http(status, b"", f"Location: {elsewhere.url}")))
         assert outcome(start(heard.url)) == ("unanswered", "no_answer")
     assert elsewhere.connections == 0
+
+
+def test_a_call_is_as_telnyx_has_it(sandbox: Sandbox) -> None:
+    asking = client(sandbox.url, api_key=sandbox.api_key)
+    assert asking.call("account-1", "v3:call-1") == Call("in-progress")
+    sandbox.end_call("v3:call-1")
+    over = asking.call("account-1", "v3:call-1")
+    assert isinstance(over, Call)
+    assert over.status == "completed"
+    assert over.ended_at is not None
+    assert [request.method for request in sandbox.requests] == ["GET", "GET"]
+    assert sandbox.requests[0].path.endswith("/texml/Accounts/account-1/Calls/v3:call-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "status"),
+    [
+        (Answer.error(404), ErrorKind.REJECTED, 404),
+        (Answer.error(429, retry_after_seconds=7), ErrorKind.RATE_LIMITED, 429),
+        (Answer.error(500), ErrorKind.NO_ANSWER, 500),
+        (Answer("close"), ErrorKind.NO_ANSWER, None),
+        (Answer(fields={"status": None}), ErrorKind.NO_ANSWER, 200),
+    ],
+)
+def test_a_call_of_which_telnyx_says_nothing(
+    sandbox: Sandbox, answer: Answer, kind: ErrorKind, status: int | None
+) -> None:
+    sandbox.behave(Behaviour(call_answer=answer))
+    error = client(sandbox.url, api_key=sandbox.api_key).call("account-1", "v3:call-1")
+    assert isinstance(error, Error)
+    assert (error.kind, error.status) == (kind, status)
+    assert len(sandbox.requests) == 1  # it is not asked again

@@ -169,6 +169,7 @@ def overdue(db: Connection, session_id: str, kind: str | None, call_status: str 
     db.execute(
         insert(session_watch).values(
             session_id=session_id,
+            requested_at=NOW,
             overdue_kind=kind,
             overdue_since=NOW,
             overdue_why="",
