@@ -219,13 +219,17 @@ def test_no_field_becomes_a_part_of_the_page(indoors: Indoors) -> None:
         at = datetime.now(UTC)
         row: dict[str, Any] = {
             "id": "1",
+            "notice_kind": "opened",
+            "noticed_at": at,
             "cause": SCRIPT,
             "connector_name": SCRIPT,
             "account_sid": SCRIPT,
             "example": SCRIPT,
         }
         row |= {"acknowledged_by": SCRIPT, "acknowledged_at": at, "opened_at": at, "updated_at": at}
-        numbers = dict.fromkeys(("affected", "total", "notice", "notice_sent", "notice_tries"), 1)
+        numbers = dict.fromkeys(
+            ("affected", "total", "noticed_affected", "notice", "notice_sent", "notice_tries"), 1
+        )
         db.execute(insert(alert).values(**row, **numbers))
         db.execute(insert(spool).values(id=SCRIPT, host=SCRIPT, seen_at=at, entries=1, dead_letters=1))
         db.execute(insert(process).values(id=SCRIPT, host=SCRIPT, started_at=at, alive_at=at))
