@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from service.domain.access import Accounts
+from service.domain.overdue import OverdueKind
 from service.store.columns import written_out
 from service.store.session_lists import Filter
 
@@ -18,11 +19,14 @@ COLUMNS: Final = (
 NAMES_IN_A_LINE: Final = 6
 
 
-def of(wanted: Filter, accounts: Accounts, limit: int, *, is_sqlite: bool) -> str:
+def of(wanted: Filter, accounts: Accounts, limit: int, *, is_sqlite: bool) -> str | None:
     """One statement, to be run as it is: it has no parameters, and all of its characters are visible.
 
-    The newest `limit` of what fits, in the order of the list.
+    The newest `limit` of what fits, in the order of the list. None: the view does not tell what is wanted,
+    for it has no column for the kind of what is overdue.
     """
+    if isinstance(wanted.overdue, OverdueKind):
+        return None
     char = "char" if is_sqlite else "chr"
     conditions = _conditions(wanted, accounts, char)
     where = "\nWHERE " + "\n  AND ".join(conditions) if conditions else ""
@@ -36,14 +40,17 @@ def _conditions(wanted: Filter, accounts: Accounts, char: str) -> list[str]:
     found = []
     if wanted.states:
         found.append(_one_of("state", sorted(wanted.states), char))
-    for name in ("call_sid", "account_sid", "connector_name", "reference"):
-        if (value := getattr(wanted, name)) is not None:
-            found.append(f"{name} = {quoted(value, char)}")
+    equal = {
+        name: getattr(wanted, name) for name in ("call_sid", "account_sid", "connector_name", "reference")
+    }
+    found += [f"{name} = {quoted(value, char)}" for name, value in equal.items() if value is not None]
     found += [f"labels ->> {quoted(name, char)} = {quoted(value, char)}" for name, value in wanted.labels]
     if wanted.requested_after is not None:
         found.append(f"requested_at > {quoted(written_out(wanted.requested_after), char)}")
     if wanted.requested_before is not None:
         found.append(f"requested_at < {quoted(written_out(wanted.requested_before), char)}")
+    if wanted.overdue is not None:
+        found.append(f"overdue_since IS {'NOT ' if wanted.overdue else ''}NULL")
     if accounts is not None:
         found.append(_one_of("account_sid", sorted(accounts), char) if accounts else "1 = 0")
     return found

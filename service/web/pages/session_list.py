@@ -33,6 +33,15 @@ FIELDS: Final = {
     "connector_name": "Connector",
     "account_sid": "Account",
 }
+OVERDUE: Final = {
+    "true": "overdue",
+    "false": "not overdue",
+    "not_started": "not started in time",
+    "no_answer": "no answer in time",
+    "not_stopped": "not stopped in time",
+    "not_ended": "runs for long",
+    "stopped_early": "stopped early",
+}
 
 
 @page("/sessions", scope=Scope.READ)
@@ -162,6 +171,7 @@ def _frame(given: dict[str, Any]) -> dict[str, Any]:
         "place": "sessions",
         "given": given,
         "fields": FIELDS,
+        "overdue_words": OVERDUE,
         "kept": lambda **changed: {n: v for n, v in _kept(given, **changed).items() if v not in {None, ()}},
         "is_filtered": bool(shown),
         "is_narrowed": bool(set(shown) - {"state"}),

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from service.store import callback_deliveries, session_counts, session_search
 from service.store.engine import Database
 from service.store.session_lists import Filter
-from tests.store.test_accounts import FEW, filled, is_read_through, plan  # noqa: F401 (a fixture)
+from tests.store.plans import is_read_through, plan
+from tests.store.test_accounts import FEW, filled  # noqa: F401 (a fixture)
 
 TABLES = ("session", "session_attempt", "callback", "callback_repeat", "session_label")
 ID = "018f0000-0000-7000-8000-000000000001"

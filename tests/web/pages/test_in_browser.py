@@ -1,4 +1,4 @@
-"""Sessions, and one session, in a real browser: with JavaScript and without, wide and narrow, light and dark."""
+"""Sessions, and one session, in a real browser: with JavaScript and without, narrow and wide, in the dark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from service.sandbox import EVENTS, Behaviour

@@ -159,7 +159,7 @@ def test_raw_bytes_are_shown_to_who_may_read_them_and_that_is_written_down(indoo
     answer = reader.send(path, token=token(page))
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text
-    assert "<script>alert(1)</script>⟨U+202E⟩" in words(JsonText(answer.text))
+    assert "<script>alert(1)</script>⟨U+202E⟩" in words(answer)
     assert "%3Cscript%3Ealert%281%29%3C%2Fscript%3E" in answer.text  # as it came
     ((subject, actor),) = readings(indoors)
     assert subject == session_id
@@ -170,11 +170,6 @@ def test_raw_bytes_are_shown_to_who_may_read_them_and_that_is_written_down(indoo
     assert reader.get(path).status_code in {404, 405}
     assert reader.send(path).status_code == 403  # not by our form
     assert len(readings(indoors)) == 1
-
-
-class JsonText:
-    def __init__(self, text: str) -> None:
-        self.text = re.sub(r"</?(?:bdi|td|tr|th)[^>]*>", " ", text)
 
 
 def stop(visitor: Visitor, session_id: str) -> JsonResponse:

@@ -22,6 +22,7 @@ from service.store import sessions
 from service.store.engine import Database
 from service.store.sessions import IdempotencyKey
 from service.web.pages import session_list
+from service.web.requests import SessionQuery
 from tests.web.indoors import Indoors, JsonResponse
 from tests.web.pages.visitor import Visitor, leads_to
 
@@ -74,6 +75,8 @@ FILTERS: list[tuple[dict[str, Any], str]] = [
     ({"label": "team:fraud"}, "ba"),
     ({"label": ["team:fraud", "tier.x:1"]}, "a"),
     ({"label": "team:o'b\"x\\"}, "c"),
+    ({"overdue": "true"}, ""),
+    ({"overdue": "false"}, "dcba"),
     ({"requested_after": "2020-01-01T00:00"}, "dcba"),
     ({"requested_before": "2020-01-01T00:00:01"}, ""),
     ({"reference": "r 1", "connector_name": "", "requested_after": "2020-01-01T00:00:00Z"}, "ba"),
@@ -118,6 +121,35 @@ def test_a_filter_shows_exports_and_writes_in_sql_the_same_sessions(
             assert sql.replace("\n", "").isprintable()
             with indoors.context.database.read() as db:
                 assert [row.session_id for row in run(db, sql)] == expected
+
+
+def test_what_is_overdue_is_found_and_of_a_kind_there_is_no_sql(
+    indoors: Indoors, visitor: Visitor, four: list[str]
+) -> None:
+    watched = {
+        "id": four[1],
+        "at": "2026-03-01T12:00:00.000000Z",
+        "kind": "not_started",
+        "why": "nothing heard",
+    }
+    with indoors.context.database.begin() as db:
+        columns = "session_id, overdue_kind, overdue_since, overdue_why, requested_at"
+        db.execute(
+            text(f"INSERT INTO session_watch ({columns}) VALUES (:id, :kind, :at, :why, :at)"), watched
+        )
+    answer = page(visitor, overdue="true")
+    assert ids(answer) == [four[1]]
+    with indoors.context.database.read() as db:
+        assert [row.session_id for row in run(db, shown_sql(answer))] == [four[1]]
+    of_kind = page(visitor, overdue="not_started")
+    assert ids(of_kind) == [four[1]]
+    assert "choose “overdue”" in of_kind.text
+    assert "nothing heard" in visitor.get(f"/sessions/{four[1]}").text
+
+
+def test_every_filter_of_the_api_can_be_chosen() -> None:
+    offered = {*session_list.FIELDS, "state", "label", "overdue", *session_list.TIMES}
+    assert offered == set(SessionQuery.model_fields) - {"limit", "cursor"}
 
 
 def test_a_limited_key_sees_exports_and_is_told_in_sql_its_accounts_alone(
