@@ -38,6 +38,7 @@ from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
+from service.web.pages import log_in, one_session, session_list, shell, stop_session  # noqa: F401 (they add pages)
 from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
@@ -90,7 +91,8 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    for room in (sessions, callback_lists, feed, alerts, keys, health, metrics, docs, home):
+    rooms = (sessions, callback_lists, feed, alerts, keys, health, metrics, docs, home, log_in, shell)
+    for room in rooms:
         app.register_blueprint(room.blueprint)
     return app
 

@@ -16,6 +16,7 @@ from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
 from service.commands.hosts import hosts_group
 from service.commands.keys import keys_group
+from service.commands.login import login
 from service.commands.metrics import metrics_group
 from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
@@ -43,6 +44,7 @@ main.add_command(demo)
 main.add_command(keys_group)
 main.add_command(hosts_group)
 main.add_command(follow)
+main.add_command(login)
 main.add_command(metrics_group)
 main.add_command(alert_group)
 

@@ -25,9 +25,10 @@ GATHER_SECONDS: Final = 0.02
 FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 CALLBACKS: Final = "/callbacks"
+LOG_IN: Final = "/log-in"  # a link of the pages holds a secret after it
 # Callback URLs hold a secret, and a GET's query holds the callback. A decoded path may hold blanks and
 # anything else, so all that follows is masked, not only the next word.
-_SECRET_REST = re.compile(rf"({CALLBACKS})(?:[/?%]|\\x)[^\n]*", re.IGNORECASE)
+_SECRET_REST = re.compile(rf"({CALLBACKS}|{LOG_IN})(?:[/?%]|\\x)[^\n]*", re.IGNORECASE)
 # What a terminal or a reader of lines could take for something else than text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -38,7 +39,7 @@ def one_line(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """The same without what follows /callbacks in a path."""
+    """The same without what follows /callbacks or /log-in in a path."""
     return _SECRET_REST.sub(r"\1/***", text)
 
 

@@ -53,6 +53,10 @@ class CannotStop(Exception):
         self.session = session
 
 
+class StopAsked(CannotStop):
+    """Somebody has asked for it before; Telnyx was not asked again."""
+
+
 class StopFailed(Exception):
     """Telnyx refused to stop the session, or did not answer; `error` tells."""
 

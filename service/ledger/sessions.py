@@ -28,6 +28,7 @@ from service.ledger.errors import (
     GetNotVouched,
     KeyReused,
     StillStarting,
+    StopAsked,
     StopFailed,
     TelnyxBusy,
     UnknownSession,
@@ -117,13 +118,14 @@ class Sessions:
         retry_after = answer.error.retry_after if answer.error else None
         return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 
-    def stop(self, session_id: str, by: ApiKey) -> Session:
+    def stop(self, session_id: str, by: ApiKey, *, only_once: bool = False) -> Session:
         """Ask Telnyx to stop it; that it has ended only a callback says.
 
-        Raises UnknownSession, CannotStop, AccountWithoutKey, StopFailed, TelnyxBusy, DatabaseUnavailable.
+        Raises UnknownSession, CannotStop, AccountWithoutKey, StopFailed, TelnyxBusy, DatabaseUnavailable;
+        where `only_once`, StopAsked if somebody has asked for it before, or does at the same moment.
         """
         with self._slot():
-            session = self._begin_stop(session_id, by)
+            session = self._begin_stop(session_id, by, only_once=only_once)
             order, sid = session.order, session.progress.siprec_sid
             assert sid is not None
             error = self._telnyx.stop(order.account_sid, order.call_sid, sid)
@@ -241,13 +243,15 @@ class Sessions:
         if not self._telnyx.has_key(account_sid):
             raise AccountWithoutKey(account_sid)
 
-    def _begin_stop(self, session_id: str, by: ApiKey) -> Session:
+    def _begin_stop(self, session_id: str, by: ApiKey, *, only_once: bool) -> Session:
         with self._database.begin() as db:
             transaction = Transaction(db, self._clock(), [session_id])
             found = sessions.find(db, session_id, by.access.accounts)
             if found is None or session_id not in transaction.sessions:
                 raise UnknownSession(session_id)
             _check_stoppable(found)
+            if only_once and found.progress.stop_requested_at is not None:
+                raise StopAsked(found, "somebody has asked for it before")
             self._require_key(found.order.account_sid)
             transaction.request_stop(session_id, by.name)
             changed = transaction.close()

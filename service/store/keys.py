@@ -168,6 +168,11 @@ def recognise(db: Connection, text: str, now: datetime) -> RecognisedKey | None:
     return RecognisedKey(row["id"], row["name"], row["created_at"], _access(row), secret_id)
 
 
+def key_of(row: Mapping[Any, Any]) -> ApiKey:
+    """Out of a row of the table."""
+    return ApiKey(row["id"], row["name"], row["created_at"], _access(row))
+
+
 def save_last_used(db: Connection, used: Mapping[str, datetime]) -> set[str]:
     """`used` is when, by the secret's id. Which of them are done: saved, or known to be used later than that.
 

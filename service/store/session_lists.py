@@ -61,6 +61,17 @@ def page(
     return [session_rows.session(row) for row in db.execute(query).mappings()]
 
 
+def newest(wanted: Filter, accounts: Accounts, most: int, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Selects these columns of the `most` newest that a list would show."""
+    parts = list(_parts(wanted, accounts))
+    place = select(session.c.requested_at, session.c.id, *columns)
+    if len(parts) == 1:
+        return _page(place.where(sees_session(accounts)), wanted, None, most)
+    of_each = [_page(place.where(sees_session(own)), part, None, most).subquery() for part, own in parts]
+    of_all = union_all(*map(select, of_each)).subquery()
+    return select(of_all).order_by(of_all.c.requested_at.desc(), of_all.c.id.desc()).limit(most)
+
+
 def _parts(wanted: Filter, accounts: Accounts) -> Iterator[tuple[Filter, Accounts]]:
     """Of one state, account and kind of overdue each, where no index has several in the order of the list.
 

@@ -107,6 +107,7 @@ for _name in ("call_sid", "account_sid", "connector_name", "reference"):
     Index(f"session_{_name}", session.c[_name], session.c.requested_at, session.c.id)
 index_where("session_state", session.c.state, session.c.requested_at, session.c.id, where=IS_NOT_STOPPED)
 index_where("session_deadline", session.c.deadline_at, where="deadline_at IS NOT NULL")
+index_where("session_callback_sid", session.c.callback_siprec_sid, where="callback_siprec_sid IS NOT NULL")
 
 session_attempt = Table(
     "session_attempt",
@@ -123,6 +124,7 @@ session_attempt = Table(
     Column("code", Text),
     Column("detail", Text),
 )
+index_where("session_attempt_sid", session_attempt.c.siprec_sid, where="siprec_sid IS NOT NULL")
 
 session_label = Table(
     "session_label",

@@ -9,7 +9,7 @@ from typing import Final
 
 from flask import Flask, Response, g, request
 
-from service.logs import CALLBACKS, WRITER, one_line
+from service.logs import CALLBACKS, LOG_IN, WRITER, one_line
 from service.web.asgi import App, Message, Receive, Scope, Send
 from service.web.flask_bridge import NOTES
 
@@ -58,9 +58,12 @@ def _written(second: int) -> str:
 
 
 def shown(path: str) -> str:
-    """Without what could forge a line or end the quotation, and without the secret of a callback URL."""
-    before, place, secret = path.partition(CALLBACKS)
-    return _escaped(f"{before}{place}/***" if secret else path)
+    """Without what could forge a line or end the quotation, and without the secret of a URL that has one."""
+    for place in (CALLBACKS, LOG_IN):
+        before, _, secret = path.partition(place)
+        if secret:
+            return _escaped(f"{before}{place}/***")
+    return _escaped(path)
 
 
 @lru_cache(maxsize=256)

@@ -184,6 +184,12 @@ def install(app: Flask) -> None:
     app.after_request(_finish)
 
 
+def problem_for(error: Exception) -> Problem:
+    """What the table says of it."""
+    of = dict(TABLE)
+    return next(of[kind] for kind in type(error).__mro__ if kind in of)(error)
+
+
 def _handler(problem_of: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
     def handle(error: Exception) -> Response:
         problem = problem_of(error)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, render_template, request
+from flask import Blueprint, jsonify, request
+from werkzeug.wrappers import Response
 
 import service
 from service.web import auth
-from service.web.docs import PAGE_POLICY
+from service.web.pages import now, shell
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"
@@ -21,17 +22,23 @@ PLACES: Final = {
     "readiness": "/readyz",
 }
 
-blueprint = Blueprint("home", __name__, template_folder="templates")
-blueprint.before_request(auth.anyone)
+blueprint = Blueprint("home", __name__)
+blueprint.before_request(auth.anyone)  # who asks for the page has to be logged in: it sees to that itself
 
 
 @blueprint.get("/")
 def home() -> Response:
-    """A page for a browser, JSON for whoever does not ask for one."""
+    """The page Now for a browser, JSON for whoever does not ask for a page."""
     if request.accept_mimetypes.best_match([JSON, HTML], default=JSON) == HTML:
-        response = Response(render_template("home.html", about=service.__doc__))
-        response.headers["Content-Security-Policy"] = PAGE_POLICY
+        response = _page()
     else:
         response = jsonify({"service": "siprec-ledger", "about": service.__doc__, **PLACES})
     response.headers["Vary"] = "Accept"
     return response
+
+
+def _page() -> Response:
+    try:
+        return now.show()
+    except Exception as error:
+        return shell.show_problem(error)

@@ -104,7 +104,7 @@ class Problem(Exception):
     ) -> None:
         super().__init__(name)
         kind = kind or KINDS[name]
-        self.status = kind.status
+        self.status, self.title, self.detail = kind.status, kind.title, detail
         self.headers = dict(headers or {})
         self._members = {
             "type": f"urn:siprec-ledger:problem:{name}",

@@ -141,7 +141,7 @@ def test_a_link_to_an_operation_opens_it(visit: Visit, served: House) -> None:
 
 def test_the_page_at_the_address_itself_leads_here(visit: Visit, served: House) -> None:
     visit.page.goto(f"{served.web.url}/")
-    visit.page.get_by_role("link", name="The API").click()
+    visit.page.get_by_role("link", name="API docs").click()
     expect(visit.page.locator(".info .title")).to_contain_text("siprec-ledger")
 
 

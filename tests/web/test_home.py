@@ -29,13 +29,14 @@ def test_a_program_is_told_in_json(indoors: Indoors, accept: str | None) -> None
     assert indoors.client.get(answer.json["sessions"]).status_code == 200
 
 
-def test_a_browser_gets_a_page_that_leads_on(indoors: Indoors) -> None:
+def test_a_browser_is_led_to_the_log_in_which_leads_on(indoors: Indoors) -> None:
     answer = indoors.stranger.get("/", headers={"Accept": OF_A_BROWSER})
-    assert (answer.status_code, answer.mimetype, answer.headers["Vary"]) == (200, "text/html", "Accept")
-    links = re.findall(r'(?:href)="(?!data:)([^"]+)"', answer.text)
-    assert {"docs", "openapi.json", "healthz", "readyz"} <= set(links)
-    for link in links:  # relative, so that they lead on behind a proxy that adds a prefix too
-        assert indoors.stranger.get(f"/{link}").status_code == 200, link
+    assert (answer.status_code, answer.mimetype, answer.headers["Vary"]) == (303, "text/html", "Accept")
+    assert answer.headers["Location"] == "./log-in?next=%2F"  # relative, for a proxy may add a prefix
+    links = re.findall(r'(?:href|src)="(?!data:|#)([^"]+)"', indoors.stranger.get("/log-in").text)
+    assert {"./docs", "./openapi.json", "./healthz", "./readyz"} <= set(links)
+    for link in set(links) - {"./"}:
+        assert indoors.stranger.get(f"/{link.removeprefix('./')}").status_code == 200, link
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])

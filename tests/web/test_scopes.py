@@ -9,7 +9,7 @@ from flask import Flask
 from service.domain.access import Scope
 from service.web.operation import declared
 from tests.web.indoors import Caller, Indoors
-from tests.web.test_auth import AN_ID, OPEN
+from tests.web.test_auth import AN_ID, OPEN, PAGES
 
 # A new route has to be given its scope here, and a new scope its routes.
 NEEDED = {
@@ -39,7 +39,7 @@ def routes(app: Flask) -> set[tuple[str, str]]:
     return {
         (method, rule.rule)
         for rule in app.url_map.iter_rules()
-        if rule.rule not in OPEN
+        if rule.rule not in OPEN and rule.endpoint.partition(".")[0] not in PAGES
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 
