@@ -94,6 +94,8 @@ class Demo:
     def serve(self) -> None:
         """Show what happens until the end."""
         self.telnyx.behave(BRIEFLY)
+        _title("The page: whoever opens this link first is logged in (it is good for 10 minutes)")
+        click.secho(f"  {self.service.log_in()}", fg="green")
         _title("Serving until Ctrl-C, and showing what happens")
         while True:
             self.service.require_running()
@@ -153,6 +155,7 @@ class Demo:
         select = f"import sqlite3; print(*{connect}.execute('{SQL}'), sep='\\n')"
         _title("Where to look next")
         for what, how in {
+            "The page, for whoever is on duty (it takes the key)": f"{url}/",
             "The API, to read and to try (Authorize takes the key)": f"{url}/docs",
             "Whether callbacks can be kept": f"{url}/readyz",
             "All sessions, newest first": f"{ask} {url}/v1/sessions",

@@ -45,7 +45,7 @@ class Program:
     def __init__(self, folder: Path, telnyx: Sandbox) -> None:
         self.database = folder / "ledger.sqlite3"
         self.log = folder / "service.log"
-        self.key = ""
+        self.key = self._key_name = ""
         self._http = requests.Session()
         self._http.trust_env = False
         self._listener = _listen()  # handed on, so that nobody else comes between
@@ -87,8 +87,13 @@ class Program:
         """Make the database; returns what the command printed. Raises ServiceFailed."""
         return self._command("db", "upgrade")
 
+    def log_in(self) -> str:
+        """A link that logs in to the page, once. Raises ServiceFailed."""
+        return self._command("login", "--key", self._key_name)
+
     def create_key(self, name: str) -> None:
         """Make the key that is used from now on. Raises ServiceFailed."""
+        self._key_name = name
         self.key = self._command("keys", "create", name)
         self._http.headers["Authorization"] = f"Bearer {self.key}"
 
