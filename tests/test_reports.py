@@ -271,6 +271,12 @@ def test_a_whole_session_says_everything(told: Database) -> None:
         "error_detail": None,
         "requested_by": "claims app",
         "reference": "claim 77",
+        "secure": None,
+        "sip_transport": None,
+        "session_timeout_secs": None,
+        "overdue_since": None,
+        "overdue_why": None,
+        "presumed_why": None,
     }
     assert row["started_at"] == "2026-03-01T12:00:01.000001Z"
     assert row["seconds_to_started"] == pytest.approx(1, abs=1e-4)

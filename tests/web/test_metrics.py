@@ -205,7 +205,8 @@ def test_alerts_spools_and_heartbeats_are_told(indoors: Indoors) -> None:
             times = {"opened_at": now, "updated_at": now, "ended_at": ended, "acknowledged_at": acknowledged}
             counts = {"affected": 1, "total": 1, "notice": 1, "notice_sent": 0, "notice_tries": 0}
             named = {"id": str(n), "cause": "not_started", "connector_name": str(n), "account_sid": ""}
-            db.execute(insert(alert).values(**named, **times, **counts, notice_at=notice))
+            notice_columns = {"notice_kind": "opened", "noticed_affected": 1, "noticed_at": now}
+            db.execute(insert(alert).values(**named, **times, **counts, **notice_columns, notice_at=notice))
         minute, hour = timedelta(minutes=1), timedelta(hours=1)
         for n, (seen, oldest, retired) in enumerate(
             [(now, now - minute, None), (now - minute, None, None), (now - hour, now - hour, now)]
