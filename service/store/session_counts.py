@@ -12,7 +12,7 @@ from service.store import session_lists
 from service.store.session_lists import Filter
 from service.store.tables import IS_NOT_STOPPED, session
 
-MOST_COUNTED = 10_000  # of the newest that fit
+MOST_COUNTED = 5_000  # of the newest that fit
 MOST_OF_STATE = 1_000  # of a state that an index leads to, however old they are
 
 

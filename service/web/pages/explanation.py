@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from service.domain.session import Session
 from service.domain.state import State
+from service.store.engine import AnyConnection
 from service.store.events import Event
 
 STATES: Final = {
@@ -20,8 +22,8 @@ STATES: Final = {
 }
 
 
-def explain(session: Session, _events: Sequence[Event]) -> list[str]:
-    """Of a session and the first of its events."""
+def explain(_db: AnyConnection, session: Session, _events: Sequence[Event], _now: datetime) -> list[str]:
+    """Of a session and the first of its events, for who reads it now (UTC)."""
     progress, overdue = session.progress, session.watched.overdue
     found = [STATES[progress.state]]
     if progress.error is not None:

@@ -40,6 +40,7 @@ def one_session(session_id: str) -> Response:
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, known, auth.accounts()))
         lines = events.of_session(db, known, 0, EVENTS + 1)
+        sentences = explain(db, session, lines, now)
         first = callback_lists.of_session(db, known, None, timeline_picture.MOST_CALLBACKS)
         found = callback_lists.of_session(db, known, after, CALLBACKS + 1)
         callbacks, cursor = pages.first_of(found, CALLBACKS, _place)
@@ -52,7 +53,7 @@ def one_session(session_id: str) -> Response:
         "pages/session.html",
         place="sessions",
         session=session,
-        sentences=explain(session, lines),
+        sentences=sentences,
         picture=timeline_picture.draw(session, moments, first, now),
         duration=timeline_picture.duration,
         callbacks=callbacks,

@@ -306,11 +306,8 @@ def test_states_are_counted_as_far_as_it_costs_little(
 ) -> None:
     write(indoors.context.database, 6)  # requested
     with indoors.context.database.begin() as db:
-        db.execute(
-            text(
-                "UPDATE session SET state = 'stopped' WHERE requested_at > (SELECT min(requested_at) FROM session)"
-            )
-        )
+        newer = "requested_at > (SELECT min(requested_at) FROM session)"
+        db.execute(text(f"UPDATE session SET state = 'stopped' WHERE {newer}"))
     nothing = dict.fromkeys(("unanswered", "refused", "accepted", "started", "failed"), "0")
     assert counts(page(visitor)) == {"requested": "1", "stopped": "5", **nothing}
     assert counts(page(visitor, state="stopped")) == {"requested": "1", "stopped": "5", **nothing}
