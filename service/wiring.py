@@ -135,7 +135,7 @@ def wire(settings: Settings) -> Services:
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
-    overdue = _overdue(settings, database, telnyx)
+    overdue = _overdue(settings, database, telnyx, intake)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     return Services(
         database=database,
@@ -230,7 +230,7 @@ def _client(settings: Settings) -> Client:
     return made
 
 
-def _overdue(settings: Settings, database: Database, telnyx: Client) -> Overdue:
+def _overdue(settings: Settings, database: Database, telnyx: Client, intake: Intake) -> Overdue:
     limits = Limits(
         start=timedelta(seconds=settings.OVERDUE_START_SECONDS),
         answer=timedelta(seconds=settings.OVERDUE_ANSWER_SECONDS),
@@ -239,7 +239,8 @@ def _overdue(settings: Settings, database: Database, telnyx: Client) -> Overdue:
     )
     budget = Budget(settings.ASK_CALLS_PER_MINUTE)
     asking = Asking(telnyx.call, telnyx.has_key, budget, is_on=settings.ASK_CALLS is Use.ON)
-    return Overdue(database, Watch(database, limits, asking), asking)
+    watch = Watch(database, limits, asking)
+    return Overdue(database, watch, asking, lambda: intake.is_waited_for)
 
 
 def _proven(settings: Settings) -> Collection[str] | None:

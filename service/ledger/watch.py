@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from service.domain import deadlines
 from service.domain.deadlines import Deadline, Limits
-from service.domain.overdue import Call, Watched
+from service.domain.overdue import Call, OverdueKind, Watched
 from service.ledger.watch_log import WatchLog
 from service.store import blindness, due
 from service.store.blindness import Blindness
@@ -137,6 +137,8 @@ class Watch:
         deadline = self._deadline(subject, since)
         if deadline is None or deadline.is_too_late(now):
             return None
+        if deadline.kind is OverdueKind.STOPPED_EARLY and not self._asking.is_possible(subject.account_sid):
+            return None  # nobody else can say that its call goes on
         return Due(subject.session_id, deadline.kind, since, deadline.at)
 
     def _deadline(self, subject: Watching, since: datetime) -> Deadline | None:
