@@ -13,6 +13,7 @@ from flask import Flask
 
 from service import config, logs, wiring
 from service.config import Settings, WrongConfiguration
+from service.log_lines import fields
 from service.spool import SpoolUnusable
 from service.store import schema
 from service.store.engine import DatabaseUnusable
@@ -62,8 +63,9 @@ log = logging.getLogger(__name__)
 
 def web() -> Web:
     """In each process after the fork. Nothing begins before the event loop is there."""
-    logs.install()
-    return Web(config.load())
+    settings = config.load()
+    logs.install(settings.LOG_FORMAT)
+    return Web(settings)
 
 
 def build(settings: Settings) -> Context:
@@ -119,7 +121,7 @@ class Web:
             await asyncio.to_thread(schema.check, context.services.database)
             context.services.start(asyncio.get_running_loop())
         except (SpoolUnusable, WrongConfiguration, DatabaseUnusable) as error:
-            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
+            log.critical("cannot start: %s", REASONS[type(error)], extra=fields(error=error))
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
@@ -204,6 +206,6 @@ class Serving:
         try:
             await asyncio.wait_for(self._ending.submit(do, *arguments), seconds)
         except TimeoutError:
-            log.error("shutdown step timed out, continuing: %s", name)
+            log.error("shutdown step timed out, continuing", extra=fields(step=name))
         except Exception as error:
-            log.error("shutdown step failed, continuing: %s", name, exc_info=error)
+            log.error("shutdown step failed, continuing", exc_info=error, extra=fields(step=name))

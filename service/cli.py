@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 import click
 
-from service import config, wiring
+from service import config, logs, wiring
 from service.commands.alerts import alert_group
 from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
@@ -27,6 +28,7 @@ from service.spool import SpoolUnusable
 from service.store import rejected
 from service.store.engine import Database, DatabaseError, DatabaseUnusable
 from service.store.events import OPERATOR
+from service.watch_settings import LogFormat
 from service.wiring import Services
 
 NOT_WRITTEN = "who reads it could not be written down"
@@ -34,8 +36,17 @@ NOT_WRITTEN = "who reads it could not be written down"
 
 @click.group()
 @click.version_option(package_name="siprec-ledger")
-def main() -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice([one.value for one in LogFormat]),
+    envvar="LOG_FORMAT",
+    default=LogFormat.TEXT.value,
+    help="Of warnings, on stderr. Default: the environment's LOG_FORMAT, or text.",
+)
+def main(log_format: str) -> None:
     """Starts SIPREC recording sessions on Telnyx, hears what becomes of each, and never forgets it."""
+    if not logging.getLogger().handlers:  # whoever has called this as a function has their own
+        logs.install(LogFormat(log_format), logging.WARNING)
 
 
 main.add_command(db)

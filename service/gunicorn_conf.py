@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 
 from service import metrics_folder
 from service.config import WrongConfiguration, load  # not the module: gunicorn has a setting `config`
-from service.logs import WRITER, Handler
+from service.logs import WRITER, Handler, write_as
 
 try:
     settings = load()
@@ -26,6 +26,7 @@ class QueueLogger(Logger):
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
+        write_as(settings.LOG_FORMAT)
         self.error_log.handlers = [Handler(WRITER)]
         self.access_log.handlers = []
         # Ours is written by service.web.access_log, whatever this names, unless it is None.

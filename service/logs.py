@@ -11,46 +11,35 @@ import atexit
 import logging
 import os
 import queue
-import re
 import sys
 import threading
 import time
 from typing import Final
 
+from service.log_flood import Flood
+from service.log_lines import LONGEST_LINE, JsonFormatter, TextFormatter
+from service.watch_settings import LogFormat
+
 MOST_WAITING: Final = 10_000  # lines
-LONGEST_LINE: Final = 16 * 1024
 FLUSH_SECONDS: Final = 1.0
 AT_ONCE: Final = 2000  # lines, in one write
 GATHER_SECONDS: Final = 0.02
-FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
-CALLBACKS: Final = "/callbacks"
-LOG_IN: Final = "/log-in"  # a link of the pages holds a secret after it
-# Callback URLs hold a secret, and a GET's query holds the callback. A decoded path may hold blanks and
-# anything else, so all that follows is masked, not only the next word.
-_SECRET_REST = re.compile(rf"({CALLBACKS}|{LOG_IN})(?:[/?%]|\\x)[^\n]*", re.IGNORECASE)
-# What a terminal or a reader of lines could take for something else than text.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def one_line(text: str) -> str:
-    """The same without control characters: they could forge further lines, or speak to a terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def masked(text: str) -> str:
-    """The same without what follows /callbacks or /log-in in a path."""
-    return _SECRET_REST.sub(r"\1/***", text)
+COUNTING_SECONDS: Final = 1.0
 
 
 class Writer:
-    """The queue and its thread, which begins with the first line, in each process anew."""
+    """The queue and its thread, which begins with the first line, in each process anew.
+
+    `formatter` makes lines of records, `flood` holds back those that repeat. Each may be replaced.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self.formatter: logging.Formatter = TextFormatter()
+        self.flood = Flood()
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
-        atexit.register(self.flush)
+        atexit.register(self.end)
 
     def _reset(self) -> None:
         self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
@@ -66,12 +55,29 @@ class Writer:
         if self._thread is None:
             self._start()
 
+    @property
+    def is_json(self) -> bool:
+        return isinstance(self.formatter, JsonFormatter)
+
     def flush(self) -> None:
         """Returns once all is written, or after FLUSH_SECONDS."""
         if self._thread is not None:
             written = threading.Event()
             self._lines.put(written)
             written.wait(FLUSH_SECONDS)
+
+    def end(self) -> None:
+        """What was counted is told now; and `flush`."""
+        for record in self.flood.due(at_end=True):
+            self.write(self.line(record))
+        self.flush()
+
+    def line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.formatter.format(record)
+        except Exception as error:  # it must not end the request that the line is about
+            named = {"of": record.name, "error": error}
+            return self.formatter.format(_record("a line could not be formatted", **named))
 
     def _start(self) -> None:
         with self._starting:
@@ -81,20 +87,26 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            taken = [self._lines.get()]
-            time.sleep(
-                GATHER_SECONDS
-            )  # a thread woken for each line would cost the others more than the line
-            while len(taken) < AT_ONCE and not self._lines.empty():
-                taken.append(self._lines.get())
+            taken = self._take()
             lines = [one for one in taken if isinstance(one, str)]
+            lines += [self.line(record) for record in self.flood.due()]
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
-                lines.append(f"log lines dropped: count={dropped}")
+                lines.append(self.line(_record("log lines dropped", count=dropped)))
             self._write_out(lines)
             for one in taken:
                 if isinstance(one, threading.Event):
                     one.set()
+
+    def _take(self) -> list[str | threading.Event]:
+        try:
+            taken = [self._lines.get(timeout=COUNTING_SECONDS if self.flood.is_counting else None)]
+        except queue.Empty:
+            return []
+        time.sleep(GATHER_SECONDS)  # a thread woken for each line would cost the others more than the line
+        while len(taken) < AT_ONCE and not self._lines.empty():
+            taken.append(self._lines.get())
+        return taken
 
     def _write_out(self, lines: list[str]) -> None:
         rest = memoryview("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
@@ -108,43 +120,42 @@ class Writer:
 
 
 class Handler(logging.Handler):
-    """Hands records to the writer. Continued lines, as of a traceback, are indented: none looks like ours."""
+    """Hands records to the writer, but those that repeat."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__()
         self._writer = writer
-        self.setFormatter(_Formatter(FORMAT))
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Without logging's lock: no thread ever waits for another one here."""
+        """Without logging's lock: no thread ever waits for another one's line here."""
+        if not self._writer.flood.lets_through(record):
+            return False
         self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = self.format(record)
-        except Exception as error:  # it must not end the request that the line is about
-            line = f"a line of {record.name} could not be formatted: {error!r}"
-        self._writer.write(line)
+        self._writer.write(self._writer.line(record))
 
 
-class _Formatter(logging.Formatter):
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        record.message = one_line(masked(record.message))
-        return super().formatMessage(record)
-
-    def formatException(self, ei: object) -> str:  # noqa: N802 (logging's name)
-        lines = masked(super().formatException(ei)).split("\n")  # type: ignore[arg-type]
-        return "\n".join(f"    {one_line(line)}" for line in lines)
+def _record(message: str, **named: object) -> logging.LogRecord:
+    """A warning of our own."""
+    record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
+    record.fields = named
+    return record
 
 
 WRITER: Final = Writer(sys.__stderr__.fileno() if sys.__stderr__ else 2)
 
 
-def install() -> None:
+def install(log_format: LogFormat, level: int = logging.INFO) -> None:
     """All loggers of this process go this way from now on."""
+    write_as(log_format)
     root = logging.getLogger()
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     root.handlers = [Handler(WRITER)]
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # below that it tells its own progress
+
+
+def write_as(log_format: LogFormat) -> None:
+    WRITER.formatter = JsonFormatter() if log_format is LogFormat.JSON else TextFormatter()

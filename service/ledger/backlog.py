@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from service.ledger.spool_entry import Entry, Reason, UnreadableEntry, UnsavedAnswer, pack, plain, unpack
+from service.log_lines import fields
 from service.spool import Depth, Spool, SpoolUnusable, Write
 from service.spool.spool import DAMAGED, DEAD
 
@@ -80,9 +81,10 @@ class Backlog:
 
     def _remember(self, answer: UnsavedAnswer, error: SpoolUnusable) -> None:
         if len(self._unsaved) >= MOST_IN_MEMORY:
-            log.error("answer lost, there are too many in memory: session=%s: %s", answer.session_id, error)
+            named = fields(session_id=answer.session_id, error=error)
+            log.error("answer lost, there are too many in memory", extra=named)
             return
-        log.error("answer kept in memory only: session=%s: %s", answer.session_id, error)
+        log.error("answer kept in memory only", extra=fields(session_id=answer.session_id, error=error))
         self._unsaved.append(answer)
 
     def save_remembered(self, save: Callable[[UnsavedAnswer], bool]) -> None:
@@ -117,7 +119,7 @@ class Backlog:
         assert self._spool is not None  # where else would it come from
         reason = Reason(datetime.now(UTC), f"{type(why).__name__}: {why}")
         path = self._spool.add_dead_letter([packed, pack(reason)])
-        log.error("dead letter: %s: %s", path.name, reason.text)
+        log.error("dead letter", extra=fields(file=path.name, error=why))
 
     def dead_letters(self) -> list[DeadLetter]:
         if self._spool is None:
@@ -140,7 +142,7 @@ class Backlog:
         """Let all dead letters wait again. How many. Raises OSError."""
         count = self._spool.retry() if self._spool is not None else 0
         if count:
-            log.info("dead letters will be tried again: count=%d", count)
+            log.info("dead letters will be tried again", extra=fields(count=count))
         return count
 
     def close(self) -> None:

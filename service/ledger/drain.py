@@ -16,6 +16,7 @@ from service.ledger.errors import UnknownSession
 from service.ledger.file_drain import FileDrain, digest, digests
 from service.ledger.ingest import Ingest
 from service.ledger.spool_entry import UnreadableEntry, UnsavedAnswer, unpack
+from service.log_lines import fields
 from service.store.engine import (
     Database,
     DatabaseConflict,
@@ -131,7 +132,7 @@ class Drain:
                 self._failed_alone(file, batch[0], error)
                 return
             self._raise_if_unavailable(error)
-            log.warning("batch failed, retrying by halves: count=%d: %s", len(batch), error)
+            log.warning("batch failed, retrying by halves", extra=fields(count=len(batch), error=error))
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 self._write(file, half)
 
@@ -189,7 +190,7 @@ class Drain:
         try:
             self._backlog.add_dead_letter(packed, why)
         except OSError as error:  # a full disk, in which draining the others makes room
-            log.error("dead letter not kept, it waits: %s: %s", why, error)
+            log.error("dead letter not kept, it waits: %s", why, extra=fields(error=error))
             file.has_waiting = True
             return
         self._suspects.pop(digest(packed), None)
@@ -213,7 +214,7 @@ class Drain:
         try:
             self._ingest.try_out(time.monotonic() + WRITE_SECONDS, is_probe=self._is_probe)
         except Exception as error:
-            log.info("no other callback is taken either: %s", error)
+            log.warning("no other callback is taken either", extra=fields(error=error))
             return False
         self._alone = 0
         return True
@@ -233,15 +234,17 @@ class Drain:
         try:
             server = self._save_answer(answer, is_probe=self._is_probe)[1]
             if server != self._database.current_server():
-                log.warning("the primary changed, will save again: session=%s", answer.session_id)
+                log.warning(
+                    "the primary changed, will save again", extra=fields(session_id=answer.session_id)
+                )
                 return False
-            log.info("answer saved: session=%s", answer.session_id)
+            log.info("answer saved", extra=fields(session_id=answer.session_id))
         except DatabaseUnavailable:
             raise
         except (RecordRefused, UnknownSession) as error:  # its session will be unanswered
-            log.error("answer given up: session=%s: %s", answer.session_id, error)
+            log.error("answer given up", extra=fields(session_id=answer.session_id, error=error))
         except Exception:  # what waits on disk is not to wait for it
-            log.exception("answer not saved, will try again: session=%s", answer.session_id)
+            log.exception("answer not saved, will try again", extra=fields(session_id=answer.session_id))
             return False
         return True
 

@@ -18,6 +18,7 @@ from service.domain.session import Origin, Progress, Session
 from service.domain.start import Order
 from service.ledger.tally import Tally
 from service.ledger.transaction import Sids, Transaction
+from service.log_lines import fields
 from service.store import callbacks, sessions
 from service.store.engine import AnyConnection, Database, RecordRefused, Server, make_durable, server_of
 from service.store.sessions import SidOwner
@@ -80,7 +81,7 @@ class Ingest:
                 written = write(db, [callback.raw()], self._clock())
             server = server_of(db)
         if reason is not None:
-            log.error("callback stored raw: delivery=%s: %s", callback.delivery.id, reason)
+            log.error("callback stored raw", extra=fields(delivery_id=callback.delivery.id, error=reason))
         written.tally.add()
         self._changed(written.changed)
         return self._write([callback], deadline, is_probe=is_probe) if written.has_more else server

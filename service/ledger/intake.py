@@ -15,6 +15,7 @@ from service.domain.callback import Callback
 from service.ledger.backlog import Backlog
 from service.ledger.batch_thread import BatchThread
 from service.ledger.ingest import Ingest
+from service.log_lines import fields
 from service.spool import SpoolUnusable
 from service.store.breaker import Breaker
 from service.store.engine import DatabaseConflict, DatabaseError, DatabaseUnavailable, RecordRefused
@@ -192,16 +193,13 @@ class Intake:
         self._give_to_spool([ticket for ticket in left if not ticket.is_late])
         lost = [ticket for ticket in left if ticket.is_unspooled or not ticket.is_late]
         log.error(
-            "callbacks not committed: given to the spool: %d, answered 503: %d: %s: %s",
-            len(left) - len(lost),
-            len(lost),
-            type(error).__name__,
-            error,
+            "callbacks not committed",
+            extra=fields(given_to_spool=len(left) - len(lost), answered_503=len(lost), error=error),
         )
         self._answer(lost, NotDurable(f"{type(error).__name__}: {error}"))
 
     def _not_spooled(self, tickets: Tickets, error: BaseException) -> None:
-        log.error("callbacks not spooled: count=%d: %s: %s", len(tickets), type(error).__name__, error)
+        log.error("callbacks not spooled", extra=fields(count=len(tickets), error=error))
         for ticket in tickets:
             ticket.is_unspooled = True
         in_hand = set(self._writer.in_hand)  # which may still be committed
@@ -245,7 +243,7 @@ class Intake:
             if len(batch) == 1:
                 self._commit_refused(batch[0], deadline)
                 return
-            log.error("batch refused, retrying by halves: count=%d: %s", len(batch), error)
+            log.error("batch refused, retrying by halves", extra=fields(count=len(batch), error=error))
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 self._commit(half, deadline, are_fresh=False)
         else:
@@ -275,7 +273,7 @@ class Intake:
                 metrics.count_batch(size, time.monotonic() - began)
                 return
             except DatabaseConflict as error:
-                log.info("batch came in conflict, trying again: %s", error)
+                log.warning("batch came in conflict, trying again", extra=fields(error=error))
                 is_first = False
                 time.sleep(CONFLICT_SECONDS)
 

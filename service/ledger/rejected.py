@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from service.domain.callback import Callback, Delivery
 from service.ledger.ingest import Ingest
+from service.log_lines import fact, fields
 from service.store import rejected
 from service.store.engine import Database, DatabaseUnavailable, RecordRefused
 from service.store.rejected import RejectedDelivery
@@ -75,7 +76,7 @@ class RejectedQueue:
         )
         if not self._add(new):
             return
-        log.warning("callback rejected: delivery=%s status=%d reason=%s", delivery.id, status, reason)
+        log.warning("callback rejected", extra=fields(delivery_id=delivery.id, status=status, reason=reason))
 
     def _add(self, new: RejectedDelivery) -> bool:
         size = _size(new)
@@ -123,14 +124,15 @@ class RejectedQueue:
                 self._store(batch)
             except RecordRefused as error:
                 if len(batch) == 1:
-                    log.error("rejected callback not stored: delivery=%s: %s", batch[0].delivery_id, error)
+                    named = fields(delivery_id=batch[0].delivery_id, error=error)
+                    log.error("rejected callback not stored", extra=named)
                 else:
                     left.extend([one] for one in batch)
             except DatabaseUnavailable:
                 self._put_back(list(chain.from_iterable(left)))
                 raise
             except BaseException:
-                log.error("rejected callbacks dropped: count=%d", sum(map(len, left)))
+                log.error("rejected callbacks dropped", extra=fields(count=sum(map(len, left))))
                 raise
             left.popleft()
 
@@ -187,7 +189,7 @@ class RejectedQueue:
         if dropped and (self._logged_at is None or now - self._logged_at >= LOG_EVERY):
             self._logged += dropped
             self._logged_at = now
-            log.error("rejected callbacks not stored, there was no room: count=%d", dropped)
+            log.error("rejected callbacks not stored, there was no room", extra=fact(count=dropped))
 
 
 def _size(one: RejectedDelivery) -> int:
@@ -237,7 +239,8 @@ def retry(database: Database, ingest: Ingest, reader: Reader) -> Retried:
             try:
                 _write(ingest, callback)
             except RecordRefused as error:
-                log.error("rejected callback is genuine, not stored: delivery=%s: %s", one.delivery_id, error)
+                named = fields(delivery_id=one.delivery_id, error=error)
+                log.error("rejected callback is genuine, not stored", extra=named)
                 refused += 1
                 continue
             with database.begin() as db:

@@ -19,7 +19,7 @@ from service.domain.notice import Notice
 from service.domain.progress import changes
 from service.domain.session import Origin, Session
 from service.domain.start import CallbackMethod, Order
-from service.ledger import ingest
+from service.ledger import ingest, session_log
 from service.ledger.deadlines import expire
 from service.ledger.errors import (
     AccountNotAllowed,
@@ -36,6 +36,7 @@ from service.ledger.errors import (
 from service.ledger.ingest import Changed
 from service.ledger.spool_entry import UnsavedAnswer
 from service.ledger.transaction import Transaction
+from service.log_lines import fields
 from service.store import events, sessions
 from service.store.batch import Batch
 from service.store.engine import Database, DatabaseError, Server, make_durable, server_of
@@ -115,6 +116,7 @@ class Sessions:
             url = self._callback_urls.of(begun.session.id, order.status_callback_method)
             answer = self._telnyx.start(order, url)
         metrics.count_start(answer.kind.label, time.monotonic() - came)
+        session_log.answered(begun.session, answer)
         retry_after = answer.error.retry_after if answer.error else None
         return Started(self._save_answer(begun.session, answer), retry_after=retry_after)
 
@@ -129,6 +131,7 @@ class Sessions:
             order, sid = session.order, session.progress.siprec_sid
             assert sid is not None
             error = self._telnyx.stop(order.account_sid, order.call_sid, sid)
+        session_log.stop_answered(session, by.name, error)
         if error:
             raise StopFailed(session, error)
         return session
@@ -235,7 +238,8 @@ class Sessions:
                 pass
         except UNSAVED as error:
             what = "answer" if saved is started else "answer saved, but what follows from it"
-            log.error("%s not saved, will save later: session=%s: %s", what, started.id, error)
+            named = fields(session_id=started.id, error=error)
+            log.error("%s not saved, will save later", what, extra=named)
             self._save_later(unsaved)
         return saved
 

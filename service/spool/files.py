@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO
 from uuid import UUID
 
+from service.log_lines import fields
+
 MAGIC = b"siprec-ledger spool 1\n"
 HEAD = struct.Struct(">II")
 LARGEST_ENTRY = 16 * 1024 * 1024
@@ -129,7 +131,7 @@ def claimed(path: Path) -> Iterator[Reading | None]:
         yield None
         return
     except OSError as error:
-        log.error("a spool file cannot be read, it stays: %s: %s", path.name, error.strerror)
+        log.error("a spool file cannot be read, it stays", extra=fields(file=path.name, error=error))
         yield None
         return
     with file:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from service.domain.ids import new_id
+from service.log_lines import fields
 from service.spool.files import (
     Counted,
     OwnFile,
@@ -212,7 +213,7 @@ class Spool:
         """Somebody removed our file, or its folder. We still have it open: write it down again."""
         lost = self._file
         assert lost is not None
-        log.error("the spool was removed, writing it again: %s", self.folder)
+        log.error("the spool was removed, writing it again", extra=fields(folder=self.folder))
         make_folder(self.folder)
         again, entries = OwnFile(self.folder / f"{new_id()}{WAITING}"), lost.read()
         try:
@@ -249,13 +250,15 @@ class Spool:
                 if reading is None or not write(path, iter(reading)):
                     return 0
             except UnreadableFile as error:  # other files are not to wait for it
-                log.error("a spool file cannot be read, it stays: %s: %s", path.name, error.strerror)
+                log.error("a spool file cannot be read, it stays", extra=fields(file=path.name, error=error))
                 return 0
             try:
                 self._remove(path, is_whole=reading.is_whole)
             except OSError as error:  # what it holds is written
                 if path not in self._stuck:
-                    log.error("a drained spool file cannot be removed: %s: %s", path.name, error.strerror)
+                    log.error(
+                        "a drained spool file cannot be removed", extra=fields(file=path.name, error=error)
+                    )
                 self._stuck.add(path)
                 return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}
@@ -266,7 +269,7 @@ class Spool:
             path.unlink(missing_ok=True)
         else:  # written half when its process died, or damaged since: a person may want to look at it
             self._rename(path, DAMAGED)
-            log.error("the end of a spool file cannot be read, it is kept: %s", path.name)
+            log.error("the end of a spool file cannot be read, it is kept", extra=fields(file=path.name))
             self._dead_letters += 1
         sync_folder(self.folder)
 
@@ -289,7 +292,7 @@ class Spool:
         try:
             yield
         except SpoolUnusable as error:
-            log.error("the spool cannot be used: %s", error)
+            log.error("the spool cannot be used", extra=fields(error=error))
             self._missing = self._missing or 0
 
     @contextlib.contextmanager

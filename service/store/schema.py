@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from service.log_lines import fields
 from service.store.engine import Database, DatabaseUnavailable, DatabaseUnusable
 
 MIGRATION_SECONDS: Final = 30  # for one that may be running
@@ -54,7 +55,7 @@ def check(database: Database, wait_seconds: float = MIGRATION_SECONDS) -> None:
             log.info("waiting for a migration: the schema is %s", found)
             time.sleep(LOOK_SECONDS)
     except DatabaseUnavailable as error:
-        log.warning("the database cannot be checked: %s", error)
+        log.warning("the database cannot be checked", extra=fields(error=error))
         return
     if found is Age.OF_0_1:
         raise DatabaseUnusable(OF_0_1)

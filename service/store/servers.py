@@ -12,6 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_loads
 
+from service.log_lines import fields
 from service.store.errors import DatabaseUnusable
 from service.store.json import read_json
 from service.store.postgresql import LimitingCursor, PostgresqlConnection, Server
@@ -167,7 +168,7 @@ class Servers:
             try:
                 row = connection.execute(TIMELINE).fetchone()
             except (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError) as error:
-                log.warning("the server does not tell its timeline: %s", error)
+                log.warning("the server does not tell its timeline", extra=fields(error=error))
                 self._knows_timelines = False
             else:
                 assert row is not None

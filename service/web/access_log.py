@@ -9,7 +9,8 @@ from typing import Final
 
 from flask import Flask, Response, g, request
 
-from service.logs import CALLBACKS, LOG_IN, WRITER, one_line
+from service.log_lines import CALLBACKS, LOG_IN, json_line, one_line
+from service.logs import WRITER
 from service.web.asgi import App, Message, Receive, Scope, Send
 from service.web.flask_bridge import NOTES
 
@@ -37,15 +38,30 @@ class AccessLog:
         try:
             await self._app(scope, receive, note)
         finally:
-            WRITER.write(line(scope, start, time.monotonic() - begun))
+            make = json if WRITER.is_json else line
+            WRITER.write(make(scope, start, time.monotonic() - begun))
+
+
+def json(scope: Scope, start: Message, seconds: float) -> str:
+    return json_line(
+        time.time(),
+        "INFO",
+        __name__,
+        "request",
+        client=scope["client"][0] if scope["client"] else None,
+        method=scope["method"],
+        path=one_line(_hidden(scope["path"])),
+        status=start["status"],
+        seconds=round(seconds, 3),
+        request_id=_request_id(start),
+        key=one_line(scope["state"].get(KEY) or "") or None,
+    )
 
 
 def line(scope: Scope, start: Message, seconds: float) -> str:
     now = _written(int(time.time()))
     client = scope["client"][0] if scope["client"] else "-"
-    request_id = next(
-        (value.decode("latin-1") for name, value in start["headers"] if name == b"x-request-id"), "-"
-    )
+    request_id = _request_id(start) or "-"
     key = scope["state"].get(KEY)
     request_line = f'"{scope["method"]} {shown(scope["path"])}"'
     text = f"{now} {client} {request_line} {start['status']} {seconds:.3f}s id={request_id}"
@@ -59,11 +75,21 @@ def _written(second: int) -> str:
 
 def shown(path: str) -> str:
     """Without what could forge a line or end the quotation, and without the secret of a URL that has one."""
+    return _escaped(_hidden(path))
+
+
+def _hidden(path: str) -> str:
     for place in (CALLBACKS, LOG_IN):
         before, _, secret = path.partition(place)
         if secret:
-            return _escaped(f"{before}{place}/***")
-    return _escaped(path)
+            return f"{before}{place}/***"
+    return path
+
+
+def _request_id(start: Message) -> str | None:
+    return next(
+        (value.decode("latin-1") for name, value in start["headers"] if name == b"x-request-id"), None
+    )
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from service import metrics
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
 from service.ledger.intake import NotDurable
+from service.log_lines import fields
 from service.telnyx.callback import RejectedCallback, RejectionReason
 from service.telnyx.callback_url import PATH
 from service.web.asgi import Receive, Scope, Send, answer, header, whole_body
@@ -127,7 +128,9 @@ class CallbackEndpoint:
             return self._reject(delivery, rejection.reason)
         except NotDurable as error:
             self._missed()
-            log.error("callback not durable, answered 503: delivery=%s: %s", delivery.id, error)
+            log.error(
+                "callback not durable, answered 503", extra=fields(delivery_id=delivery.id, error=error)
+            )
             return HTTPStatus.SERVICE_UNAVAILABLE
         return HTTPStatus.OK
 

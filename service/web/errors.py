@@ -26,6 +26,7 @@ from service.ledger.errors import (
     UnknownSession,
 )
 from service.ledger.evidence import ReadingNotWritten
+from service.log_lines import fields
 from service.store.engine import DatabaseConflict, DatabaseUnavailable
 from service.store.events import ACTORS
 from service.store.feed import NotInLedger
@@ -95,7 +96,7 @@ def _name_reserved(_: NameReserved) -> Problem:
 
 
 def _reading_not_written(error: ReadingNotWritten) -> Problem:
-    log.error("evidence not shown, answered 503: request_id=%s: %s", request_id(), error)
+    log.error("evidence not shown, answered 503", extra=fields(request_id=request_id(), error=error))
     return Problem("evidence-not-recorded", EVIDENCE_HINT, headers=RETRY_SOON)
 
 
@@ -112,12 +113,12 @@ def _cannot_stop(error: CannotStop) -> Problem:
 
 
 def _database_unavailable(error: DatabaseUnavailable) -> Problem:
-    log.error("database unavailable, answered 503: request_id=%s: %s", request_id(), error)
+    log.error("database unavailable, answered 503", extra=fields(request_id=request_id(), error=error))
     return Problem("database-unavailable", "Nothing was done; ask again", headers=RETRY_SOON)
 
 
 def _database_busy(error: DatabaseConflict) -> Problem:
-    log.warning("database conflict, answered 503: request_id=%s: %s", request_id(), error)
+    log.warning("database conflict, answered 503", extra=fields(request_id=request_id(), error=error))
     return Problem("database-busy", "Nothing was done; ask again", headers={"Retry-After": "1"})
 
 
@@ -148,7 +149,7 @@ def _http(error: HTTPException) -> Problem:
 
 
 def _unforeseen(error: Exception) -> Problem:
-    log.error("internal error, answered 500: request_id=%s", request_id(), exc_info=error)
+    log.error("internal error, answered 500", exc_info=error, extra=fields(request_id=request_id()))
     return Problem("internal-error", "The log has more, under this request id")
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+from service.log_lines import fields
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
 from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
@@ -116,7 +117,7 @@ class FlaskBridge:
             await answer_problem(scope, send, Problem("busy", detail, headers={"Retry-After": "1"}))
             return
         except Exception as error:  # Flask answers its own; this is a fault around it
-            log.error("request failed: method=%s", scope["method"], exc_info=error)
+            log.error("request failed", exc_info=error, extra=fields(method=scope["method"]))
             await answer_problem(scope, send, Problem("internal-error", "The log has more"))
             return
         if made.is_whole:

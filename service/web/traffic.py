@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from service.log_lines import fact
+
 RECEIVE_SECONDS: Final = 10.0  # for the headers of a request, and as much again for its body
 SEND_SECONDS: Final = 10.0  # for the next LEAST_READ bytes of an answer
 END_SECONDS: Final = 1.0  # for requests that are incomplete when the process ends
@@ -229,7 +231,7 @@ class Traffic:
         """Log what was closed or refused since the last time."""
         if self._refused:
             counts = ", ".join(f"{reason}: {count}" for reason, count in sorted(self._refused.items()))
-            log.warning("connections closed or refused: %s", counts)
+            log.warning("connections closed or refused: %s", counts, extra=fact())  # it counts already
             self._refused.clear()
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from service.ledger.deadlines import expire_overdue
 from service.ledger.ingest import Changed
+from service.log_lines import fact
 from service.store.engine import Database
 
 log = logging.getLogger(__name__)
@@ -22,4 +23,4 @@ class Deadlines:
         if not self._database.breaker.takes_writes:
             return
         if expired := expire_overdue(self._database, now, self._changed):
-            log.warning("sessions became unanswered: count=%d", expired)
+            log.warning("sessions became unanswered", extra=fact(count=expired))

@@ -8,6 +8,7 @@ from datetime import datetime
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.intake import Intake
+from service.log_lines import fields
 from service.store.breaker import Breaker
 from service.workers.heartbeat import Heartbeat
 
@@ -46,7 +47,7 @@ class DrainWorker:
             return False
         count = self._drain.run(lambda: not self._intake.is_late, may_probe=may_probe)
         if count:
-            log.info("spool drained: count=%d", count)
+            log.info("spool drained", extra=fields(count=count))
         return self._drain.was_unavailable
 
     def _retry_dead_letters(self) -> None:

@@ -7,6 +7,7 @@ import time
 from datetime import datetime
 from typing import Final
 
+from service.log_lines import fields
 from service.store import keys
 from service.store.engine import Database, DatabaseError
 
@@ -36,7 +37,7 @@ class LastUsed:
         try:
             self._save(time.monotonic() + END_SECONDS)
         except DatabaseError as error:
-            log.warning("when keys were used last was not written: %s", error)
+            log.warning("when keys were used last was not written", extra=fields(error=error))
 
     def _save(self, deadline: float | None) -> None:
         new = {id: at for id, at in self._used.copy().items() if self._saved.get(id) != at}

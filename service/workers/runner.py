@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 
+from service.log_lines import fields
 from service.store.engine import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Runner:
             try:
                 self._run_once(self._clock())
             except DatabaseUnavailable as error:
-                log.warning("%s: the database is unavailable, will try again: %s", self._name, error)
+                named = fields(worker=self._name, error=error)
+                log.warning("the database is unavailable, will try again", extra=named)
             except Exception:  # a thread that ends is noticed by nobody
-                log.exception("%s failed, will try again", self._name)
+                log.exception("a worker failed, will try again", extra=fields(worker=self._name))
