@@ -24,6 +24,7 @@ from service.web import (
     callback_lists,
     docs,
     errors,
+    explanations,
     feed,
     health,
     home,
@@ -93,8 +94,8 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    rooms = (sessions, callback_lists, feed, alerts, keys, health, metrics, docs, home, log_in, shell)
-    for room in rooms:
+    of_api = (sessions, explanations, callback_lists, feed, alerts, keys, health, metrics, docs)
+    for room in (*of_api, home, log_in, shell):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from service.domain.notice import Error, Notice
+from service.domain.overdue import Overdue
 from service.domain.session import Session
 from service.log_lines import fact
 
@@ -24,14 +25,10 @@ def stop_answered(session: Session, by: str, error: Error | None) -> None:
     log.info(what, extra=_of(session, key=by, siprec_sid=session.progress.siprec_sid, **_of_error(error)))
 
 
-def overdue(session: Session) -> None:
-    """To be called once it is committed that it is overdue, or is so no longer."""
-    found = session.watched.overdue
-    if found is None:
-        log.info("session no longer overdue", extra=_of(session))
-        return
-    named = {"kind": found.kind, "since": found.since, "call_status": session.watched.call_status}
-    log.warning("session overdue: %s", found.why, extra=_of(session, **named))
+def overdue(session_id: str, found: Overdue) -> None:
+    """To be called once it is committed."""
+    named = fact(session_id=session_id, kind=found.kind, since=found.since, why=found.why)
+    log.warning("session overdue", extra=named)
 
 
 def _of(session: Session, **named: object) -> dict[str, object]:

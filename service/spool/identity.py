@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from service.domain.ids import new_id
+from service.log_lines import fields
 from service.spool.files import sync_folder
 
 NAME: Final = "spool.id"
@@ -51,7 +52,7 @@ def _read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except ValueError:  # it is only ever made whole: somebody else wrote there
-        log.error("the id of the spool cannot be read, it gets another: %s", path)
+        log.error("the id of the spool cannot be read, it gets another", extra=fields(file=path))
         path.unlink(missing_ok=True)
         return None
 

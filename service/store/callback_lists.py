@@ -39,6 +39,15 @@ def of_session(
     return [_stored(row) for row in db.execute(query).mappings()]
 
 
+def problems(db: Connection, session_id: str, limit: int) -> list[tuple[datetime, str]]:
+    """When callbacks of a session came in which something is wrong, and what it is; the earliest first."""
+    wanted = select(literal(session_id)).scalar_subquery()  # as above
+    columns = (callback.c.received_at, callback.c.problem, callback.c.contradiction)
+    query = select(*columns).where(callback.c.session_id == wanted, _has_problem(wanted=True))
+    query = query.order_by(callback.c.received_at, callback.c.id).limit(limit)
+    return [(at, "; ".join(filter(None, words))) for at, *words in db.execute(query)]
+
+
 def page(
     db: Connection, has_problem: bool | None, accounts: Accounts, before: str | None, limit: int
 ) -> tuple[list[StoredCallback], str | None]:

@@ -88,6 +88,7 @@ class Event:
     changes: dict[str, list[Any]]
     happened_at: datetime
     written_at: datetime
+    position: int | None = None  # its number in the feed, once it has one
 
 
 @value(frozen=True)
@@ -201,6 +202,7 @@ def _event(row: RowMapping) -> Event:
         changes=row["changes"],
         happened_at=row["happened_at"],
         written_at=row["written_at"],
+        position=row["position"],
     )
 
 

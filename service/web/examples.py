@@ -230,6 +230,20 @@ ANSWERS: Final[Mapping[tuple[str, int], Json]] = {
     ("startSession", 202): UNANSWERED_SESSION,
     ("listSessions", 200): {"sessions": [STOPPED_SESSION], "next_cursor": None},
     ("getSession", 200): {**STOPPED_SESSION, "timeline": TIMELINE, "timeline_next_cursor": None},
+    ("explainSession", 200): {
+        "session_id": SESSION_ID,
+        "state": "stopped",
+        "summary": "The recording started and stopped.",
+        "side": None,
+        "what_to_do": None,
+        "sentences": [
+            {
+                "text": "Telnyx says that it stopped at 10:54:05.757 (line 5).",
+                "positions": [5],
+                "deadline": None,
+            }
+        ],
+    },
     ("listTimeline", 200): {"timeline": TIMELINE, "next_cursor": None},
     ("listSessionCallbacks", 200): {"callbacks": CALLBACKS, "next_cursor": None},
     ("listCallbacks", 200): {"callbacks": [STRANGE_CALLBACK], "next_cursor": None},

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Final
 
+from service.log_lines import fields
 from service.store import conditions
 from service.store.conditions import Conditions
 from service.store.engine import Database, DatabaseError
@@ -38,5 +39,5 @@ def _ask(database: Database) -> Conditions | None:
         with database.read() as db:
             return conditions.of(db)
     except DatabaseError as error:
-        log.info("metrics without what the database says: %s", error)
+        log.warning("metrics without what the database says", extra=fields(error=error))
         return None

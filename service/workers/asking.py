@@ -14,6 +14,7 @@ from typing import Final
 from service.domain.notice import Error, ErrorKind
 from service.domain.overdue import Call
 from service.ledger.watch import Answer, Question
+from service.log_lines import fields
 
 ASKED_AT_ONCE: Final = 8
 MOST_WAITING: Final = 64
@@ -100,7 +101,7 @@ class Asking:
                 try:
                     self._ask_one(question)
                 except Exception:  # a thread that ends is noticed by nobody
-                    log.exception("asking for a call failed: session=%s", question.session_id)
+                    log.exception("asking for a call failed", extra=fields(session_id=question.session_id))
 
     def _ask_one(self, question: Question) -> None:
         result = self._ask(question.account_sid, question.call_sid)
@@ -110,4 +111,4 @@ class Asking:
             self._answers.put(Answer(question, None))
         elif result.kind is ErrorKind.RATE_LIMITED:
             self._budget.back_off(question.account_sid, result.retry_after)
-            log.warning("telnyx has too many questions: account=%s", question.account_sid)
+            log.warning("telnyx has too many questions", extra=fields(account_sid=question.account_sid))

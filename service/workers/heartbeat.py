@@ -11,6 +11,7 @@ from typing import Final
 from service.domain.ids import new_id
 from service.ledger.backlog import Backlog
 from service.ledger.missed import Missed, Period
+from service.log_lines import fields
 from service.store import blind_periods, processes, spools
 from service.store.blind_periods import GAP, Why
 from service.store.engine import Database, DatabaseError
@@ -79,7 +80,7 @@ class Heartbeat:
                 elif seen is not None:
                     spools.remove(db, seen.id)
         except DatabaseError as error:
-            log.warning("the end of this host was not written: %s", error)
+            log.warning("the end of this host was not written", extra=fields(error=error))
 
     def _takes_callbacks(self) -> bool:
         depth = self._backlog.depth()

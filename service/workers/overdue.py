@@ -8,7 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from service.ledger import session_log
 from service.ledger.watch import SQLITE_DECIDED_AT_ONCE, Decided, Watch
+from service.log_lines import fact
 from service.store.engine import Database
 from service.workers.asking import Asking
 
@@ -83,6 +85,6 @@ def _log(decided: Decided) -> None:
         if before.overdue is None and after.overdue is not None
     ]
     for session_id, overdue in opened[:MOST_LOGGED]:
-        log.warning("session is overdue: session=%s kind=%s why=%s", session_id, overdue.kind, overdue.why)
+        session_log.overdue(session_id, overdue)
     if len(opened) > MOST_LOGGED:
-        log.warning("more sessions are overdue: count=%d", len(opened) - MOST_LOGGED)
+        log.warning("more sessions are overdue", extra=fact(count=len(opened) - MOST_LOGGED))

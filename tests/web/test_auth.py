@@ -129,6 +129,7 @@ def test_the_open_doors_are_those_of_the_plan(indoors: Indoors) -> None:
         "/v1/sessions/<uuid:session_id>/callbacks",
         "/v1/sessions/<uuid:session_id>/stop",
         "/v1/sessions/<uuid:session_id>/timeline",
+        "/v1/sessions/<uuid:session_id>/explain",
     }
 
 

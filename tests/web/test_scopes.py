@@ -17,6 +17,7 @@ NEEDED = {
     ("GET", "/v1/sessions"): Scope.READ,
     ("GET", "/v1/sessions/<uuid:session_id>"): Scope.READ,
     ("GET", "/v1/sessions/<uuid:session_id>/timeline"): Scope.READ,
+    ("GET", "/v1/sessions/<uuid:session_id>/explain"): Scope.READ,
     ("GET", "/v1/sessions/<uuid:session_id>/callbacks"): Scope.READ,
     ("POST", "/v1/sessions/<uuid:session_id>/stop"): Scope.STOP,
     ("GET", "/v1/callbacks"): Scope.READ,

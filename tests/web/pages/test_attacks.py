@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from service.domain.access import Access, Scope
-from service.logs import masked
+from service.log_lines import masked
 from service.store import keys
 from service.store.tables import process
 from service.store.watch_tables import alert, spool
