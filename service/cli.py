@@ -19,6 +19,8 @@ from service.commands.hosts import hosts_group
 from service.commands.keys import keys_group
 from service.commands.login import login
 from service.commands.metrics import metrics_group
+from service.commands.sessions import sessions
+from service.commands.status import status
 from service.ledger import evidence
 from service.ledger import rejected as rejected_deliveries
 from service.ledger.evidence import ReadingNotWritten
@@ -56,6 +58,8 @@ main.add_command(keys_group)
 main.add_command(hosts_group)
 main.add_command(follow)
 main.add_command(login)
+main.add_command(status)
+main.add_command(sessions)
 main.add_command(metrics_group)
 main.add_command(alert_group)
 

@@ -61,7 +61,7 @@ def one_line(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """The same without what follows /callbacks or /log-in in a path, secrets, and but two digits of phone numbers."""
+    """The same without secrets, what follows /callbacks or /log-in in a path, and most of phone numbers."""
     text = _SECRET_REST.sub(r"\1/***", text)
     text = _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}***", text)
     return _PHONE.sub(lambda found: f"***{found[0][-2:]}", text)

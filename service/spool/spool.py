@@ -197,7 +197,7 @@ class Spool:
             make_folder(self.folder)
             self._file = OwnFile(self.folder / f"{new_id()}{WAITING}")
         elif not self._file.is_in_place():
-            self._rescue()
+            self._rescue(self._file)
         try:
             self._file.append(entries)
         except OSError:
@@ -209,10 +209,8 @@ class Spool:
         if self._size() + size > self._limit:
             raise SpoolUnusable("the spool is full")
 
-    def _rescue(self) -> None:
+    def _rescue(self, lost: OwnFile) -> None:
         """Somebody removed our file, or its folder. We still have it open: write it down again."""
-        lost = self._file
-        assert lost is not None
         log.error("the spool was removed, writing it again", extra=fields(folder=self.folder))
         make_folder(self.folder)
         again, entries = OwnFile(self.folder / f"{new_id()}{WAITING}"), lost.read()
@@ -232,7 +230,7 @@ class Spool:
         try:
             with self._named():
                 if self._file is not None and not self._file.is_in_place():
-                    self._rescue()
+                    self._rescue(self._file)
                 if may_seal():
                     self._leave()
         finally:
@@ -256,9 +254,7 @@ class Spool:
                 self._remove(path, is_whole=reading.is_whole)
             except OSError as error:  # what it holds is written
                 if path not in self._stuck:
-                    log.error(
-                        "a drained spool file cannot be removed", extra=fields(file=path.name, error=error)
-                    )
+                    log.error("a drained file cannot be removed", extra=fields(file=path.name, error=error))
                 self._stuck.add(path)
                 return 0
             self._others = {other: counted for other, counted in self._others.items() if other != path}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from service.domain import alerts as rules
 from service.ledger import wellness
 from service.ledger.alerts import Evaluation
+from service.log_lines import fields
 from service.store import alerts, processes
 from service.store.alerts import Alert
 from service.store.engine import Database
@@ -96,11 +97,10 @@ def _next_try(failed: Alert, now: datetime) -> datetime | None:
 
 def _log(sent: Alert, outcome: Outcome) -> None:
     if outcome.is_taken:
-        log.info("alert sent: alert=%s notice=%d kind=%s", sent.id, sent.notice, sent.notice_kind)
+        log.info("alert sent", extra=fields(alert_id=sent.id, notice=sent.notice, kind=sent.notice_kind))
     elif sent.notice_tries == 0:  # once for each message; the tries are counted in the database
-        log.error(
-            "alert not sent, will try again: alert=%s notice=%d: %s", sent.id, sent.notice, outcome.text
-        )
+        named = fields(alert_id=sent.id, notice=sent.notice, error=outcome.text)
+        log.error("alert not sent, will try again", extra=named)
 
 
 def message_of(alert: Alert, link_base: str) -> Message:
@@ -154,5 +154,5 @@ class WellBeat:
             return
         outcome = self._beat()
         if not outcome.is_taken and not self._has_failed:
-            log.warning("HEARTBEAT_URL did not take the heartbeat: %s", outcome.text)
+            log.warning("HEARTBEAT_URL did not take the heartbeat", extra=fields(error=outcome.text))
         self._has_failed = not outcome.is_taken

@@ -14,6 +14,7 @@ from typing import Final
 from service.domain import service_alerts
 from service.domain.alerts import REMIND_EVERY, NoticeKind
 from service.domain.service_alerts import Condition, Finding
+from service.log_lines import fact, fields
 from service.webhooks.client import Receiver
 from service.webhooks.message import Message
 
@@ -96,7 +97,8 @@ class ServiceAlerts:
         alert.tries, alert.next_try = 0, 0.0
         level = logging.INFO if kind is NoticeKind.ENDED else logging.ERROR
         words = alert.finding.cause.words
-        log.log(level, "service alert %s: cause=%s: %s", kind, alert.finding.cause.code, words)
+        named = fact(cause=alert.finding.cause.code, words=words)
+        log.log(level, "service alert %s", kind, extra=named)
 
     def _send(self, receiver: Receiver) -> None:
         for alert in [*self._ended, *self._open.values()]:
@@ -106,7 +108,8 @@ class ServiceAlerts:
             alert.is_pending = not outcome.is_taken
             if alert.is_pending:
                 if alert.tries == 0:
-                    log.error("alert not sent, will try again: alert=%s: %s", alert.id, outcome.text)
+                    named = fields(alert_id=alert.id, error=outcome.text)
+                    log.error("alert not sent, will try again", extra=named)
                 backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(alert.tries, 10))
                 alert.tries, alert.next_try = alert.tries + 1, time.monotonic() + backoff
         self._ended = deque((one for one in self._ended if one.is_pending), MOST_ENDED)

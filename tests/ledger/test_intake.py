@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import statistics
 import threading
 import time
@@ -24,6 +23,7 @@ from service.domain.notice import Notice, NoticeKind
 from service.ledger import intake
 from service.ledger.intake import NotDurable
 from service.ledger.spool_entry import UnsavedAnswer
+from service.log_lines import fields_of
 from service.sandbox import Behaviour, Sandbox, Session
 from service.spool import SpoolUnusable
 from service.store.engine import Database, DatabaseConflict, DatabaseUnavailable, RecordRefused
@@ -445,9 +445,9 @@ def test_of_what_is_not_committed_the_log_says_what_was_spooled_and_what_was_ans
     kept = undrained.try_to_keep(*undrained.callbacks(5))
     answered = sum(isinstance(one, NotDurable) for one in kept)
     assert answered
-    said = [text for text in caplog.messages if "not committed" in text]
-    assert sum(int(found) for text in said for found in re.findall(r"503: (\d+)", text)) == answered
-    assert sum(int(found) for text in said for found in re.findall(r"spool: (\d+)", text)) == 5 - answered
+    said: list[Any] = [fields_of(one) for one in caplog.records if "not committed" in one.message]
+    assert sum(one["answered_503"] for one in said) == answered
+    assert sum(one["given_to_spool"] for one in said) == 5 - answered
 
 
 def test_without_a_spool_a_slow_commit_has_longer(

@@ -11,6 +11,7 @@ from typing import Final
 from flask import Blueprint, Response, current_app, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
+from service.log_lines import fields
 from service.store import keys, log_ins
 from service.web import auth, context
 from service.web.pages import guard
@@ -47,7 +48,7 @@ def log_in() -> AnyResponse:
     with services.database.begin() as db:
         text = log_ins.begin(db, found.id, found.secret_id, guard.cookie(), now)
     services.last_used.use(found.secret_id, now)
-    log.info("logged in by key: key=%r address=%s", found.name, _address())
+    log.info("logged in by key", extra=fields(key=found.name, address=_address()))
     return _welcome(text, wanted)
 
 
@@ -76,7 +77,7 @@ def use_link(text: str) -> AnyResponse:
     if not key_id:
         _throttle().failed(_address())
         return render("pages/link.html", 410, name=None, key=None)
-    log.info("logged in by link: api_key_id=%s address=%s", key_id, _address())
+    log.info("logged in by link", extra=fields(api_key_id=key_id, address=_address()))
     return _welcome(begun, "/")
 
 
