@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from service.domain.access import Scope
 from service.domain.session import Session
-from service.ledger import evidence
+from service.ledger import evidence, explanation
 from service.ledger.errors import UnknownSession
 from service.store import callback_deliveries, callback_lists, events, session_lists, sessions
 from service.store.callback_lists import StoredCallback
@@ -18,7 +18,6 @@ from service.telnyx.callback_form import Form
 from service.web import auth, context
 from service.web.cursor import ListPages
 from service.web.pages import timeline_picture
-from service.web.pages.explanation import explain
 from service.web.pages.session_list import own_id
 from service.web.pages.shell import page, render
 
@@ -40,7 +39,7 @@ def one_session(session_id: str) -> Response:
     with context.current().database.read() as db:
         session = auth.known(sessions.find(db, known, auth.accounts()))
         lines = events.of_session(db, known, 0, EVENTS + 1)
-        sentences = explain(db, session, lines, now)
+        explained = explanation.of(db, session, now)
         first = callback_lists.of_session(db, known, None, timeline_picture.MOST_CALLBACKS)
         found = callback_lists.of_session(db, known, after, CALLBACKS + 1)
         callbacks, cursor = pages.first_of(found, CALLBACKS, _place)
@@ -53,7 +52,7 @@ def one_session(session_id: str) -> Response:
         "pages/session.html",
         place="sessions",
         session=session,
-        sentences=sentences,
+        explained=explained,
         picture=timeline_picture.draw(session, moments, first, now),
         duration=timeline_picture.duration,
         callbacks=callbacks,
