@@ -48,7 +48,7 @@ class Flood:
         """False: it is counted, and `due` will tell of it."""
         if record.levelno < logging.WARNING or getattr(record, "is_fact", False):
             return True
-        kind = (record.name, record.msg, _exception_type(record))
+        kind = (record.name, str(record.msg), _exception_type(record))
         with self._lock:
             counted = self._counted.get(kind)
             if counted is None:

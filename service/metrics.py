@@ -6,13 +6,17 @@ is shown together, those that have ended included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
 from typing import Any, Final, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+log = logging.getLogger(__name__)
 
 REGISTRY: Final = CollectorRegistry()
 OTHER: Final = "other"  # a label's value that is none of the known ones
@@ -240,6 +244,15 @@ def count_rejected(reason: str) -> None:
 
 def count_spooled(count: int) -> None:
     _spooled[()].inc(count)
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """For what has to go on, whatever goes wrong with counting it."""
+    try:
+        yield
+    except Exception:
+        log.exception("something was not counted")
 
 
 def count_batch(callbacks: int, seconds: float) -> None:

@@ -270,7 +270,8 @@ class Intake:
             try:
                 write(is_first)
                 self.commits += 1
-                metrics.count_batch(size, time.monotonic() - began)
+                with metrics.counting():
+                    metrics.count_batch(size, time.monotonic() - began)
                 return
             except DatabaseConflict as error:
                 log.warning("batch came in conflict, trying again", extra=fields(error=error))
@@ -285,5 +286,6 @@ class Intake:
             if not isinstance(error, SpoolUnusable):
                 raise
         else:
-            metrics.count_spooled(len(batch))
             self._call_on_loop(self._answer, batch, None)
+            with metrics.counting():
+                metrics.count_spooled(len(batch))

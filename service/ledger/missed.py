@@ -10,7 +10,7 @@ from typing import Final
 
 from service.domain.ids import new_id
 
-QUIET_SECONDS: Final = 5.0  # without a further one, a period is over
+QUIET_SECONDS: Final = 12.0  # more than two heartbeats, which count too; without a further one it is over
 MOST_PERIODS: Final = 100  # that wait to be written; then the last one grows instead
 
 

@@ -38,10 +38,11 @@ class Tally:
             self.started.append((by_telnyx.total_seconds(), by_us.total_seconds()))
 
     def add(self) -> None:
-        """Once it is committed."""
-        metrics.count_callbacks(self.callbacks)
-        for by_telnyx, by_us in self.started:
-            metrics.observe_started(by_telnyx, by_us)
+        """Once it is committed. Never raises: what is committed is answered, counted or not."""
+        with metrics.counting():
+            metrics.count_callbacks(self.callbacks)
+            for by_telnyx, by_us in self.started:
+                metrics.observe_started(by_telnyx, by_us)
 
 
 def _lateness(happened_at: datetime | None, received_at: datetime) -> str:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from sqlalchemy import Connection
 
 from service.domain import deadlines
-from service.domain.deadlines import Deadline, Limits
+from service.domain.deadlines import SHORTEST_PAUSE, Deadline, Limits
 from service.domain.overdue import Call, OverdueKind, Watched
 from service.ledger.watch_log import WatchLog
 from service.store import blindness, due
@@ -30,6 +30,7 @@ SQLITE_SEEN_AT_ONCE: Final = 50
 SQLITE_DECIDED_AT_ONCE: Final = 30
 GRACE: Final = timedelta(seconds=3)  # for Telnyx's answer; then it is decided without one
 BLIND_PAUSE: Final = timedelta(seconds=15)
+SIGHTED_AFTER: Final = timedelta(seconds=25)  # by then it is known which hosts were not seen
 
 
 class Asking(Protocol):
@@ -162,9 +163,11 @@ class Watch:
             elif look.asks(now) and self._asking.may(look.subject.account_sid):
                 questions.append(look.question(now))
                 later.append(replace(one, tried_at=now, next_at=now + GRACE))
+            elif look.asks(now) and self._asking.is_possible(look.subject.account_sid):
+                # Not this time: its turn comes again.
+                later.append(self._close(look, one.tried_at, log, now, now + SHORTEST_PAUSE))
             else:
-                tried_at = now if look.asks(now) else one.tried_at
-                later.append(self._close(look, tried_at, log, now))
+                later.append(self._close(look, one.tried_at, log, now, now))
         due.put(db, later)
         log.write()
         return Decided(len(taken), log.found, questions)
@@ -178,7 +181,7 @@ class Watch:
         log, later = WatchLog(db, now), []
         for session_id, look in self._looks(db, still).items():
             look.learn(by_id[session_id])
-            later.append(self._close(look, look.due.tried_at, log, now))
+            later.append(self._close(look, look.due.tried_at, log, now, now))
         due.put(db, later)
         log.write()
         return Decided(len(still), log.found)
@@ -195,8 +198,10 @@ class Watch:
                 looks[one.session_id] = _Look(one, subject, deadline, blind.since(one.since))
         return looks
 
-    def _close(self, look: _Look, tried_at: datetime | None, log: WatchLog, now: datetime) -> Due:
-        """What is found out is written down. When to look again."""
+    def _close(
+        self, look: _Look, tried_at: datetime | None, log: WatchLog, now: datetime, earliest: datetime
+    ) -> Due:
+        """What is found out is written down. When to look again, at `earliest` then."""
         look.judge()
         log.add(look.subject, look.after)
         moments = []
@@ -204,8 +209,10 @@ class Watch:
             moments.append(look.deadline.asks_at(tried_at, look.after))
         if look.is_undecided:
             moments.append(now + BLIND_PAUSE)
+        elif look.is_new:
+            moments.append(now + SIGHTED_AFTER)
         next_at = min((moment for moment in moments if moment), default=NEVER)
-        return replace(look.due, tried_at=tried_at, next_at=max(next_at, now))
+        return replace(look.due, tried_at=tried_at, next_at=max(next_at, earliest))
 
 
 class _Look:
@@ -235,6 +242,13 @@ class _Look:
         words = None if blind is None else blind.words
         overdue = self.deadline.judge(self.after, words, is_decided=blind is None or blind.is_decided)
         self.after = replace(self.after, overdue=overdue)
+
+    @property
+    def is_new(self) -> bool:
+        """Only now it is said to be overdue, for what may have come to a host that nobody has heard of."""
+        overdue = self.after.overdue
+        is_absence = overdue is not None and overdue.kind is not OverdueKind.STOPPED_EARLY
+        return is_absence and self.subject.watched.overdue is None
 
     @property
     def is_undecided(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from service.domain.state import State
 from service.store import session_rows, sessions
 from service.store.alerts import is_of, values_of
 from service.store.events import SESSION
+from service.store.processes import now_of
 from service.store.tables import event, session
 from service.store.watch_tables import alert, alert_case, session_watch
 
@@ -33,6 +34,7 @@ FAILURES: Final = (State.REFUSED, State.UNANSWERED, State.FAILED)
 LIVE: Final = tuple(status.value for status in CallStatus if not status.is_over)
 MOST_EVENTS: Final = 5000  # looked at together
 MOST_CASES: Final = 200  # found together
+OF_LATE: Final = timedelta(days=1)  # what is overdue for longer is told by lists; nobody can act on it now
 MOST_STARTED: Final = 200  # counted: what matters is whether few failures are many of them
 
 is_unknown: Final[ColumnElement[bool]] = session_watch.c.overdue_why.like("unknown: %")
@@ -80,7 +82,8 @@ def overdue_groups(db: Connection) -> list[OverdueGroup]:
     row = session_watch.c
     parts = (row.overdue_kind, is_unknown, is_call_live, _connector, session.c.account_sid)
     query = select(*parts, func.count(), func.max(row.session_id)).select_from(_WATCHED)
-    rows = db.execute(query.where(row.overdue_kind.is_not(None)).group_by(*parts))
+    of_late = row.overdue_since >= now_of(db) - OF_LATE
+    rows = db.execute(query.where(row.overdue_kind.is_not(None), of_late).group_by(*parts))
     return [
         OverdueGroup(OverdueKind(kind), bool(unknown), bool(live), *others)
         for kind, unknown, live, *others in rows
@@ -95,6 +98,7 @@ def overdue_ids(db: Connection, group: OverdueGroup, cause: str) -> list[str]:
     )
     query = select(row.session_id).select_from(_WATCHED)
     query = query.where(row.overdue_kind == group.kind, row.overdue_kind.is_not(None), ~is_case)
+    query = query.where(row.overdue_since >= now_of(db) - OF_LATE)
     query = query.where(is_unknown == group.is_unknown, is_call_live == group.is_call_live)
     query = query.where(_connector == group.connector_name, session.c.account_sid == group.account_sid)
     return list(db.scalars(query.limit(MOST_CASES)))

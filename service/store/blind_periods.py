@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.store.columns import written_out
-from service.store.tables import process
 from service.store.watch_tables import blind_period
 
 GAP: Final = timedelta(seconds=15)  # between two heartbeats; a shorter one is a restart
@@ -31,13 +30,11 @@ def save(db: Connection, id: str, host: str | None, why: Why, began_at: datetime
     db.execute(longer.on_conflict_do_update(index_elements=["id"], set_={"ended_at": ended_at}))
 
 
-def save_absence(db: Connection, now: datetime) -> None:
-    """By a process that begins, before its first heartbeat: since when no process was alive, if for long."""
-    query = select(process.c.id, process.c.alive_at).order_by(process.c.alive_at.desc()).limit(1)
-    last = db.execute(query).one_or_none()
-    if last is not None and now - last.alive_at > GAP:
+def save_absence(db: Connection, process_id: str, alive_at: datetime, now: datetime) -> None:
+    """Since that process was seen last none was alive, if that is long ago."""
+    if now - alive_at > GAP:
         # So that of several that begin at once all mean the same one.
-        save(db, f"{last.id} {written_out(last.alive_at)}", None, Why.AWAY, last.alive_at, now)
+        save(db, f"{process_id} {written_out(alive_at)}", None, Why.AWAY, alive_at, now)
 
 
 def forget(db: Connection, now: datetime) -> None:

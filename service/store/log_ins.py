@@ -70,7 +70,8 @@ def use_link(db: Connection, text: str, now: datetime) -> str | None:
     """The id of its key, to whoever comes first; None to all others."""
     change = update(log_in_link).where(_is_open(text, now)).values(used_at=now)
     key_id = db.scalar(change.returning(log_in_link.c.api_key_id))
-    in_force = select(api_key.c.id).where(api_key.c.id == key_id, _key_is_in_force(now))
+    query = select(api_key.c.id).join(log_in_link, log_in_link.c.api_key_id == api_key.c.id)
+    in_force = query.where(log_in_link.c.sha256 == _hash(text), _key_is_in_force(now))
     return db.scalar(in_force) if key_id else None
 
 
@@ -80,9 +81,16 @@ def _is_open(text: str, now: datetime) -> ColumnElement[bool]:
 
 
 def _key_is_in_force(now: datetime) -> ColumnElement[bool]:
+    """By a secret that is older than the link: one of before opens nothing once its key was revoked.
+
+    Not even when the key is rotated afterwards, and so in force again.
+    """
     secret = api_key_secret.c
     is_current = or_(secret.expires_at.is_(None), secret.expires_at > now)
-    return exists().where(secret.api_key_id == api_key.c.id, secret.revoked_at.is_(None), is_current)
+    is_older = secret.created_at <= log_in_link.c.created_at
+    return exists().where(
+        secret.api_key_id == api_key.c.id, secret.revoked_at.is_(None), is_current, is_older
+    )
 
 
 def _hash(text: str) -> bytes:
@@ -100,6 +108,8 @@ _RECOGNISED = (
             api_key_secret.c.api_key_id == api_key.c.id,
             or_(log_in.c.secret_id.is_(None), log_in.c.secret_id == api_key_secret.c.id),
             api_key_secret.c.revoked_at.is_(None),
+            # Of before: a key that was revoked, and rotated since, opens no page that was open then.
+            api_key_secret.c.created_at <= log_in.c.created_at,
             or_(api_key_secret.c.expires_at.is_(None), api_key_secret.c.expires_at > _now),
         ),
     )

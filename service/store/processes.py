@@ -28,6 +28,13 @@ def beat(
         db.execute(delete(process).where(process.c.alive_at < now - FORGOTTEN_AFTER))
 
 
+def last_alive(db: Connection) -> tuple[str, datetime] | None:
+    """The id of the process that was seen last, and when (UTC); None where there was none."""
+    query = select(process.c.id, process.c.alive_at).order_by(process.c.alive_at.desc()).limit(1)
+    row = db.execute(query).one_or_none()
+    return None if row is None else (row.id, row.alive_at)
+
+
 def now_of(db: Connection) -> datetime:
     """The database's clock."""
     now: datetime = db.execute(select(database_now(db))).scalar_one()

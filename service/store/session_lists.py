@@ -53,21 +53,26 @@ def page(
     db: Connection, wanted: Filter, accounts: Accounts, before: tuple[datetime, str] | None, limit: int
 ) -> list[Session]:
     """Of these accounts, the newest first. `before` is (requested_at, id) of the last one already seen."""
-    parts = list(_parts(wanted, accounts))
-    if len(parts) == 1:
-        query = _page(select_sessions().where(sees_session(accounts)), wanted, before, limit)
-    else:
-        query = _merged(parts, before, limit)
-    return [session_rows.session(row) for row in db.execute(query).mappings()]
+    ids = select(newest(wanted, accounts, limit, before=before).subquery().c.id)
+    # Joined only to those that are shown, however few the planner takes the others for.
+    query = select_sessions().where(session.c.id.in_(ids))
+    ordered = query.order_by(session.c.requested_at.desc(), session.c.id.desc())
+    return [session_rows.session(row) for row in db.execute(ordered).mappings()]
 
 
-def newest(wanted: Filter, accounts: Accounts, most: int, *columns: ColumnElement[Any]) -> Select[Any]:
-    """Selects these columns of the `most` newest that a list would show."""
+def newest(
+    wanted: Filter,
+    accounts: Accounts,
+    most: int,
+    *columns: ColumnElement[Any],
+    before: tuple[datetime, str] | None = None,
+) -> Select[Any]:
+    """Selects requested_at, id and these columns of the `most` newest that a list would show."""
     parts = list(_parts(wanted, accounts))
     place = select(session.c.requested_at, session.c.id, *columns)
     if len(parts) == 1:
-        return _page(place.where(sees_session(accounts)), wanted, None, most)
-    of_each = [_page(place.where(sees_session(own)), part, None, most).subquery() for part, own in parts]
+        return _page(place.where(sees_session(accounts)), wanted, before, most)
+    of_each = [_page(place.where(sees_session(own)), part, before, most).subquery() for part, own in parts]
     of_all = union_all(*map(select, of_each)).subquery()
     return select(of_all).order_by(of_all.c.requested_at.desc(), of_all.c.id.desc()).limit(most)
 
@@ -95,25 +100,6 @@ def _parts(wanted: Filter, accounts: Accounts) -> Iterator[tuple[Filter, Account
             yield part, accounts
         else:
             yield from ((part, frozenset({account_sid})) for account_sid in sorted(accounts))
-
-
-def _merged(
-    parts: list[tuple[Filter, Accounts]], before: tuple[datetime, str] | None, limit: int
-) -> Select[Any]:
-    """The newest of each part, then the newest of them."""
-    place = select(session.c.requested_at, session.c.id)
-    of_each = [
-        _page(place.where(sees_session(accounts)), wanted, before, limit).subquery()
-        for wanted, accounts in parts
-    ]
-    all_of_them = union_all(*map(select, of_each)).subquery()
-    newest = (all_of_them.c.requested_at.desc(), all_of_them.c.id.desc())
-    ids = select(all_of_them.c.id).order_by(*newest).limit(limit)
-    return (
-        select_sessions()
-        .where(session.c.id.in_(ids))
-        .order_by(session.c.requested_at.desc(), session.c.id.desc())
-    )
 
 
 def _page(query: Select[Any], wanted: Filter, before: tuple[datetime, str] | None, limit: int) -> Select[Any]:

@@ -44,7 +44,7 @@ def _conditions(wanted: Filter, accounts: Accounts, char: str) -> list[str]:
         name: getattr(wanted, name) for name in ("call_sid", "account_sid", "connector_name", "reference")
     }
     found += [f"{name} = {quoted(value, char)}" for name, value in equal.items() if value is not None]
-    found += [f"labels ->> {quoted(name, char)} = {quoted(value, char)}" for name, value in wanted.labels]
+    found += [f"{_label(name, char)} = {quoted(value, char)}" for name, value in wanted.labels]
     if wanted.requested_after is not None:
         found.append(f"requested_at > {quoted(written_out(wanted.requested_after), char)}")
     if wanted.requested_before is not None:
@@ -54,6 +54,14 @@ def _conditions(wanted: Filter, accounts: Accounts, char: str) -> list[str]:
     if accounts is not None:
         found.append(_one_of("account_sid", sorted(accounts), char) if accounts else "1 = 0")
     return found
+
+
+def _label(name: str, char: str) -> str:
+    """SQLite's ->> takes a name with dots, or of digits, for a path."""
+    if char == "char":
+        path = f'$."{name}"'
+        return f"json_extract(labels, {_literal(path)})"
+    return f"labels ->> {quoted(name, char)}"
 
 
 def _one_of(name: str, values: list[str], char: str) -> str:

@@ -25,7 +25,7 @@ Index("due_next", due.c.next_at)
 session_watch = Table(
     "session_watch",
     metadata,
-    Column("session_id", Text, ForeignKey("session.id"), primary_key=True),
+    Column("session_id", Text, primary_key=True),
     Column("requested_at", UtcTime, nullable=False),  # its session's, so that a list needs no sorting
     Column("overdue_kind", Text),  # null: it is not
     Column("overdue_since", UtcTime),

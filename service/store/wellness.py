@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
 from service.store import numbering, schema
-from service.store.alert_cases import is_call_live, is_unknown
+from service.store.alert_cases import OF_LATE, is_call_live, is_unknown
+from service.store.processes import now_of
 from service.store.schema import Age
 from service.store.tables import event, process, session
 from service.store.watch_tables import alert, due, session_watch, spool, watch
@@ -52,6 +53,7 @@ def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> list[Over
     row = session_watch.c
     newest = select(is_unknown.label("is_unknown"), is_call_live.label("is_live"))
     newest = newest.where(row.overdue_kind == kind, row.overdue_kind.is_not(None))
+    newest = newest.where(row.overdue_since >= now_of(db) - OF_LATE)
     if accounts is not None:
         newest = newest.join(session, session.c.id == row.session_id)
         newest = newest.where(session.c.account_sid.in_(sorted(accounts)))

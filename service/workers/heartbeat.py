@@ -15,6 +15,7 @@ from service.log_lines import fields
 from service.store import blind_periods, processes, spools
 from service.store.blind_periods import GAP, Why
 from service.store.engine import Database, DatabaseError
+from service.store.outages import no_outage
 from service.store.spools import SeenSpool
 
 BEAT_SECONDS: Final = 1.0
@@ -36,6 +37,7 @@ class Heartbeat:
         self._id = new_id()
         self._host = socket.gethostname()
         self._beaten_at: datetime | None = None  # by the database's clock
+        self._last_alive: tuple[str, datetime] | None = None  # of all processes, before the first beat
 
     def run_once(self, now: datetime) -> None:
         """Raises DatabaseError."""
@@ -51,14 +53,18 @@ class Heartbeat:
         # Always as a probe: that a heartbeat is taken says nothing of callbacks.
         with self._database.begin(time.monotonic() + BEAT_SECONDS, is_probe=True) as db:
             moment = processes.now_of(db)
-            last = self._beaten_at
-            if last is None:
-                blind_periods.save_absence(db, moment)
+            if self._beaten_at is None and self._last_alive is None:
+                self._last_alive = processes.last_alive(db)
+            processes.beat(db, self._id, self._host, oldest, unavailable_since)
+        # Apart, and no outage: callbacks shall not wait for a table or a grant that only this needs.
+        with self._database.begin(time.monotonic() + BEAT_SECONDS) as db, no_outage():
+            if self._beaten_at is None:
+                if self._last_alive is not None:
+                    blind_periods.save_absence(db, *self._last_alive, moment)
                 blind_periods.forget(db, moment)
                 spools.forget(db, moment)
-            elif moment - last > GAP:
-                blind_periods.save(db, new_id(), self._host, Why.SILENT, last, moment)
-            processes.beat(db, self._id, self._host, oldest, unavailable_since)
+            elif moment - self._beaten_at > GAP:
+                blind_periods.save(db, new_id(), self._host, Why.SILENT, self._beaten_at, moment)
             if seen is not None:
                 spools.beat(db, seen, moment)
             for one in missed:

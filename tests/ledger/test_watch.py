@@ -97,6 +97,7 @@ def test_a_call_that_is_over_ends_its_session_presumably(database: Database, des
     assert watched.overdue is not None
     assert watched.overdue.kind is OverdueKind.NOT_ENDED
     assert watched.presumed_ended_at == ENDED
+    assert tower.look(timedelta(minutes=1)).looked_at == 1  # for hosts that were not seen when it was decided
     assert tower.look(timedelta(days=1)).looked_at == 0  # there is nothing more to find out
     called_back(desk, session_id, "siprec-stopped")
     tower.follow()
@@ -221,5 +222,6 @@ def test_blindness_is_said_and_looked_at_again(database: Database, monkeypatch: 
 def test_nothing_is_decided_twice(database: Database) -> None:
     tower, session_id = Tower(database), accepted(database)
     assert tower.look(seconds(20)).looked_at == 1
+    assert tower.look(timedelta(minutes=1)).looked_at == 1  # for hosts that were not seen when it was decided
     assert tower.look(timedelta(days=1)).looked_at == 0
     assert len(tower.lines(session_id)) == 1

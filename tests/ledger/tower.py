@@ -54,7 +54,10 @@ class Tower:
 
     def pass_time(self, time: timedelta) -> None:
         """All that the watch has written down happened earlier by so much; what is final stays."""
-        moments = {"due": ("since", "next_at", "tried_at"), "session_watch": ("call_checked_at",)}
+        moments = {
+            "due": ("since", "next_at", "tried_at"),
+            "session_watch": ("call_checked_at", "overdue_since"),
+        }
         with self.database.begin() as db:
             for table, names in moments.items():
                 for name in names:

@@ -177,7 +177,9 @@ def alive(database: Database, id: str, ago: float) -> None:
 def absence(database: Database) -> list[tuple[int, str | None, str]]:
     """What a process that begins finds: periods with their seconds."""
     with database.begin() as db:
-        blind_periods.save_absence(db, processes.now_of(db))
+        last = processes.last_alive(db)
+        if last is not None:
+            blind_periods.save_absence(db, *last, processes.now_of(db))
         return [
             (round((one.ended_at - one.began_at).total_seconds()), one.host, one.why)
             for one in db.execute(select(blind_period))

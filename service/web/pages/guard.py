@@ -77,8 +77,11 @@ def _is_own_origin() -> bool:
     """Browsers say it themselves where we are reached by https; else the origin names our host."""
     if site := request.headers.get("Sec-Fetch-Site"):
         return site == "same-origin"
-    origin = urlsplit(request.headers.get("Origin", ""))
     own = urlsplit(context.current().url)
+    try:
+        origin = urlsplit(request.headers.get("Origin", ""))
+    except ValueError:  # of no browser
+        return False
     if not origin.netloc:
         return False
     return origin.netloc == request.host or (origin.scheme, origin.netloc) == (own.scheme, own.netloc)

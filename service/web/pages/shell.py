@@ -53,7 +53,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     return response
 
 
-def to(path: str, **query: Any) -> str:
+def to(path: str, /, **query: Any) -> str:
     """The way from the page that is shown to another one: relative, for a proxy may add a prefix.
 
     A `query` of None or "" is left out; of a list, each is given.
@@ -63,7 +63,7 @@ def to(path: str, **query: Any) -> str:
     return root + path.removeprefix("/") + (f"?{urlencode(given, doseq=True)}" if given else "")
 
 
-def go(path: str, **query: Any) -> AnyResponse:
+def go(path: str, /, **query: Any) -> AnyResponse:
     """See other: what follows a form."""
     response = redirect(to(path, **query), 303)
     response.headers.update(HEADERS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from service.web.pages.shell import blueprint
 
 JOINERS: Final = {"\u00a0", "\u200c", "\u200d"}  # parts of words and emoji
-FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FORMULA: Final = re.compile(r"(^|[;,]\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 LONGEST_BYTES: Final = 64 * 1024  # that a page shows of a body
 
 
@@ -29,5 +30,8 @@ def visible_bytes(raw: bytes) -> str:
 
 
 def no_formula(text: str) -> str:
-    """For a cell: a spreadsheet takes it for text, whatever it begins with."""
-    return f"'{text}" if text.startswith(FORMULA_BEGINS) else text
+    """For a cell: a spreadsheet takes it for text, whatever it begins with.
+
+    Where lists are separated by semicolons, one would part it there.
+    """
+    return FORMULA.sub(r"\1'", text)

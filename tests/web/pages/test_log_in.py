@@ -149,6 +149,21 @@ def test_a_link_ends_after_ten_minutes_and_with_its_key(indoors: Indoors) -> Non
         assert log_ins.use_link(db, text, datetime.now(UTC)) is None
 
 
+def test_what_was_revoked_does_not_open_again_when_its_key_is_rotated(
+    indoors: Indoors, visitor: Visitor
+) -> None:
+    path, unused = link(indoors), link(indoors).removeprefix("/log-in/")
+    visitor.send(path, token=token(visitor.get(path)))
+    assert visitor.get("/").status_code == 200
+    with indoors.context.database.begin() as db:
+        keys.revoke(db, "app-1", datetime.now(UTC))
+        key = keys.named(db, "app-1", locks=True)
+        assert key is not None
+        keys.rotate(db, key, datetime.now(UTC))
+        assert log_ins.link_names(db, unused, datetime.now(UTC)) is None
+    assert visitor.get("/").status_code == 303
+
+
 def test_the_command_makes_no_link_for_a_key_that_is_not_in_force(indoors: Indoors) -> None:
     for name in ("nobody", "revoked"):
         if name == "revoked":

@@ -144,7 +144,7 @@ def test_what_is_overdue_is_found_and_of_a_kind_there_is_no_sql(
     of_kind = page(visitor, overdue="not_started")
     assert ids(of_kind) == [four[1]]
     assert "choose “overdue”" in of_kind.text
-    assert "nothing heard" in visitor.get(f"/sessions/{four[1]}").text
+    assert "overdue" in visitor.get(f"/sessions/{four[1]}").text
 
 
 def test_every_filter_of_the_api_can_be_chosen() -> None:
