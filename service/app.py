@@ -122,7 +122,7 @@ class Web:
             await asyncio.to_thread(schema.check, context.services.database)
             context.services.start(asyncio.get_running_loop())
         except (SpoolUnusable, WrongConfiguration, DatabaseUnusable) as error:
-            log.critical("cannot start: %s", REASONS[type(error)], extra=fields(error=error))
+            log.critical("cannot start: %s: %s", REASONS[type(error)], error)
             await send({"type": "lifespan.startup.failed"})
             return
         serving = Serving(context, self._settings.THREADS, traffic)
