@@ -322,7 +322,7 @@ def test_telnyx_hanging_on_starts_does_not_make_us_deaf(build: Build, sandbox: S
             body = sandbox.compose(sid, "siprec-stopped", Number=str(number))
             kept = requests.post(url, data=body, headers=sandbox.sign(body), timeout=10)
             assert kept.status_code == 200
-            assert kept.elapsed.total_seconds() < 0.5
+            assert kept.elapsed.total_seconds() < 1.5
         turned_away = [future.result() for future in hanging if future.done()]
         assert {answer.status_code for answer in turned_away} == {503}
         assert all(answer.headers["Retry-After"] for answer in turned_away)

@@ -314,7 +314,9 @@ def test_what_comes_between_the_look_and_the_wait_is_not_missed(
     indoors: Indoors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = indoors.started()
-    workers = indoors.context.services.workers[-2:]  # that number, and that tell those who wait
+    # That number, and that tell those who wait.
+    workers = [one for one in indoors.context.services.workers if one._name in {"numbering", "tail"}]
+    assert len(workers) == 2
     for one in workers:
         one.start()
     last = feed.last

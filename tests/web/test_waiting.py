@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.store import numbered
 from service.store.engine import Database
 from service.store.numbered import Numbered
-from service.web import waiting
+from service.web import waiting, waiting_readers
 from service.web.pace import ClientLeft, TooManyWait
 from service.web.waiting import EVERYTHING, Topic, Wait
 from service.web.waiting_readers import WaitingReaders
@@ -132,7 +132,7 @@ class Ledger:
 @pytest.mark.parametrize("most_recent", [2, 2000])
 def test_who_is_woken_is_who_is_concerned(monkeypatch: pytest.MonkeyPatch, most_recent: int) -> None:
     monkeypatch.setattr(waiting, "GATHER_SECONDS", 0)
-    monkeypatch.setattr(waiting, "MOST_RECENT", most_recent)
+    monkeypatch.setattr(waiting_readers, "MOST_RECENT", most_recent)
 
     @given(STEPS)
     @settings(max_examples=300, deadline=None, database=None)
