@@ -131,7 +131,7 @@ class Ledger:
 
 @pytest.mark.parametrize("most_recent", [2, 2000])
 def test_who_is_woken_is_who_is_concerned(monkeypatch: pytest.MonkeyPatch, most_recent: int) -> None:
-    monkeypatch.setattr(waiting, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(waiting_readers, "GATHER_SECONDS", 0)
     monkeypatch.setattr(waiting_readers, "MOST_RECENT", most_recent)
 
     @given(STEPS)
@@ -201,7 +201,7 @@ def test_who_gathers_is_woken_at_once_and_then_once_for_what_comes_together() ->
 
 
 def test_who_comes_while_others_are_woken_is_woken_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(waiting_readers, "GATHER_SECONDS", 0.01)
 
     async def happen() -> None:
         readers = WaitingReaders(10)
