@@ -37,13 +37,12 @@ def form() -> AnyResponse:
 @blueprint.post("/log-in")
 def log_in() -> AnyResponse:
     guard.check_form(guard.cookie(guard.FORM))
-    _slow_down()
     services = context.current().services
     now, wanted = services.clock(), _next(request.form.get("next", ""))
     with services.database.read() as db:
         found = keys.recognise(db, request.form.get("key", "").strip(), now)
     if found is None:
-        _throttle().failed(_address())
+        _count_failure()
         return _with_form_cookie("pages/log_in.html", 403, next=wanted, error=UNKNOWN_KEY)
     with services.database.begin() as db:
         text = log_ins.begin(db, found.id, found.secret_id, guard.cookie(), now)
@@ -56,11 +55,10 @@ def log_in() -> AnyResponse:
 def link(text: str) -> AnyResponse:
     """A button: who previews the link uses it up no more than who only looks at it."""
     services = context.current().services
-    _slow_down()
     with services.database.read() as db:
         name = log_ins.link_names(db, text, services.clock())
-    if name is None:
-        _throttle().failed(_address())
+    if name is None:  # not counted as a failure: any site can make a browser ask
+        _slow_down()
         return render("pages/link.html", 410, name=None, key=None)
     return _with_form_cookie("pages/link.html", name=name)
 
@@ -68,14 +66,13 @@ def link(text: str) -> AnyResponse:
 @blueprint.post("/log-in/<text>")
 def use_link(text: str) -> AnyResponse:
     guard.check_form(guard.cookie(guard.FORM))
-    _slow_down()
     services = context.current().services
     now = services.clock()
     with services.database.begin() as db:
         key_id = log_ins.use_link(db, text, now)
         begun = log_ins.begin(db, key_id, None, guard.cookie(), now) if key_id else ""
     if not key_id:
-        _throttle().failed(_address())
+        _count_failure()
         return render("pages/link.html", 410, name=None, key=None)
     log.info("logged in by link", extra=fields(api_key_id=key_id, address=_address()))
     return _welcome(begun, "/")
@@ -113,6 +110,12 @@ def _with_form_cookie(template: str, status: int = 200, **values: object) -> Res
     response = render(template, status, key=None, token=guard.token_of(secret), **values)
     guard.set_cookie(response, secret, guard.FORM)
     return response
+
+
+def _count_failure() -> None:
+    """Raises Problem where there were too many; who has a key, or a link, is never refused for others'."""
+    _slow_down()
+    _throttle().failed(_address())
 
 
 def _slow_down() -> None:

@@ -139,17 +139,33 @@ def test_who_guesses_is_slowed_down(indoors: Indoors) -> None:
         answer = visitor.log_in(guess)
         assert answer.status_code == 403
         assert "not known" in answer.text
-    answer = visitor.log_in(indoors.key)  # right or wrong: nobody learns which
+    answer = visitor.log_in(guess)
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= 60
     assert not is_logged_in(visitor)
 
 
+def test_whoever_guesses_locks_nobody_out(indoors: Indoors) -> None:
+    """A key has 256 random bits: what throttling spares is work, not secrets."""
+    guesser, visitor = Visitor(indoors), Visitor(indoors)
+    for _ in range(MOST_OF_ONE + 1):
+        guesser.log_in("a guess")
+    assert leads_to(visitor.log_in(indoors.key), "/log-in") == "/"
+    assert is_logged_in(visitor)
+
+
 def test_who_guesses_links_is_slowed_down(indoors: Indoors) -> None:
     visitor = Visitor(indoors)
     for _ in range(MOST_OF_ONE):
+        form = token(visitor.get("/log-in"))
+        assert visitor.send("/log-in/guess", token=form).status_code == 410
+    assert visitor.send("/log-in/guess", token=token(visitor.get("/log-in"))).status_code == 429
+
+
+def test_a_link_that_a_site_makes_browsers_ask_for_is_no_failure(indoors: Indoors) -> None:
+    visitor = Visitor(indoors)
+    for _ in range(MOST_OF_ONE + 1):
         assert visitor.get("/log-in/guess").status_code == 410
-    assert visitor.get("/log-in/guess").status_code == 429
 
 
 def test_who_guesses_from_many_places_is_slowed_down_too() -> None:

@@ -54,6 +54,8 @@ function updateChildren(old, fresh) {
 async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  // Not ours: a proxy's, or busy. Loaded, it would have no script to try again.
+  if (!page.querySelector('link[href$="page.css"]')) throw new Error("no page of ours");
   const lives = [...document.querySelectorAll("[data-live]")];
   // Logged out, or something is wrong: the page says it itself.
   if (answer.redirected || lives.some((live) => !page.getElementById(live.id))) {
