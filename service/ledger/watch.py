@@ -189,13 +189,14 @@ class Watch:
     def _looks(self, db: Connection, rows: Collection[Due]) -> dict[str, _Look]:
         """Left out are those that wait for something else: that event is followed once it is numbered."""
         subjects = due.watching(db, [one.session_id for one in rows])
-        blind = _Blind(db, rows)
+        reasons = blindness.Reasons(db, min(one.since for one in rows)) if rows else None
         looks = {}
         for one in rows:
             subject = subjects.get(one.session_id)
             deadline = subject and self._deadline(subject, one.since)
             if subject and deadline and deadline.kind is one.kind:
-                looks[one.session_id] = _Look(one, subject, deadline, blind.since(one.since))
+                blind = reasons.since(one.since) if reasons else None
+                looks[one.session_id] = _Look(one, subject, deadline, blind)
         return looks
 
     def _close(
@@ -253,21 +254,3 @@ class _Look:
     @property
     def is_undecided(self) -> bool:
         return self.after.overdue is not None and self.after.overdue.is_unknown
-
-
-class _Blind:
-    """Why absences prove nothing, asked once for all that run from the same second, or for all."""
-
-    def __init__(self, db: Connection, rows: Collection[Due]) -> None:
-        self._db = db
-        self._by_second: dict[datetime, Blindness | None] = {}
-        first = min((one.since for one in rows), default=None)
-        self._is_sighted = first is None or blindness.since(db, first) is None
-
-    def since(self, moment: datetime) -> Blindness | None:
-        if self._is_sighted:
-            return None
-        second = moment.replace(microsecond=0)
-        if second not in self._by_second:
-            self._by_second[second] = blindness.since(self._db, second)
-        return self._by_second[second]

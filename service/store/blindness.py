@@ -31,23 +31,38 @@ class Blindness:
 
 def since(db: Connection, moment: datetime) -> Blindness | None:
     """What makes absences since `moment` (UTC, the database's clock) unsure; None: nothing does."""
-    clock = select(database_now(db).label("now")).subquery()
-    # One that was retired later may have taken callbacks until then.
-    counts = or_(spool.c.retired_at.is_(None), spool.c.retired_at > moment)
-    spools = db.execute(select(clock.c.now, spool).select_from(clock.outerjoin(spool, counts))).all()
-    ended = select(blind_period).where(blind_period.c.ended_at >= moment)
-    periods = db.execute(ended.order_by(blind_period.c.ended_at.desc())).all()
-    now = spools[0].now
-    silent_until = max((one.ended_at for one in periods if one.why == Why.SILENT), default=None)
-    reasons = [
-        *_waiting((one for one in spools if one.id is not None), now, silent_until),
-        *_periods([one for one in periods if one.why == Why.AWAY], now),
-        *_periods([one for one in periods if one.why == Why.REFUSED], now),
-    ]
-    if not reasons:
-        return None
-    words = dict.fromkeys(one.words for one in sorted(reasons, key=lambda one: one.is_decided))
-    return Blindness("; ".join(words), is_decided=all(one.is_decided for one in reasons))
+    return Reasons(db, moment).since(moment)
+
+
+class Reasons:
+    """All that may make absences since `first` or later unsure: read once, for as many as are looked at."""
+
+    def __init__(self, db: Connection, first: datetime) -> None:
+        clock = select(database_now(db).label("now")).subquery()
+        counts = or_(spool.c.retired_at.is_(None), spool.c.retired_at > first)
+        found = select(clock.c.now, spool).select_from(clock.outerjoin(spool, counts))
+        self._spools = db.execute(found).all()
+        ended = select(blind_period).where(blind_period.c.ended_at >= first)
+        self._periods = db.execute(ended.order_by(blind_period.c.ended_at.desc())).all()
+
+    def since(self, moment: datetime) -> Blindness | None:
+        """As the function of this name."""
+        now = self._spools[0].now
+        # One that was retired later may have taken callbacks until then.
+        spools = [
+            one for one in self._spools if one.id and (one.retired_at is None or one.retired_at > moment)
+        ]
+        periods = [one for one in self._periods if one.ended_at >= moment]
+        silent_until = max((one.ended_at for one in periods if one.why == Why.SILENT), default=None)
+        reasons = [
+            *_waiting(spools, now, silent_until),
+            *_periods([one for one in periods if one.why == Why.AWAY], now),
+            *_periods([one for one in periods if one.why == Why.REFUSED], now),
+        ]
+        if not reasons:
+            return None
+        words = dict.fromkeys(one.words for one in sorted(reasons, key=lambda one: one.is_decided))
+        return Blindness("; ".join(words), is_decided=all(one.is_decided for one in reasons))
 
 
 def _waiting(spools: Iterable[Row[Any]], now: datetime, silent_until: datetime | None) -> Iterator[Blindness]:

@@ -17,6 +17,7 @@ from service.workers.asking import Asking
 LONGEST_RUN: Final = 5.0  # seconds for each of its two parts, so that neither keeps the other waiting
 PAUSE_SECONDS: Final = 0.004  # between two transactions; on SQLite, callbacks get their turn
 REST: Final = 5  # times as long as a transaction took, while callbacks wait
+LONGEST_REST: Final = 1.0  # seconds; it may have waited for a lock, not computed
 MOST_LOGGED: Final = 20  # of one run; the others are counted
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Overdue:
     def _pause(self) -> None:
         took = time.monotonic() - self._began
         if self._callbacks_wait():
-            time.sleep(REST * took)
+            time.sleep(min(REST * took, LONGEST_REST))
         elif self._database.is_sqlite:
             time.sleep(PAUSE_SECONDS)
         self._began = time.monotonic()

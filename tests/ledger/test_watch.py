@@ -8,8 +8,8 @@ import pytest
 
 from service.domain.notice import NoticeKind
 from service.domain.overdue import Call, OverdueKind
-from service.store import blindness
-from service.store.blindness import Blindness
+from service.store import blind_periods, processes
+from service.store.blind_periods import Why
 from service.store.engine import Database
 from tests.ledger.desk import Desk
 from tests.ledger.tower import Tower, answered, called_back, ordered, stop_requested
@@ -203,19 +203,20 @@ def test_without_a_budget_a_verdict_says_that_nothing_is_known(database: Databas
     assert len(tower.look(seconds(30)).questions) == 1
 
 
-def test_blindness_is_said_and_looked_at_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blindness_is_said_and_looked_at_again(database: Database) -> None:
     tower, session_id = Tower(database), accepted(database)
-    for is_decided, start in (
-        (False, "unknown: we were away; no siprec-"),
-        (True, "we were away; no siprec-"),
+    for ended_ago, passes, start in (
+        (seconds(1), seconds(20), "unknown: we were away from "),
+        (timedelta(minutes=10, seconds=30), timedelta(minutes=11), "we were away from "),
     ):
-        blind = Blindness("we were away", is_decided)
-        monkeypatch.setattr(blindness, "since", lambda db, moment, blind=blind: blind)
-        assert tower.look(seconds(20)).looked_at == 1
+        with database.begin() as db:
+            ended_at = processes.now_of(db) - ended_ago
+            blind_periods.save(db, "one", None, Why.AWAY, ended_at, ended_at)
+        assert tower.look(passes).looked_at == 1
         overdue = tower.watched(session_id).overdue
         assert overdue is not None
         assert overdue.why.startswith(start)
-    assert tower.look(seconds(20)).looked_at == 0
+    assert tower.look(timedelta(minutes=1)).looked_at == 0
     assert [kind for kind, _ in tower.lines(session_id)] == ["overdue", "overdue-changed"]
 
 
