@@ -20,8 +20,6 @@ FEWEST_STARTED: Final = 50
 REMIND_EVERY: Final = timedelta(hours=1)
 UPDATE_EVERY: Final = timedelta(minutes=1)  # at most, and only when twice as many are affected
 
-# Where one of these is awaited and the call goes on, it is probably not recorded.
-UNRECORDED: Final = frozenset({OverdueKind.NOT_STARTED, OverdueKind.NO_ANSWER, OverdueKind.STOPPED_EARLY})
 LIVE: Final = Cause(
     "live_unrecorded",
     "The call goes on, and is probably not recorded",
@@ -75,7 +73,8 @@ def of_overdue(kind: OverdueKind, *, is_unknown: bool, is_call_live: bool) -> st
         return "unknown"
     if kind is OverdueKind.NOT_ENDED:
         return None
-    return LIVE.code if is_call_live and kind in UNRECORDED else causes.BY_OVERDUE_KIND[kind].code
+    is_urgent = causes.is_unrecorded(kind, is_unknown=is_unknown, is_call_live=is_call_live)
+    return LIVE.code if is_urgent else causes.BY_OVERDUE_KIND[kind].code
 
 
 def is_to_open(code: str, figures: Figures) -> bool:

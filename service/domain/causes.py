@@ -208,6 +208,11 @@ _UNKNOWN: Final = BY_CODE["unknown"]
 _UNRECORDED: Final = {OverdueKind.NOT_STARTED, OverdueKind.NO_ANSWER, OverdueKind.STOPPED_EARLY}
 
 
+def is_unrecorded(kind: OverdueKind, *, is_unknown: bool, is_call_live: bool) -> bool:
+    """The call goes on, as far as Telnyx said, and is probably not recorded: the most urgent of all."""
+    return is_call_live and not is_unknown and kind in _UNRECORDED
+
+
 def of(session: Session) -> Cause | None:
     """None: as far as is known, it is as it was asked for, or another session tells (`merged_into`)."""
     if session.merged_into is not None:
@@ -241,11 +246,11 @@ def of_error(error: Error) -> Cause:
 
 
 def is_live_and_unrecorded(session: Session) -> bool:
-    """The call goes on, as far as Telnyx said, and is probably not recorded: the most urgent of all."""
     overdue = session.watched.overdue
-    if session.merged_into is not None or overdue is None or overdue.is_unknown:
+    if session.merged_into is not None or overdue is None:
         return False
-    return overdue.kind in _UNRECORDED and session.watched.is_call_live is True
+    is_live = session.watched.is_call_live is True
+    return is_unrecorded(overdue.kind, is_unknown=overdue.is_unknown, is_call_live=is_live)
 
 
 def _among(causes: Collection[Cause], error: Error) -> Cause | None:

@@ -19,14 +19,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from service.domain.overdue import Call, Overdue, OverdueKind, Watched
+from service.domain.overdue import UNKNOWN, Call, Overdue, OverdueKind, Watched
 from service.domain.state import State
 from service.domain.value import value
 
 EARLY: Final = timedelta(seconds=5)
 EARLY_AGAIN: Final = timedelta(seconds=60)  # Telnyx's word of a call may be some seconds old
 EARLY_LATEST: Final = timedelta(minutes=10)  # for so long it is of use to know
-UNKNOWN: Final = "unknown: "
 
 # A call is asked for again after as long as has passed, within these bounds, and then no more.
 SHORTEST_PAUSE: Final = timedelta(seconds=60)

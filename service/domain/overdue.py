@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from service.domain.value import value
+
+UNKNOWN: Final = "unknown: "  # begins the words of what may have come all the same
 
 
 class OverdueKind(StrEnum):
@@ -50,7 +53,7 @@ class Overdue:
 
     @property
     def is_unknown(self) -> bool:
-        return self.why.startswith("unknown: ")
+        return self.why.startswith(UNKNOWN)
 
 
 @value(frozen=True)

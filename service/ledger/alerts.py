@@ -15,7 +15,7 @@ from service.domain import causes
 from service.domain.access import Accounts
 from service.domain.alerts import WINDOW, Figures, NoticeKind, Subject
 from service.domain.ids import new_id
-from service.store import alert_cases, alerts, events
+from service.store import alert_cases, alerts, events, feed
 from service.store.alert_cases import Case
 from service.store.alerts import Alert
 from service.store.engine import Database
@@ -56,7 +56,7 @@ class Evaluation:
     def _find_failures(self, now: datetime) -> bool:
         """Whether that was all."""
         with self._database.read() as db:
-            saved, last = alerts.position(db), alerts.last_position(db)
+            saved, last = alerts.position(db), feed.last(db).position
             known = max(saved, self._position)
             after = saved if known > last else known  # the database was put back to an earlier state
             until = min(last, after + alert_cases.MOST_EVENTS)
@@ -113,8 +113,8 @@ class Evaluation:
             with self._database.begin() as db:
                 if alerts.take_turn(db) is None:
                     return
-                # As it stands now: somebody may have been quicker.
-                standing = alerts.open_alerts(db).get(subject)
+                # As it stands now, and locked, or who acknowledges it may number a message as we do.
+                standing = alerts.lock_open(db, subject)
                 self._apply(db, subject, standing, found.get(subject, Figures()), now)
 
     def _apply(
@@ -151,7 +151,7 @@ class Evaluation:
             acknowledged_by=None,
             ended_at=None,
             affected=figures.affected,
-            total=max(figures.affected, alert_cases.count_cases(db, subject)),
+            total=alert_cases.count_cases(db, subject),  # further ones are added as they are found
             example=figures.example,
             notice=1,
             notice_kind=NoticeKind.OPENED,

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from service.domain import causes
 from service.domain.access import ALL_ACCOUNTS, Accounts
-from service.domain.alerts import UNRECORDED
 from service.domain.causes import Side
 from service.store import wellness
 from service.store.wellness import MOST_COUNTED, OverdueSessions, WaitingSpool
@@ -89,7 +88,7 @@ def _overdue(found: list[OverdueSessions]) -> Iterator[Reason]:
 
 
 def _is_unrecorded(one: OverdueSessions) -> bool:
-    return one.is_call_live and not one.is_unknown and one.kind in UNRECORDED
+    return causes.is_unrecorded(one.kind, is_unknown=one.is_unknown, is_call_live=one.is_call_live)
 
 
 def _code(one: OverdueSessions) -> str:

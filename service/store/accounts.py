@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, o
 
 from service.domain.access import Accounts
 from service.store.tables import api_key, callback, session
+from service.store.watch_tables import alert
 
 BY_TOKEN = "token"  # noqa: S105  (what vouches for a callback that nobody signed)
 
@@ -30,6 +31,11 @@ def sees_callback(accounts: Accounts) -> ColumnElement[bool]:
     of_session = select(session.c.account_sid).where(session.c.id == callback.c.session_id).scalar_subquery()
     is_unmatched = callback.c.session_id.is_(None)
     return or_(of_session.in_(own), and_(is_unmatched, is_signed, callback.c.account_sid.in_(own)))
+
+
+def sees_alert(accounts: Accounts) -> ColumnElement[bool]:
+    """Those of its accounts; not those of no account."""
+    return true() if accounts is None else alert.c.account_sid.in_(sorted(accounts))
 
 
 def sees_key(db: Connection, accounts: Accounts) -> ColumnElement[bool]:

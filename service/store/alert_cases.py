@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.alerts import Subject
-from service.domain.overdue import CallStatus, OverdueKind
+from service.domain.overdue import UNKNOWN, CallStatus, OverdueKind
 from service.domain.session import Session
 from service.domain.state import State
 from service.store import session_rows, sessions
@@ -37,7 +37,7 @@ MOST_CASES: Final = 200  # found together
 OF_LATE: Final = timedelta(days=1)  # what is overdue for longer is told by lists; nobody can act on it now
 MOST_STARTED: Final = 200  # counted: what matters is whether few failures are many of them
 
-is_unknown: Final[ColumnElement[bool]] = session_watch.c.overdue_why.like("unknown: %")
+is_unknown: Final[ColumnElement[bool]] = session_watch.c.overdue_why.like(f"{UNKNOWN}%")
 is_call_live: Final[ColumnElement[bool]] = func.coalesce(session_watch.c.call_status, "").in_(LIVE)
 
 _case: Final = alert_case.c

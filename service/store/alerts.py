@@ -13,17 +13,15 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
-    func,
     insert,
     or_,
     select,
-    true,
     update,
 )
 
 from service.domain.access import Accounts
 from service.domain.alerts import Figures, NoticeKind, Subject
-from service.store.tables import event
+from service.store.accounts import sees_alert
 from service.store.watch_tables import alert, alert_watch
 
 
@@ -81,17 +79,20 @@ def move(db: Connection, to: int) -> None:
     db.execute(update(alert_watch).where(alert_watch.c.position < to).values(position=to))
 
 
-def last_position(db: Connection) -> int:
-    return int(db.scalar(select(func.max(event.c.position))) or 0)
-
-
 def open_alerts(db: Connection) -> dict[Subject, Alert]:
     found = [_alert(row) for row in db.execute(select(*_COLUMNS).where(alert.c.ended_at.is_(None)))]
     return {one.subject: one for one in found}
 
 
+def lock_open(db: Connection, subject: Subject) -> Alert | None:
+    """The one that is open; nobody else changes it until the transaction ends."""
+    query = select(*_COLUMNS).where(is_of(subject), alert.c.ended_at.is_(None))
+    row = db.execute(query.with_for_update(key_share=True)).one_or_none()
+    return None if row is None else _alert(row)
+
+
 def find(db: Connection, alert_id: str, accounts: Accounts, *, locks: bool = False) -> Alert | None:
-    query = select(*_COLUMNS).where(alert.c.id == alert_id, _sees(accounts))
+    query = select(*_COLUMNS).where(alert.c.id == alert_id, sees_alert(accounts))
     row = db.execute(query.with_for_update(key_share=True) if locks else query).one_or_none()
     return None if row is None else _alert(row)
 
@@ -100,7 +101,7 @@ def page(
     db: Connection, accounts: Accounts, is_open: bool | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[Alert]:
     """The newest first, those opened before that place."""
-    query = select(*_COLUMNS).where(_sees(accounts))
+    query = select(*_COLUMNS).where(sees_alert(accounts))
     if is_open is not None:
         query = query.where(alert.c.ended_at.is_(None) if is_open else alert.c.ended_at.is_not(None))
     if before is not None:
@@ -153,10 +154,6 @@ def postpone_notice(db: Connection, failed: Alert, until: datetime | None) -> No
     """None: it is given up."""
     is_latest = and_(alert.c.id == failed.id, alert.c.notice == failed.notice)
     db.execute(update(alert).where(is_latest).values(notice_at=until))
-
-
-def _sees(accounts: Accounts) -> ColumnElement[bool]:
-    return true() if accounts is None else alert.c.account_sid.in_(sorted(accounts))
 
 
 def is_of(subject: Subject) -> ColumnElement[bool]:

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, func, select
 from service.domain.overdue import CallStatus, OverdueKind
 from service.store import numbering, processes
 from service.store.numbering import Unnumbered
+from service.store.spools import UNSEEN_AFTER
 from service.store.tables import process, rejected_delivery
 from service.store.watch_tables import alert, session_watch, spool
 
-UNSEEN_AFTER: Final = timedelta(seconds=15)
 # How long ago a heartbeat was -> what that is called; the first that fits.
 AGES: Final = (
     (UNSEEN_AFTER, "under_15s"),

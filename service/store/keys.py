@@ -14,14 +14,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, bindparam, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import IntegrityError
 
 from service.domain.access import ALL_BUT_ADMIN, Access, Accounts, Scope
 from service.domain.ids import new_id
 from service.store.accounts import sees_key
 from service.store.columns import UtcTime
-from service.store.errors import DatabaseUnready, describe
 from service.store.events import ACTORS
+from service.store.outages import no_outage
 from service.store.tables import api_key, api_key_secret
 
 PREFIX = "slk"  # so that a leaked one is recognised
@@ -179,10 +179,8 @@ def save_last_used(db: Connection, used: Mapping[str, datetime]) -> set[str]:
     A secret that somebody changes meanwhile is left out, so that neither waits for the other. Raises
     DatabaseError; a grant that is missing here stops nothing else, and is no outage.
     """
-    try:
+    with no_outage():
         return _save_last_used(db, used)
-    except ProgrammingError as error:
-        raise DatabaseUnready(describe(error.orig or error)) from error
 
 
 def _save_last_used(db: Connection, used: Mapping[str, datetime]) -> set[str]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from service.domain.access import Accounts
 from service.domain.overdue import CallStatus, OverdueKind
 from service.domain.state import State
-from service.store.accounts import sees_callback, sees_session
+from service.store.accounts import sees_alert, sees_callback, sees_session
 from service.store.tables import IS_NOT_STOPPED, callback, process, rejected_delivery, session
 from service.store.watch_tables import alert, session_watch, spool
 
@@ -167,8 +167,7 @@ def callbacks(db: Connection, accounts: Accounts, now: datetime) -> Callbacks:
 
 def alerts(db: Connection, accounts: Accounts) -> list[Any]:
     """The rows of those that are open, the newest first."""
-    wanted = true() if accounts is None else alert.c.account_sid.in_(sorted(accounts))
-    query = select(alert).where(alert.c.ended_at.is_(None), wanted)
+    query = select(alert).where(alert.c.ended_at.is_(None), sees_alert(accounts))
     return list(db.execute(query.order_by(alert.c.opened_at.desc()).limit(MOST_SHOWN)))
 
 

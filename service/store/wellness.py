@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, true
+from sqlalchemy import Connection, and_, func, or_, select
 
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
 from service.store import numbering, schema
+from service.store.accounts import sees_alert
 from service.store.alert_cases import OF_LATE, is_call_live, is_unknown
 from service.store.processes import now_of
 from service.store.schema import Age
+from service.store.spools import UNSEEN_AFTER
 from service.store.tables import event, process, session
 from service.store.watch_tables import alert, due, session_watch, spool, watch
 
 MOST_COUNTED: Final = 10_000  # of a kind, the newest first: calls that go on are among them
-NOT_SEEN_AFTER: Final = timedelta(seconds=15)
 LOST_FOR: Final = timedelta(minutes=10)  # so long a process that vanished is missed
 
 
@@ -65,17 +66,13 @@ def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> list[Over
 
 def open_alerts(db: Connection, accounts: Accounts) -> int:
     return db.execute(
-        select(func.count()).select_from(alert).where(alert.c.ended_at.is_(None), _of_alerts(accounts))
+        select(func.count()).select_from(alert).where(alert.c.ended_at.is_(None), sees_alert(accounts))
     ).scalar_one()
-
-
-def _of_alerts(accounts: Accounts) -> ColumnElement[bool]:
-    return true() if accounts is None else alert.c.account_sid.in_(sorted(accounts))
 
 
 def waiting_spools(db: Connection, now: datetime) -> list[WaitingSpool]:
     """Those that are not empty, or were not seen lately, unless somebody said that they never come back."""
-    row, seen_since = spool.c, now - NOT_SEEN_AFTER
+    row, seen_since = spool.c, now - UNSEEN_AFTER
     waits = or_(row.entries > 0, row.dead_letters > 0, row.seen_at < seen_since)
     query = select(spool).where(and_(row.retired_at.is_(None), waits)).order_by(row.host, row.id)
     return [
@@ -88,7 +85,7 @@ def lost_processes(db: Connection, now: datetime) -> tuple[dict[str, int], bool]
     """By host, how many vanished lately that no later process replaced; and whether any is seen."""
     query = select(process.c.host, process.c.started_at, process.c.alive_at)
     rows = db.execute(query.where(process.c.alive_at >= now - LOST_FOR)).all()
-    seen_since = now - NOT_SEEN_AFTER
+    seen_since = now - UNSEEN_AFTER
     vanished, seen = (
         [row for row in rows if (row.alive_at >= seen_since) is is_seen] for is_seen in (False, True)
     )
@@ -96,7 +93,7 @@ def lost_processes(db: Connection, now: datetime) -> tuple[dict[str, int], bool]
     for host in sorted({row.host for row in vanished}):
         ends = [row.alive_at for row in vanished if row.host == host]
         # A beat comes every 5 s, and who takes over may start before it.
-        since = min(ends) - NOT_SEEN_AFTER
+        since = min(ends) - UNSEEN_AFTER
         later = sum(row.host == host and row.started_at >= since for row in seen)
         if len(ends) > later:
             lost[host] = len(ends) - later

@@ -51,7 +51,7 @@ def fail(database: Database, count: int, at: datetime = NOW, **columns: Any) -> 
 
 
 def _event(db: Any, session_id: str, state: str, at: datetime) -> None:
-    last = alerts.last_position(db)
+    last = feed.last(db).position
     values: dict[str, Any] = {
         "subject_kind": "session",
         "subject_id": session_id,
