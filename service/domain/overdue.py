@@ -37,6 +37,9 @@ class CallStatus(StrEnum):
         return self not in {CallStatus.RINGING, CallStatus.IN_PROGRESS}
 
 
+LIVE_STATUSES: Final = frozenset(status.value for status in CallStatus if not status.is_over)
+
+
 @value(frozen=True)
 class Overdue:
     """It is no state, and touches no time that Telnyx told. `since` is the deadline, UTC.

@@ -16,6 +16,7 @@ from service.domain.state import State
 from service.ledger import explanation, wellness
 from service.ledger.wellness import Wellness
 from service.store import conditions, processes, session_lists
+from service.store import now as store_now
 from service.store.conditions import Conditions
 from service.store.session_lists import Filter
 
@@ -24,7 +25,10 @@ MOST_LOOKED_AT: Final = 100  # overdue ones, the newest
 
 @dataclass(frozen=True)
 class Overview:
-    """`overdue` are those whose calls go on first. Without figures where the schema is behind."""
+    """`overdue` are those whose calls go on first. Without figures where the schema is behind.
+
+    `in_progress` counts store.now.MOST_IN_PROGRESS of a state at most.
+    """
 
     wellness: Wellness
     overdue: Sequence[tuple[Session, Explanation]] = ()
@@ -43,6 +47,6 @@ def of(db: Connection, most: int) -> Overview:
     return Overview(
         wellness=found,
         overdue=[(session, explanation.of(db, session, now)) for session in urgent],
-        in_progress=session_lists.in_progress(db),
+        in_progress=store_now.in_progress(db, ALL_ACCOUNTS),
         conditions=conditions.of(db),
     )

@@ -119,14 +119,17 @@ def _spools(found: list[WaitingSpool]) -> Iterator[Reason]:
             what_to_do = f"Bring {spool.host} back, or run siprec-ledger hosts retire {spool.host}."
             yield Reason("spool_unseen", words, Side.US, what_to_do, "/#spool")
         elif spool.entries:
-            words = _words(spool.entries, "entry waits", "entries wait")
-            words = f"{words} in the spool on {spool.host}."
-            what_to_do = "It drains by itself while the database takes writes; else look at the log."
-            yield Reason("spool_waits", words, Side.US, what_to_do, "/#spool")
+            yield spool_waits(spool.entries, f"in the spool on {spool.host}")
         if spool.dead_letters:
             words = f"{_words(spool.dead_letters, 'dead letter lies', 'dead letters lie')} on {spool.host}."
             what_to_do = f"On {spool.host}, run siprec-ledger spool list, then siprec-ledger spool retry."
             yield Reason("dead_letters", words, Side.US, what_to_do, "/#spool")
+
+
+def spool_waits(entries: int, where: str) -> Reason:
+    words = f"{_words(entries, 'entry waits', 'entries wait')} {where}."
+    what_to_do = "It drains by itself while the database takes writes; else look at the log."
+    return Reason("spool_waits", words, Side.US, what_to_do, "/#spool")
 
 
 def _behind(db: Connection, now: datetime) -> Iterator[Reason]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.alerts import Subject
-from service.domain.overdue import UNKNOWN, CallStatus, OverdueKind
+from service.domain.overdue import LIVE_STATUSES, UNKNOWN, OverdueKind
 from service.domain.session import Session
 from service.domain.state import State
 from service.store import session_rows, sessions
@@ -31,14 +31,15 @@ from service.store.tables import event, session
 from service.store.watch_tables import alert, alert_case, session_watch
 
 FAILURES: Final = (State.REFUSED, State.UNANSWERED, State.FAILED)
-LIVE: Final = tuple(status.value for status in CallStatus if not status.is_over)
 MOST_EVENTS: Final = 5000  # looked at together
 MOST_CASES: Final = 200  # found together
 OF_LATE: Final = timedelta(days=1)  # what is overdue for longer is told by lists; nobody can act on it now
 MOST_STARTED: Final = 200  # counted: what matters is whether few failures are many of them
 
 is_unknown: Final[ColumnElement[bool]] = session_watch.c.overdue_why.like(f"{UNKNOWN}%")
-is_call_live: Final[ColumnElement[bool]] = func.coalesce(session_watch.c.call_status, "").in_(LIVE)
+is_call_live: Final[ColumnElement[bool]] = func.coalesce(session_watch.c.call_status, "").in_(
+    sorted(LIVE_STATUSES)
+)
 
 _case: Final = alert_case.c
 _connector: Final = func.coalesce(session.c.connector_name, "")

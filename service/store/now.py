@@ -23,20 +23,19 @@ from sqlalchemy import (
 )
 
 from service.domain.access import Accounts
-from service.domain.overdue import CallStatus, OverdueKind
+from service.domain.overdue import LIVE_STATUSES, OverdueKind
 from service.domain.state import State
-from service.store.accounts import sees_alert, sees_callback, sees_session
+from service.store.accounts import sees_callback, sees_session
 from service.store.tables import IS_NOT_STOPPED, callback, process, rejected_delivery, session
-from service.store.watch_tables import alert, session_watch, spool
+from service.store.watch_tables import session_watch, spool
 
 DAY: Final = timedelta(days=1)
 MOST_IN_PROGRESS: Final = 5_000  # of a state
 MOST_STARTS: Final = 25_000
 MOST_CALLBACKS: Final = 25_000
 MOST_OVERDUE: Final = 500  # of a kind, of which the page shows a few
-MOST_SHOWN: Final = 50  # of alerts, spools and processes
+MOST_SHOWN: Final = 50  # of spools and processes
 PROCESS_SHOWN_FOR: Final = timedelta(hours=1)
-LIVE: Final = frozenset(status for status in CallStatus if not status.is_over)
 IN_PROGRESS: Final = (State.REQUESTED, State.UNANSWERED, State.ACCEPTED, State.STARTED)
 FAILED: Final = (State.REFUSED, State.FAILED)
 SECONDS: Final = (0.5, 1, 2, 5, 10, 30)  # the upper ends of what is told apart; the last is open
@@ -112,7 +111,7 @@ def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> Iterable[
         .limit(MOST_OVERDUE)
     )
     for one in db.execute(query):
-        is_live = one.call_status in LIVE
+        is_live = one.call_status in LIVE_STATUSES
         about = (one.id, one.call_sid, one.account_sid, one.connector_name)
         yield OverdueSession(*about, kind, one.overdue_since, one.overdue_why or "", is_live)
 
@@ -163,12 +162,6 @@ def callbacks(db: Connection, accounts: Accounts, now: datetime) -> Callbacks:
     looked_at = db.execute(select(func.count()).select_from(newest.subquery())).scalar_one()
     its = and_(row.id.in_(newest), row.answered == 200, sees_callback(accounts))
     return Callbacks(looked_at, db.execute(select(func.count()).where(its)).scalar_one())
-
-
-def alerts(db: Connection, accounts: Accounts) -> list[Any]:
-    """The rows of those that are open, the newest first."""
-    query = select(alert).where(alert.c.ended_at.is_(None), sees_alert(accounts))
-    return list(db.execute(query.order_by(alert.c.opened_at.desc()).limit(MOST_SHOWN)))
 
 
 def spools(db: Connection) -> list[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, and_, func, select, text, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, select, text, tuple_, union_all
 
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
@@ -75,15 +75,6 @@ def newest(
     of_each = [_page(place.where(sees_session(own)), part, before, most).subquery() for part, own in parts]
     of_all = union_all(*map(select, of_each)).subquery()
     return select(of_all).order_by(of_all.c.requested_at.desc(), of_all.c.id.desc()).limit(most)
-
-
-def in_progress(db: Connection) -> dict[State, int]:
-    """How many are in each state that is not over."""
-    states = [state for state in State if not state.is_over]
-    conditions = (text(IS_NOT_STOPPED), session.c.state.in_(states), session.c.merged_into.is_(None))
-    query = select(session.c.state, func.count()).where(and_(*conditions)).group_by(session.c.state)
-    found: dict[str, int] = {row[0]: row[1] for row in db.execute(query)}
-    return {state: found.get(state, 0) for state in states}
 
 
 def _parts(wanted: Filter, accounts: Accounts) -> Iterator[tuple[Filter, Accounts]]:

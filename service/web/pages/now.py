@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Response
 
+from service.domain import alerts as alert_rules
 from service.domain import causes
 from service.domain.access import Scope
-from service.domain.causes import Side
 from service.ledger import wellness
-from service.ledger.wellness import Reason, Wellness
+from service.ledger.wellness import Wellness
+from service.store import alerts as store_alerts
 from service.store import now as store_now
 from service.store import processes
 from service.web import auth, context
@@ -18,6 +19,7 @@ from service.web.pages.shell import render
 
 SCOPE = Scope.READ
 MOST_OVERDUE = 12
+MOST_ALERTS = 50
 
 
 def show() -> Response:
@@ -32,7 +34,7 @@ def show() -> Response:
         overdue = store_now.overdue(db, accounts, MOST_OVERDUE + 1)
         day: Day = day_of(store_now.starts(db, accounts, now), now)
         callbacks = store_now.callbacks(db, accounts, now)
-        alerts = store_now.alerts(db, accounts)
+        alerts = store_alerts.page(db, accounts, True, None, MOST_ALERTS)
         spools = store_now.spools(db)
         seen = store_now.processes(db, now)
         # Nothing vouches for the account that a rejected callback names.
@@ -41,7 +43,7 @@ def show() -> Response:
     own = depth.entries if depth else 0
     waiting = max(sum(one.entries + one.dead_letters for one in spools), own)
     if own and well.is_well:  # the next heartbeat tells it to all
-        well = Wellness((_waits_here(own),))
+        well = Wellness((wellness.spool_waits(own, "in the spool of this process"),))
     return render(
         "pages/now.html",
         place="now",
@@ -54,15 +56,9 @@ def show() -> Response:
         day=day,
         callbacks=callbacks,
         waiting=waiting,
-        alerts=[(one, causes.BY_CODE.get(one.cause)) for one in alerts],
+        alerts=[(one, alert_rules.of(one.cause)) for one in alerts],
         spools=spools,
         processes=seen,
         rejected=rejected,
         causes=causes.BY_OVERDUE_KIND,
     )
-
-
-def _waits_here(entries: int) -> Reason:
-    words = f"{entries:,} {'entry waits' if entries == 1 else 'entries wait'} in the spool of this process."
-    what_to_do = "It drains by itself while the database takes writes; else look at the log."
-    return Reason("spool_waits", words, Side.US, what_to_do, "/#spool")

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert
 
+from service.ledger.alerts import Evaluation
+from service.store import processes
 from service.store.tables import process
 from service.store.watch_tables import spool
 from tests.ledger.watching import add_session, overdue
@@ -47,6 +49,16 @@ def test_it_is_never_well_while_a_live_call_is_overdue(visitor: Visitor, indoors
     assert "1 call is live and probably not recorded." in page
     assert "Nobody asked for it." in page
     assert "All is well." not in page
+
+
+def test_an_alert_says_what_is_wrong_and_what_to_do(visitor: Visitor, indoors: Indoors) -> None:
+    with indoors.context.database.begin() as db:
+        overdue(db, add_session(db), "not_started", call_status="in-progress")
+        now = processes.now_of(db)
+    Evaluation(indoors.context.database, sends=False).run(now)
+    page = visitor.get("/").text
+    assert "The call goes on, and is probably not recorded · recorder-1" in page
+    assert "Check the recorder and its network now." in page
 
 
 def test_the_two_numbers_agree_once_a_callback_is_stored(visitor: Visitor, indoors: Indoors) -> None:
