@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
 from service.domain import alerts as rules
 from service.domain import causes
-from service.domain.access import Accounts
 from service.domain.alerts import WINDOW, Figures, NoticeKind, Subject
 from service.domain.ids import new_id
-from service.store import alert_cases, alerts, events, feed
+from service.ledger.alert_notices import notify, write_event
+from service.store import alert_cases, alerts, feed
 from service.store.alert_cases import Case
 from service.store.alerts import Alert
 from service.store.engine import Database
-from service.store.events import ALERT, WATCH, Action, AlertEventKind
+from service.store.events import WATCH
 
 # A transaction holds SQLite's write lock; callbacks get their turn between two.
 MOST_IN_TRANSACTION: Final = 20
 PAUSE_SECONDS: Final = 0.02
 SAVE_EVERY: Final = 1000  # positions, where nothing failed
-
-_KINDS: Final = {
-    NoticeKind.OPENED: AlertEventKind.OPENED,
-    NoticeKind.ACKNOWLEDGED: AlertEventKind.ACKNOWLEDGED,
-    NoticeKind.ENDED: AlertEventKind.ENDED,
-}
 
 
 class Evaluation:
@@ -124,7 +117,7 @@ class Evaluation:
             if rules.is_to_open(subject.cause, figures):
                 self._open(db, subject, figures, now)
         elif rules.is_to_end(figures):
-            _tell(
+            notify(
                 db,
                 standing,
                 NoticeKind.ENDED,
@@ -137,7 +130,7 @@ class Evaluation:
             alerts.figures_now(db, standing.id, figures, now)
             if (kind := _notice(standing, figures, now)) is not None:
                 changed = replace(standing, affected=figures.affected)
-                _tell(db, changed, kind, {}, WATCH, now, sends=self._sends)
+                notify(db, changed, kind, {}, WATCH, now, sends=self._sends)
 
     def _open(self, db: Connection, subject: Subject, figures: Figures, now: datetime) -> None:
         new = Alert(
@@ -162,7 +155,7 @@ class Evaluation:
             notice_at=now if self._sends else None,
         )
         alerts.add(db, new)
-        _write_event(db, new, NoticeKind.OPENED, WATCH, now)
+        write_event(db, new, NoticeKind.OPENED, WATCH, now)
 
     def _forget(self, now: datetime) -> None:
         with self._database.read() as db:
@@ -171,18 +164,6 @@ class Evaluation:
             with self._database.begin() as db:
                 alert_cases.delete_cases(db, old[start : start + MOST_IN_TRANSACTION])
             time.sleep(PAUSE_SECONDS)
-
-
-def acknowledge(
-    db: Connection, alert_id: str, accounts: Accounts, actor: str, now: datetime, *, sends: bool
-) -> Alert | None:
-    """The alert as it is then; the first who acknowledges it stays. None: there is none that is seen."""
-    found = alerts.find(db, alert_id, accounts, locks=True)
-    if found is None or found.acknowledged_at is not None or found.ended_at is not None:
-        return found
-    values = {"acknowledged_at": now, "acknowledged_by": actor}
-    _tell(db, found, NoticeKind.ACKNOWLEDGED, values, actor, now, sends=sends)
-    return alerts.find(db, alert_id, accounts)
 
 
 def _figures(db: Connection, now: datetime) -> dict[Subject, Figures]:
@@ -222,40 +203,3 @@ def _notice(standing: Alert, figures: Figures, now: datetime) -> NoticeKind | No
         is_acknowledged=standing.acknowledged_at is not None,
         now=now,
     )
-
-
-def _tell(
-    db: Connection,
-    of: Alert,
-    kind: NoticeKind,
-    values: Mapping[str, Any],
-    actor: str,
-    now: datetime,
-    *,
-    sends: bool,
-) -> None:
-    """Change it, with its next message; what was not sent of before is not sent any more."""
-    message = {
-        "notice": of.notice + 1,
-        "notice_kind": kind,
-        "noticed_affected": of.affected,
-        "noticed_at": now,
-        "notice_tries": 0,
-        "notice_at": now if sends else None,
-        "updated_at": now,
-    }
-    alerts.change(db, of.id, {**message, **values})
-    _write_event(db, of, kind, actor, now)
-
-
-def _write_event(db: Connection, of: Alert, kind: NoticeKind, actor: str, now: datetime) -> None:
-    """In the feed: who reads only it knows of alerts, too. Updates and reminders are not."""
-    if kind not in _KINDS:
-        return
-    is_open = kind is NoticeKind.OPENED
-    facts: dict[str, tuple[object, object]] = {
-        "cause": (None if is_open else of.cause, of.cause),
-        "connector_name": (None if is_open else of.connector_name, of.connector_name),
-        "calls": (None, of.total),
-    }
-    events.add_action(db, Action(ALERT, of.id, _KINDS[kind], actor, facts, of.account_sid or None), now)

@@ -11,7 +11,7 @@ from pydantic import Field
 from service.domain import alerts as rules
 from service.domain.access import Scope
 from service.domain.causes import Side
-from service.ledger import alerts as ledger_alerts
+from service.ledger import alert_notices
 from service.store import alerts, processes
 from service.store.alerts import Alert
 from service.web import auth, context
@@ -88,7 +88,7 @@ def acknowledge(alert_id: UUID) -> Answer:
     """
     services, actor = context.current().services, auth.key().name
     with context.current().database.begin() as db:
-        found = ledger_alerts.acknowledge(
+        found = alert_notices.acknowledge(
             db, str(alert_id), auth.accounts(), actor, processes.now_of(db), sends=services.sends_alerts
         )
     if found is None:

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 
 from service.domain.access import Access, Scope
 from service.domain.alerts import NoticeKind
-from service.ledger import alerts as ledger_alerts
+from service.ledger import alert_notices
 from service.ledger.alerts import Evaluation
 from service.store import alerts, feed
 from service.store.alerts import Alert
@@ -131,10 +131,10 @@ def test_it_is_reminded_hourly_until_somebody_acknowledges_it(database: Database
     assert (one.notice, one.notice_kind) == (2, NoticeKind.REMINDED)
     with database.begin() as db:
         at = NOW + 61 * MINUTE
-        acknowledged = ledger_alerts.acknowledge(db, one.id, None, "on duty", at, sends=True)
+        acknowledged = alert_notices.acknowledge(db, one.id, None, "on duty", at, sends=True)
         assert acknowledged
         assert (acknowledged.acknowledged_by, acknowledged.notice) == ("on duty", 3)
-        again = ledger_alerts.acknowledge(db, one.id, None, "somebody else", NOW + 62 * MINUTE, sends=True)
+        again = alert_notices.acknowledge(db, one.id, None, "somebody else", NOW + 62 * MINUTE, sends=True)
         assert again == acknowledged
     (one,) = evaluate(database, NOW + 300 * MINUTE)
     assert one.notice == 3
@@ -146,7 +146,7 @@ def test_a_limited_key_acknowledges_only_its_own(database: Database) -> None:
     (one,) = evaluate(database)
     with database.begin() as db:
         other = frozenset({"other"})
-        assert ledger_alerts.acknowledge(db, one.id, other, "k", NOW, sends=True) is None
+        assert alert_notices.acknowledge(db, one.id, other, "k", NOW, sends=True) is None
         assert alerts.page(db, other, None, None, 10) == []
         assert alerts.page(db, frozenset({"account"}), True, None, 10) == [one]
 
@@ -158,7 +158,7 @@ def test_opening_acknowledging_and_ending_are_lines_of_the_feed_for_whom_they_co
         overdue(db, add_session(db), "not_started", call_status="in-progress")
     (one,) = evaluate(database)
     with database.begin() as db:
-        ledger_alerts.acknowledge(db, one.id, None, "on duty", NOW, sends=True)
+        alert_notices.acknowledge(db, one.id, None, "on duty", NOW, sends=True)
         db.execute(delete(session_watch))
     evaluate(database, NOW + MINUTE)
     number_all(database)
