@@ -58,7 +58,11 @@ class Figures:
 
 
 def of(code: str) -> Cause:
-    return LIVE if code == LIVE.code else causes.BY_CODE[code]
+    """One that only another release knows stands under its own name."""
+    if code == LIVE.code:
+        return LIVE
+    unknown = Cause(code, code, Side.US, "The release that opened it says what to do.")
+    return causes.BY_CODE.get(code, unknown)
 
 
 def is_overdue(code: str) -> bool:
