@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ LEDGER = "tests.bench.quiet:web()"
 WATCHED_LEDGER = "tests.bench.quiet:watched()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
 LAG_SECONDS = 10  # to be told the lags
+REST_SECONDS = 20  # at most, for what is left to do after a slice
+LOOK_SECONDS = 0.5  # a look at whether it rests
+RESTING = 0.1  # of a core at most
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class Contestant:
                 times = process.cpu_times()
                 used += times.user + times.system
         return used
+
+    def rest(self) -> None:
+        """Once it has done what a slice left to do (deadlines, alerts): the others' turns are on its core."""
+        end = time.monotonic() + REST_SECONDS
+        while time.monotonic() < end:
+            used, began = self.cpu_seconds(), time.monotonic()
+            time.sleep(LOOK_SECONDS)
+            if self.cpu_seconds() - used < RESTING * (time.monotonic() - began):
+                return
 
     def lags(self) -> list[float]:
         """How many seconds late its event loop was, each time since this was last asked; ascending."""

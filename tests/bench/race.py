@@ -95,6 +95,7 @@ class Track:
                 result.audits[one.name] += one.ledger.audit(mark, callbacks, sent)
                 if one.background:
                     one.ledger.settle()
+            one.rest()
             return reading
 
         for one in contestants:
