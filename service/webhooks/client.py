@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import requests
@@ -19,6 +21,7 @@ from service.webhooks.message import FORMATS, Message
 CONNECT_SECONDS: Final = 3.05
 READ_SECONDS: Final = 5.0  # for the head of the answer, and as much again for its body
 LONGEST_SEND: Final = CONNECT_SECONDS + 3 * READ_SECONDS
+MOST_LEFT: Final = 4  # requests that never came to an end, each with its thread
 LARGEST_ANSWER: Final = 2_000  # bytes that are read of it
 SHOWN: Final = 200  # characters
 
@@ -65,7 +68,32 @@ def beat(url: str) -> Outcome:
     return _ask("GET", url, None, {})
 
 
+_left = threading.BoundedSemaphore(MOST_LEFT)
+
+
 def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Outcome:
+    """In LONGEST_SEND at most: who sends the head of an answer byte by byte is left to it.
+
+    The limits of `requests` are for each of the reads.
+    """
+    if not _left.acquire(blocking=False):
+        return Outcome(is_taken=False, text=f"{MOST_LEFT} earlier requests have not come to an end")
+    found: SimpleQueue[Outcome] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(_answer(method, url, body, headers))
+        finally:
+            _left.release()
+
+    threading.Thread(target=ask, name="webhook", daemon=True).start()
+    try:
+        return found.get(timeout=LONGEST_SEND)
+    except Empty:
+        return Outcome(is_taken=False, text="its answer did not come to an end")
+
+
+def _answer(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Outcome:
     try:
         with (
             requests.Session() as http,

@@ -112,6 +112,7 @@ class ServiceAlerts:
                     log.error("alert not sent, will try again", extra=named)
                 backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(alert.tries, 10))
                 alert.tries, alert.next_try = alert.tries + 1, time.monotonic() + backoff
+                break  # the others' turn is the next one: what is wrong has to be looked for meanwhile
         self._ended = deque((one for one in self._ended if one.is_pending), MOST_ENDED)
 
     def _message(self, alert: _Open) -> Message:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -98,6 +100,40 @@ def test_a_slow_receiver_is_left_after_the_timeout(
     began = time.monotonic()
     assert send(receiver.url) == client.Outcome(is_taken=False, text="ReadTimeout")
     assert time.monotonic() - began < 2
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server that sends the head of its answer byte by byte, for ever; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as connections:
+        ended = threading.Event()
+
+        def drip() -> None:
+            while not ended.is_set():
+                connection = connections.enter_context(server.accept()[0])
+                threading.Thread(target=drip_to, args=[connection]).start()
+
+        def drip_to(connection: socket.socket) -> None:
+            with suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.05):
+                    connection.sendall(b"x")
+                connection.close()
+
+        accepting = threading.Thread(target=drip, daemon=True)
+        accepting.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        ended.set()
+        socket.create_connection(server.getsockname()).close()
+        accepting.join()
+
+
+def test_who_answers_byte_by_byte_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_SEND", 0.3)
+    with dripping() as url:
+        texts = [send(url).text for _ in range(client.MOST_LEFT + 1)]
+    ended, refused = "its answer did not come to an end", "4 earlier requests have not come to an end"
+    assert texts == [*[ended] * client.MOST_LEFT, refused]
 
 
 def test_nobody_there_is_said_without_the_url() -> None:
