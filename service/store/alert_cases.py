@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.domain.alerts import Subject
+from service.domain.alerts import LIVE, Subject
 from service.domain.overdue import LIVE_STATUSES, UNKNOWN, OverdueKind
 from service.domain.session import Session
 from service.domain.state import State
@@ -36,7 +36,14 @@ MOST_CASES: Final = 200  # found together
 OF_LATE: Final = timedelta(days=1)  # what is overdue for longer is told by lists; nobody can act on it now
 MOST_STARTED: Final = 200  # counted: what matters is whether few failures are many of them
 
-is_unknown: Final[ColumnElement[bool]] = session_watch.c.overdue_why.like(f"{UNKNOWN}%")
+# Once an alert says that a call goes on unrecorded, it says so until that is over: also where what was
+# certain cannot be known for a while.
+_was_urgent: Final = (
+    select(alert_case.c.session_id)
+    .where(alert_case.c.session_id == session_watch.c.session_id, alert_case.c.cause == LIVE.code)
+    .exists()
+)
+is_unknown: Final[ColumnElement[bool]] = and_(session_watch.c.overdue_why.like(f"{UNKNOWN}%"), ~_was_urgent)
 is_call_live: Final[ColumnElement[bool]] = func.coalesce(session_watch.c.call_status, "").in_(
     sorted(LIVE_STATUSES)
 )

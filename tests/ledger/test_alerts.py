@@ -186,6 +186,18 @@ def test_unknown_ones_are_no_unrecorded_calls(database: Database) -> None:
     assert [one.cause for one in evaluate(database)] == ["unknown"]
 
 
+def test_an_alert_of_a_live_call_stays_the_same_where_what_was_certain_becomes_unknown(
+    database: Database,
+) -> None:
+    with database.begin() as db:
+        overdue(db, add_session(db), "not_started", call_status="in-progress")
+    (one,) = evaluate(database)
+    with database.begin() as db:
+        db.execute(update(session_watch).values(overdue_why="unknown: callbacks may still wait on host B"))
+    (still,) = evaluate(database, NOW + MINUTE)
+    assert (still.id, still.cause, still.affected, still.ended_at) == (one.id, "live_unrecorded", 1, None)
+
+
 def test_cases_are_deleted_once_they_count_for_nothing(database: Database) -> None:
     fail(database, 3)
     with database.begin() as db:
