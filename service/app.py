@@ -165,7 +165,8 @@ class Serving:
             traffic.count,
             services.missed.count,
         )
-        readers = services.tail.readers = WaitingReaders(traffic.most_waiting)
+        readers = WaitingReaders(traffic.most_waiting, context.recent_keys.changed)
+        services.tail.readers = readers
         services.gauges.waiting_readers = lambda: readers.count
         traffic.when_ending(readers.end)
         self._flask = FlaskBridge(

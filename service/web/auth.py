@@ -47,8 +47,7 @@ def metrics_reader() -> None:
 
 def _recognised(text: str) -> RecognisedKey | None:
     services, recent = context.current().services, context.current().recent_keys
-    woken_at = waiting.woken_at()
-    if woken_at is not None and (known := recent.find(text, woken_at)):
+    if waiting.is_woken() and (known := recent.find(text)):
         return known
     now, looked_at = services.clock(), time.monotonic()
     with services.database.read() as db:

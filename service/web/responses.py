@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -19,12 +19,13 @@ from service.domain.session import Origin, Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
 from service.store.callback_lists import StoredCallback
+from service.store.columns import written_out
 from service.store.events import Event, EventKind
 from service.telnyx.callback_form import Form
 
 Time = Annotated[
     datetime,
-    PlainSerializer(lambda t: t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), when_used="json"),
+    PlainSerializer(written_out, when_used="json"),
     Field(description="UTC, with microseconds"),
 ]
 

@@ -43,11 +43,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Woken:
-    """A reader's wait is over: whether it may wait again, what `told` gives to its view, and since when."""
+    """A reader's wait is over: whether it may wait again, and what `told` gives to its view."""
 
     may_wait: bool
-    told: int | None
-    at: float  # monotonic
+    told: int | None = None
 
 
 class Waits(Exception):
@@ -111,10 +110,9 @@ def told() -> int | None:
     return None if woken is None else woken.told
 
 
-def woken_at() -> float | None:
-    """Since when this further call is due (monotonic); None: it is the first one."""
-    woken: Woken | None = request.environ.get(WOKEN)
-    return None if woken is None else woken.at
+def is_woken() -> bool:
+    """Whether this is a further call, of a reader that has waited."""
+    return WOKEN in request.environ
 
 
 def _wait(wait: Wait) -> None:

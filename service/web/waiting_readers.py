@@ -22,11 +22,11 @@ MOST_RECENT: Final = 2000  # events that are remembered for those who are about 
 @dataclass(eq=False)
 class _Reader:
     wait: Wait
-    woken: asyncio.Future[tuple[int | None, float]]
+    woken: asyncio.Future[int | None]
 
-    def wake(self, position: int | None, now: float) -> None:
+    def wake(self, position: int | None) -> None:
         if not self.woken.done():
-            self.woken.set_result((position, now))
+            self.woken.set_result(position)
 
 
 class WaitingReaders:
@@ -36,8 +36,10 @@ class WaitingReaders:
     together: at once, if they were not within the last GATHER_SECONDS.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, keys_changed: Callable[[], object] = lambda: None) -> None:
+        """`keys_changed` is called before anybody is woken, where something may have been done with keys."""
         self._most = most
+        self._keys_changed = keys_changed
         self._loop = asyncio.get_running_loop()
         self._readers: set[_Reader] = set()
         self._by_topic: dict[Topic, set[_Reader]] = {}
@@ -66,7 +68,7 @@ class WaitingReaders:
         """
         seconds = until - time.monotonic()
         if self._must_answer(ended) or seconds <= 0:
-            return Woken(may_wait=False, told=None, at=time.monotonic())
+            return Woken(may_wait=False)
         if len(self._readers) >= self._most:
             raise TooManyWait
         reader = _Reader(wanted, self._loop.create_future())
@@ -78,9 +80,8 @@ class WaitingReaders:
             if left.done():
                 raise ClientLeft
             if not reader.woken.done():
-                return Woken(may_wait=False, told=None, at=time.monotonic())
-            told, at = reader.woken.result()
-            return Woken(not self._must_answer(ended), told, at)
+                return Woken(may_wait=False)
+            return Woken(not self._must_answer(ended), reader.woken.result())
         finally:
             left.cancel()
             self._forget(reader)
@@ -130,6 +131,8 @@ class WaitingReaders:
         return any(not wait.topics.isdisjoint(_topics(event)) for event in missed)
 
     def _take(self, after: int, events: Sequence[Numbered], last: int) -> None:
+        if last < after or any(event.session_id is None for event in events):
+            self._keys_changed()
         if after != self.position:  # all have left since, so that is none of their business; or it was told
             return
         self.position = last
@@ -145,7 +148,7 @@ class WaitingReaders:
 
     def _found(self, reader: _Reader) -> None:
         if not reader.wait.gathers:
-            reader.wake(self.position, time.monotonic())
+            reader.wake(self.position)
             return
         if not self._gathering:
             seconds = self._gathered_at + GATHER_SECONDS - time.monotonic()
@@ -158,9 +161,8 @@ class WaitingReaders:
         self._wake(gathered)
 
     def _wake(self, readers: Iterable[_Reader]) -> None:
-        now = time.monotonic()
         for reader in readers:
-            reader.wake(self.position, now)
+            reader.wake(self.position)
 
 
 def _topics(event: Numbered) -> list[Topic]:
