@@ -100,6 +100,11 @@ class Backlog:
         return self._spool.depth() if self._spool is not None else None
 
     @property
+    def is_surveyed(self) -> bool:
+        """Whether what was in the folder at the start is counted."""
+        return self._spool is not None and self._spool.is_surveyed
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there is anything to drain."""
         depth = self.depth()

@@ -63,7 +63,7 @@ class Spool:
         self._file: OwnFile | None = None
         self._turn = threading.Lock()
         self._others: dict[Path, Counted] = {}
-        self._dead_letters = 0
+        self._dead_letters, self.is_surveyed = 0, False  # until then what others left is not counted
         self._stuck: set[Path] = set()  # drained files that could not be removed
         self._identity: Identity | None = None
         self._missing: int | None = None  # bytes that the last append found no room for; None: it took them
@@ -161,6 +161,7 @@ class Spool:
                     found[path] = (self._others.get(path) or Counted(since(path))).up_to_now(path)
         self._others = found
         self._dead_letters = len(self.files(DEAD)) + len(self.files(DAMAGED))
+        self.is_surveyed = True
         # While somebody appends, it is for him to find out: he may hang with the disk, and so would we.
         is_appending = self._turn.locked()
         if self._missing is not None and not is_appending and self._size() + self._missing <= self._limit:

@@ -30,11 +30,18 @@ def save(db: Connection, id: str, host: str | None, why: Why, began_at: datetime
     db.execute(longer.on_conflict_do_update(index_elements=["id"], set_={"ended_at": ended_at}))
 
 
-def save_absence(db: Connection, process_id: str, alive_at: datetime, now: datetime) -> None:
-    """Since that process was seen last none was alive, if that is long ago."""
-    if now - alive_at > GAP:
+def save_absence(db: Connection, process_id: str, alive_at: datetime, began_at: datetime) -> None:
+    """From when that process was seen last until another one began none was alive, if that was for long."""
+    if began_at - alive_at > GAP:
         # So that of several that begin at once all mean the same one.
-        save(db, f"{process_id} {written_out(alive_at)}", None, Why.AWAY, alive_at, now)
+        save(db, f"{process_id} {written_out(alive_at)}", None, Why.AWAY, alive_at, began_at)
+
+
+def save_silence(db: Connection, id: str, host: str, began_at: datetime, ended_at: datetime) -> None:
+    """A process of this host was alive, and could not say so: who began meanwhile took all for away."""
+    save(db, id, host, Why.SILENT, began_at, ended_at)
+    within = (blind_period.c.began_at >= began_at, blind_period.c.ended_at <= ended_at)
+    db.execute(delete(blind_period).where(blind_period.c.why == Why.AWAY, *within))
 
 
 def forget(db: Connection, now: datetime) -> None:

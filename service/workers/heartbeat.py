@@ -14,7 +14,7 @@ from service.ledger.missed import Missed, Period
 from service.log_lines import fields
 from service.store import blind_periods, processes, spools
 from service.store.blind_periods import GAP, Why
-from service.store.engine import Database, DatabaseError
+from service.store.engine import Database, DatabaseError, DatabaseUnready
 from service.store.outages import no_outage
 from service.store.spools import SeenSpool
 
@@ -36,11 +36,23 @@ class Heartbeat:
         self._missed = missed
         self._id = new_id()
         self._host = socket.gethostname()
+        self._began: float | None = None  # monotonic; from then on callbacks are taken
         self._beaten_at: datetime | None = None  # by the database's clock
+        self._beaten = 0.0  # monotonic, a moment earlier
+        self._has_row = self._has_told_absence = False
         self._last_alive: tuple[str, datetime] | None = None  # of all processes, before the first beat
+
+    @property
+    def is_fresh(self) -> bool:
+        """Within the last 15 s the database was told of this process, its spool and when it was blind.
+
+        If not, it may take a host for empty, or nobody for away, for want of what this process has to say.
+        """
+        return self._beaten_at is not None and time.monotonic() - self._beaten < GAP.total_seconds()
 
     def run_once(self, now: datetime) -> None:
         """Raises DatabaseError."""
+        self._begin()
         if self._database.breaker.takes_writes:
             self.beat(now)
         elif not self._takes_callbacks():
@@ -48,29 +60,31 @@ class Heartbeat:
 
     def beat(self, now: datetime) -> None:
         """Raises DatabaseError."""
+        self._begin()
         unavailable_since = self._database.breaker.unavailable_since
-        oldest, seen, missed = self._oldest_at(now), self._seen(now), self._missed.unsaved()
+        oldest, here = self._oldest_at(now), time.monotonic()
+        if not self._has_told_absence:
+            self._tell_absence()
         # Always as a probe: that a heartbeat is taken says nothing of callbacks.
         with self._database.begin(time.monotonic() + BEAT_SECONDS, is_probe=True) as db:
             moment = processes.now_of(db)
-            if self._beaten_at is None and self._last_alive is None:
-                self._last_alive = processes.last_alive(db)
             processes.beat(db, self._id, self._host, oldest, unavailable_since)
+        self._has_row = True
+        # Only now: of what came before `moment` nothing is left out.
+        seen, missed = self._seen(now), self._missed.unsaved()
         # Apart, and no outage: callbacks shall not wait for a table or a grant that only this needs.
         with self._database.begin(time.monotonic() + BEAT_SECONDS) as db, no_outage():
             if self._beaten_at is None:
-                if self._last_alive is not None:
-                    blind_periods.save_absence(db, *self._last_alive, moment)
                 blind_periods.forget(db, moment)
                 spools.forget(db, moment)
             elif moment - self._beaten_at > GAP:
-                blind_periods.save(db, new_id(), self._host, Why.SILENT, self._beaten_at, moment)
+                blind_periods.save_silence(db, new_id(), self._host, self._beaten_at, moment)
             if seen is not None:
                 spools.beat(db, seen, moment)
             for one in missed:
                 began, ended = _moments(one, moment)
                 blind_periods.save(db, one.id, self._host, Why.REFUSED, began, ended)
-        self._beaten_at = moment
+        self._beaten_at, self._beaten = moment, here
         self._missed.saved(missed)
 
     def end(self) -> None:
@@ -88,6 +102,25 @@ class Heartbeat:
         except DatabaseError as error:
             log.warning("the end of this host was not written", extra=fields(error=error))
 
+    def _begin(self) -> None:
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def _tell_absence(self) -> None:
+        """Before this process has a row: whoever begins next would find it, and nobody absent."""
+        assert self._began is not None
+        try:
+            with self._database.begin(time.monotonic() + BEAT_SECONDS, is_probe=True) as db, no_outage():
+                if not self._has_row:
+                    self._last_alive = processes.last_alive(db)
+                if self._last_alive is not None:
+                    taken = timedelta(seconds=time.monotonic() - self._began)
+                    blind_periods.save_absence(db, *self._last_alive, processes.now_of(db) - taken)
+        except DatabaseUnready as error:
+            log.warning("the time without any process was not written", extra=fields(error=error))
+        else:
+            self._has_told_absence = True
+
     def _takes_callbacks(self) -> bool:
         depth = self._backlog.depth()
         return self._database.breaker.takes_writes or (depth is not None and depth.is_usable)
@@ -97,8 +130,10 @@ class Heartbeat:
         return None if depth is None or depth.age is None else now - timedelta(seconds=depth.age)
 
     def _seen(self, now: datetime) -> SeenSpool | None:
+        if not self._backlog.is_surveyed:
+            self._backlog.survey()  # or what lies there from before would not be counted
         id, depth = self._backlog.spool_id, self._backlog.depth()
-        if id is None or depth is None:
+        if id is None or depth is None or not self._backlog.is_surveyed:
             return None
         return SeenSpool(id, self._host, depth.entries, self._oldest_at(now), depth.dead_letters)
 
