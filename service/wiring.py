@@ -42,7 +42,7 @@ from service.workers.service_alerts import ServiceAlerts
 from service.workers.tail import Tail
 
 DRAIN_SECONDS = 0.25
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 2.0  # a verdict waits for the next one of each host
 GAUGES_SECONDS = 1.0
 REJECTED_SECONDS = 0.1
 LAST_USED_SECONDS = 60.0
@@ -135,7 +135,7 @@ def wire(settings: Settings) -> Services:
     last_used = LastUsed(database)
     drain = Drain(backlog, database, ingest, sessions.save_answer, lambda: intake.commits)
     deadlines = Deadlines(database, changed)
-    overdue = _overdue(settings, database, telnyx, intake)
+    overdue = _overdue(settings, database, telnyx, intake, heartbeat)
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     return Services(
         database=database,
@@ -230,7 +230,9 @@ def _client(settings: Settings) -> Client:
     return made
 
 
-def _overdue(settings: Settings, database: Database, telnyx: Client, intake: Intake) -> Overdue:
+def _overdue(
+    settings: Settings, database: Database, telnyx: Client, intake: Intake, heartbeat: Heartbeat
+) -> Overdue:
     limits = Limits(
         start=timedelta(seconds=settings.OVERDUE_START_SECONDS),
         answer=timedelta(seconds=settings.OVERDUE_ANSWER_SECONDS),
@@ -240,7 +242,7 @@ def _overdue(settings: Settings, database: Database, telnyx: Client, intake: Int
     budget = Budget(settings.ASK_CALLS_PER_MINUTE)
     asking = Asking(telnyx.call, telnyx.has_key, budget, is_on=settings.ASK_CALLS is Use.ON)
     watch = Watch(database, limits, asking)
-    return Overdue(database, watch, asking, lambda: intake.is_waited_for)
+    return Overdue(database, watch, asking, lambda: intake.is_waited_for, lambda: heartbeat.is_fresh)
 
 
 def _proven(settings: Settings) -> Collection[str] | None:

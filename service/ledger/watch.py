@@ -30,6 +30,8 @@ SQLITE_SEEN_AT_ONCE: Final = 50
 SQLITE_DECIDED_AT_ONCE: Final = 30
 GRACE: Final = timedelta(seconds=3)  # for Telnyx's answer; then it is decided without one
 BLIND_PAUSE: Final = timedelta(seconds=15)
+HEARD_WITHIN: Final = timedelta(seconds=4)  # by then every host says what waits there, or it is unknown
+HEARING_PAUSE: Final = timedelta(seconds=0.5)
 SIGHTED_AFTER: Final = timedelta(seconds=25)  # by then it is known which hosts were not seen
 
 
@@ -62,11 +64,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Decided:
-    """So many were looked at. `found` is session id, before, after; `questions` are to be asked."""
+    """So many were looked at. `found` is session id, before, after; `questions` are to be asked.
+
+    `early` are answers to be given again in a moment.
+    """
 
     looked_at: int = 0
     found: Sequence[tuple[str, Watched, Watched]] = ()
     questions: Sequence[Question] = ()
+    early: Sequence[Answer] = ()
 
 
 class _NothingToDo(Exception):
@@ -107,8 +113,12 @@ class Watch:
 
     def receive(self, answers: Sequence[Answer]) -> Decided:
         """What Telnyx said of calls, a few of them at once. Raises DatabaseError."""
-        with self._database.begin() as db:
-            return self._receive(db, answers)
+        early: list[Answer] = []
+        try:
+            with self._database.begin() as db:
+                return self._receive(db, answers, early)
+        except _NothingToDo:
+            return Decided(early=early)
 
     def _follow(self, db: Connection) -> bool:
         due.prepare(db)
@@ -163,6 +173,8 @@ class Watch:
             elif look.asks(now) and self._asking.may(look.subject.account_sid):
                 questions.append(look.question(now))
                 later.append(replace(one, tried_at=now, next_at=now + GRACE))
+            elif look.is_early(now):
+                later.append(replace(one, next_at=now + HEARING_PAUSE))
             elif look.asks(now) and self._asking.is_possible(look.subject.account_sid):
                 # Not this time: its turn comes again.
                 later.append(self._close(look, one.tried_at, log, now, now + SHORTEST_PAUSE))
@@ -172,7 +184,7 @@ class Watch:
         log.write()
         return Decided(len(taken), log.found, questions)
 
-    def _receive(self, db: Connection, answers: Sequence[Answer]) -> Decided:
+    def _receive(self, db: Connection, answers: Sequence[Answer], early: list[Answer]) -> Decided:
         due.prepare(db)
         now = now_of(db)
         by_id = {answer.question.session_id: answer for answer in answers}
@@ -180,11 +192,16 @@ class Watch:
         still = [one for id, one in held.items() if one.since == by_id[id].question.since]
         log, later = WatchLog(db, now), []
         for session_id, look in self._looks(db, still).items():
+            if look.is_early(now):
+                early.append(by_id[session_id])
+                continue
             look.learn(by_id[session_id])
             later.append(self._close(look, look.due.tried_at, log, now, now))
+        if not later:
+            raise _NothingToDo
         due.put(db, later)
         log.write()
-        return Decided(len(still), log.found)
+        return Decided(len(still), log.found, early=early)
 
     def _looks(self, db: Connection, rows: Collection[Due]) -> dict[str, _Look]:
         """Left out are those that wait for something else: that event is followed once it is numbered."""
@@ -195,8 +212,10 @@ class Watch:
             subject = subjects.get(one.session_id)
             deadline = subject and self._deadline(subject, one.since)
             if subject and deadline and deadline.kind is one.kind:
-                blind = reasons.since(one.since) if reasons else None
+                assert reasons is not None
+                blind = reasons.since(one.since, deadline.at)
                 looks[one.session_id] = _Look(one, subject, deadline, blind)
+                looks[one.session_id].hosts_will_tell = reasons.is_early(deadline.at)
         return looks
 
     def _close(
@@ -209,7 +228,7 @@ class Watch:
         if self._asking.is_possible(look.subject.account_sid):
             moments.append(look.deadline.asks_at(tried_at, look.after))
         if look.is_undecided:
-            moments.append(now + BLIND_PAUSE)
+            moments.append(now + (HEARD_WITHIN if look.hosts_will_tell else BLIND_PAUSE))
         elif look.is_new:
             moments.append(now + SIGHTED_AFTER)
         next_at = min((moment for moment in moments if moment), default=NEVER)
@@ -225,6 +244,12 @@ class _Look:
         self.deadline = deadline
         self.after = subject.watched
         self._blind = blind
+        self.hosts_will_tell = False  # in a moment, whether anything waits there that came in time
+
+    def is_early(self, now: datetime) -> bool:
+        """A verdict now could be wrong, and one in a moment can not: hosts may hold what came in time."""
+        is_open = self.subject.watched.overdue is not None or self.due.kind is OverdueKind.STOPPED_EARLY
+        return self.hosts_will_tell and not is_open and now < self.deadline.at + HEARD_WITHIN
 
     def asks(self, now: datetime) -> bool:
         """It is time to ask for the call."""

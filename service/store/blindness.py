@@ -14,6 +14,8 @@ from service.store.columns import database_now
 from service.store.spools import UNSEEN_AFTER
 from service.store.watch_tables import blind_period, spool
 
+# From its receipt: by then a callback was answered, and what was not committed is counted on its disk.
+COUNTED_WITHIN: Final = timedelta(seconds=1.5)
 DECIDED_AFTER: Final = timedelta(minutes=10)
 MOST_PERIODS: Final = 3  # of each kind that are named
 
@@ -45,8 +47,14 @@ class Reasons:
         ended = select(blind_period).where(blind_period.c.ended_at >= first)
         self._periods = db.execute(ended.order_by(blind_period.c.ended_at.desc())).all()
 
-    def since(self, moment: datetime) -> Blindness | None:
-        """As the function of this name."""
+    def is_early(self, until: datetime) -> bool:
+        """A host that was seen lately has yet to say whether anything waits there that came until then."""
+        now = self._spools[0].now
+        alive = [one for one in self._spools if one.id and one.retired_at is None and not one.entries]
+        return any(_until(one) < until and now - one.seen_at < UNSEEN_AFTER for one in alive)
+
+    def since(self, moment: datetime, until: datetime | None = None) -> Blindness | None:
+        """As the function of this name. `until`: what may have come later is not asked for."""
         now = self._spools[0].now
         # One that was retired later may have taken callbacks until then.
         spools = [
@@ -55,7 +63,7 @@ class Reasons:
         periods = [one for one in self._periods if one.ended_at >= moment]
         silent_until = max((one.ended_at for one in periods if one.why == Why.SILENT), default=None)
         reasons = [
-            *_waiting(spools, now, silent_until),
+            *_waiting(spools, now, silent_until, until),
             *_periods([one for one in periods if one.why == Why.AWAY], now),
             *_periods([one for one in periods if one.why == Why.REFUSED], now),
         ]
@@ -65,10 +73,18 @@ class Reasons:
         return Blindness("; ".join(words), is_decided=all(one.is_decided for one in reasons))
 
 
-def _waiting(spools: Iterable[Row[Any]], now: datetime, silent_until: datetime | None) -> Iterator[Blindness]:
+def _until(one: Row[Any]) -> datetime:
+    """What came to this spool until then is counted in its row."""
+    seen_at: datetime = one.seen_at
+    return seen_at - COUNTED_WITHIN
+
+
+def _waiting(
+    spools: Iterable[Row[Any]], now: datetime, silent_until: datetime | None, until: datetime | None
+) -> Iterator[Blindness]:
     for one in sorted(spools, key=lambda one: (one.host, one.id)):
         is_unseen = one.retired_at is not None or now - one.seen_at >= UNSEEN_AFTER
-        if not (is_unseen or one.entries):
+        if not (is_unseen or one.entries or (until is not None and _until(one) < until)):
             continue
         # While the database heard of nobody, that a host was not seen says nothing.
         began = (

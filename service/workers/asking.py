@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -93,6 +93,11 @@ class Asking:
         while len(found) < most and not self._answers.empty():
             found.append(self._answers.get())
         return found
+
+    def put_back(self, answers: Iterable[Answer]) -> None:
+        """What `answers` gave is to be given again."""
+        for answer in answers:
+            self._answers.put(answer)
 
     def _run(self) -> None:
         while True:

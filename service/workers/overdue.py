@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from service.ledger import session_log
-from service.ledger.watch import SQLITE_DECIDED_AT_ONCE, Decided, Watch
+from service.ledger.watch import SQLITE_DECIDED_AT_ONCE, Answer, Decided, Watch
 from service.log_lines import fact
 from service.store.engine import Database
 from service.workers.asking import Asking
@@ -27,23 +27,31 @@ class Overdue:
     """While callbacks wait, it takes a sixth of the time, however far it is behind then."""
 
     def __init__(
-        self, database: Database, watch: Watch, asking: Asking, callbacks_wait: Callable[[], bool]
+        self,
+        database: Database,
+        watch: Watch,
+        asking: Asking,
+        callbacks_wait: Callable[[], bool],
+        is_blindness_told: Callable[[], bool],
     ) -> None:
         self._database = database
         self._watch = watch
         self._asking = asking
         self._callbacks_wait = callbacks_wait
+        self._is_blindness_told = is_blindness_told
         self._began = 0.0  # monotonic; the transaction that it is at
 
     def run_once(self, _now: datetime) -> None:
         """Raises DatabaseError."""
         if not self._database.breaker.takes_writes:
             return
-        self._receive()
+        may_judge = self._is_blindness_told()
+        if may_judge:
+            self._receive()
         is_behind, has_due = self._watch.work()
         if is_behind:
             self._follow()
-        if has_due:
+        if has_due and may_judge:
             self._decide()
 
     def _follow(self) -> None:
@@ -54,9 +62,13 @@ class Overdue:
 
     def _receive(self) -> None:
         self._began = time.monotonic()
+        early: list[Answer] = []
         while answers := self._asking.answers(SQLITE_DECIDED_AT_ONCE):
-            _log(self._watch.receive(answers))
+            decided = self._watch.receive(answers)
+            early += decided.early
+            _log(decided)
             self._pause()
+        self._asking.put_back(early)
 
     def _decide(self) -> None:
         self._began = time.monotonic()
