@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, select, update
 
 from service.domain.access import Scope
+from service.domain.overdue import Call
 from service.ledger.numbering import number
 from service.sandbox import Answer
 from service.store.columns import written_out
@@ -22,6 +23,7 @@ from service.store.tables import event, session
 from service.web import sessions as views
 from tests.ledger.arrivals import Arrivals, Said
 from tests.ledger.desk import Desk
+from tests.ledger.tower import Tower
 from tests.web.indoors import Caller, Indoors
 
 SECOND = timedelta(seconds=1)
@@ -276,3 +278,29 @@ def test_a_long_timeline_goes_on_in_pages_that_end_there_too(
     for other in (None, 5):  # a page as of another moment is of another list
         answer = indoors.client.get(path, query_string={"cursor": third["next_cursor"], "as_of": other})
         assert answer.status_code == 422
+
+
+def test_what_the_watch_had_found_then_is_shown_as_it_was(indoors: Indoors) -> None:
+    tower = Tower(indoors.context.database, "account-1")
+    session_id = indoors.started()
+    (question,) = tower.look(20 * SECOND).questions
+    tower.answer(question, Call("in-progress"))
+    tower.follow()
+    overdue = indoors.session(session_id)
+    indoors.tell("siprec-started")
+    tower.follow()
+    closed = indoors.session(session_id)
+    number(indoors.context.database)
+
+    timeline = closed["timeline"]
+    at = {line["kind"]: position for position, line in enumerate(timeline, 1)}
+    before, found, after = (
+        then(indoors, session_id, position) for position in (at["overdue"] - 1, at["overdue"], len(timeline))
+    )
+    assert (before["overdue"], before["call"]) == (None, None)
+    assert (found["overdue"], found["call"]) == (overdue["overdue"], overdue["call"])
+    assert found["overdue"]["kind"] == "not_started"
+    assert found["call"]["status"] == "in-progress"
+    assert found["state"] == "accepted"
+    assert (after["overdue"], after["call"], after["state"]) == (None, overdue["call"], "started")
+    assert found["updated_at"] == before["updated_at"]  # what is found out changes no session
