@@ -53,9 +53,28 @@ UNAVAILABLE: Final = Wellness(
         ),
     )
 )
+_NO_WRITES: Final = Reason(
+    "no_writes",
+    "The database takes no writes. Callbacks are kept on disk, where there is a spool.",
+    Side.US,
+    "Let it take writes again (its disk, its locks, its primary); what waits is then written by itself.",
+    "/#spool",
+)
+# What rests on heartbeats, which are writes too.
+_OF_HEARTBEATS: Final = {"no_process", "process_lost", "spool_unseen", "watch_behind"}
 _SCHEMA: Final = Reason(
     "schema", "The database's schema is behind this release.", Side.US, "Run siprec-ledger db upgrade.", "/"
 )
+
+
+def seen_from(found: Wellness, *, takes_writes: bool, waiting: int) -> Wellness:
+    """With what a process knows for itself, though the database may not be told: what waits in its spool."""
+    reasons = [one for one in found.reasons if takes_writes or one.code not in _OF_HEARTBEATS]
+    own = [] if takes_writes else [_NO_WRITES]
+    if waiting and not any(one.code == "spool_waits" for one in reasons):
+        own.append(spool_waits(waiting, "in the spool of this process"))
+    urgent = [one for one in reasons if one.code == "live_unrecorded"]
+    return Wellness((*urgent, *own, *(one for one in reasons if one not in urgent)))
 
 
 def look(db: Connection, now: datetime, accounts: Accounts = ALL_ACCOUNTS) -> Wellness:

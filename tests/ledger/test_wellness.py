@@ -61,6 +61,23 @@ def test_live_calls_that_are_probably_not_recorded_come_first_and_say_what_to_do
     assert found[1].words.startswith("1 session is overdue: It was asked to stop")
 
 
+def test_a_process_adds_what_it_knows_for_itself_behind_live_calls(db: Connection) -> None:
+    overdue(db, add_session(db), "not_stopped")
+    overdue(db, add_session(db), "not_started", call_status="in-progress")
+    found = wellness.look(db, NOW)
+    assert wellness.seen_from(found, takes_writes=True, waiting=0) == found
+    seen = wellness.seen_from(found, takes_writes=False, waiting=2)
+    named = ["live_unrecorded", "no_writes", "spool_waits", "overdue_not_stopped"]
+    assert [reason.code for reason in seen.reasons] == named
+
+
+def test_what_the_heartbeat_has_told_of_the_spool_is_not_said_twice(db: Connection) -> None:
+    values = {"id": "s1", "host": "host-a", "seen_at": NOW, "entries": 3, "dead_letters": 0}
+    db.execute(insert(spool).values(values))
+    seen = wellness.seen_from(wellness.look(db, NOW), takes_writes=True, waiting=2)
+    assert [reason.words for reason in seen.reasons] == ["3 entries wait in the spool on host-a."]
+
+
 def test_what_is_unknown_is_not_called_unrecorded(db: Connection) -> None:
     overdue(db, add_session(db), "not_started", "unknown: we were away", call_status="in-progress")
     assert codes(db) == ["unknown"]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert, update
 
+from service.domain.callback import Delivery
+from service.domain.ids import new_id
 from service.ledger.alerts import Evaluation
 from service.store import processes
+from service.store.errors import Outage
 from service.store.tables import process
 from service.store.watch_tables import spool
 from tests.ledger.watching import add_session, overdue
@@ -65,3 +70,45 @@ def test_the_two_numbers_agree_once_a_callback_is_stored(visitor: Visitor, indoo
     indoors.started()
     assert indoors.tell("siprec-started").status_code == 200
     assert "<b>1</b> answered 200</span><span><b>1</b> shown" in visitor.get("/").text
+
+
+def test_it_says_that_the_database_takes_no_writes_and_misses_no_heartbeats_then(
+    visitor: Visitor, indoors: Indoors
+) -> None:
+    with indoors.context.database.begin() as db:
+        db.execute(update(process).values(alive_at=datetime.now(UTC) - timedelta(seconds=40)))
+    assert "No process of the service has been seen for 15 s" in visitor.get("/").text
+    indoors.context.database.breaker.failed(Outage.WRITES, "it is locked")
+    page = visitor.get("/").text
+    assert "The database takes no writes." in page
+    assert "No process of the service has been seen" not in page
+    assert "All is well." not in page
+
+
+def test_what_drains_while_the_page_is_made_is_neither_missed_nor_counted_twice(
+    furnish: Callable[..., Indoors], tmp_path: Path
+) -> None:
+    indoors = furnish(SPOOL="on", SPOOL_DIR=tmp_path / "spool")
+    indoors.stop_draining()
+    visitor = Visitor(indoors)
+    visitor.log_in(indoors.key)
+    session_id = indoors.started()
+    services, engine = indoors.context.services, indoors.context.database.engine
+    body = indoors.sandbox.compose(indoors.sid(), "siprec-started")
+    token = indoors.callback_path().rpartition("/")[2]
+    headers = indoors.sandbox.sign(body)
+    came = Delivery(new_id(), datetime.now(UTC), "POST", token, b"", headers, body)
+    services.backlog.save([services.reader.read(came)])
+    drained: list[int] = []
+
+    def drain(_db: object, _cursor: object, statement: str, *_: object) -> None:
+        if "session_watch" in statement and not drained:  # the page sees the state of before from here on
+            drained.append(0)
+            drained[0] = services.drain.run()
+
+    event.listen(engine, "after_cursor_execute", drain)
+    page = visitor.get("/").text
+    event.remove(engine, "after_cursor_execute", drain)
+    assert drained == [1]
+    assert indoors.session(session_id)["state"] == "started"
+    assert "<b>1</b> answered 200</span><span><b>1</b> shown" in page
