@@ -26,6 +26,8 @@ from service.domain.access import Accounts
 from service.domain.overdue import LIVE_STATUSES, OverdueKind
 from service.domain.state import State
 from service.store.accounts import sees_callback, sees_session
+from service.store.alert_cases import OF_LATE
+from service.store.processes import now_of
 from service.store.tables import IS_NOT_STOPPED, callback, process, rejected_delivery, session
 from service.store.watch_tables import session_watch, spool
 
@@ -94,12 +96,15 @@ def _count(db: Connection, state: State, accounts: Accounts) -> int:
 
 
 def overdue(db: Connection, accounts: Accounts, limit: int) -> list[OverdueSession]:
-    """Live calls first, then the newest."""
-    found = [one for kind in OverdueKind for one in _overdue(db, kind, accounts)]
+    """Live calls first, then the newest; what was overdue before OF_LATE, lists tell."""
+    of_late = now_of(db) - OF_LATE
+    found = [one for kind in OverdueKind for one in _overdue(db, kind, accounts, of_late)]
     return sorted(found, key=lambda one: (one.is_live, one.since), reverse=True)[:limit]
 
 
-def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> Iterable[OverdueSession]:
+def _overdue(
+    db: Connection, kind: OverdueKind, accounts: Accounts, since: datetime
+) -> Iterable[OverdueSession]:
     row = session_watch.c
     query = (
         select(
@@ -107,6 +112,7 @@ def _overdue(db: Connection, kind: OverdueKind, accounts: Accounts) -> Iterable[
         )
         .join(session, session.c.id == row.session_id)
         .where(row.overdue_kind == kind, row.overdue_kind.is_not(None), sees_session(accounts))
+        .where(row.overdue_since >= since)
         .order_by(row.overdue_since.desc())
         .limit(MOST_OVERDUE)
     )

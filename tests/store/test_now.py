@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event, text
 from service.domain.state import State
 from service.store import alerts as store_alerts
 from service.store import now as store_now
+from service.store import wellness
 from service.store.engine import Database
 from service.store.now import Starts
 from service.web.pages.charts import day_of
@@ -46,12 +47,22 @@ def test_starts_are_counted_by_hour_outcome_and_seconds(database: Database) -> N
 
 def test_live_calls_come_first(database: Database) -> None:
     with database.begin() as db:
-        calls = {}
+        calls, now = {}, datetime.now(UTC)
         for name, status, back in (("new", None, 1), ("live", "in-progress", 9), ("over", "completed", 2)):
             calls[name] = add_session(db)
-            overdue(db, calls[name], "not_started", since=NOW - timedelta(minutes=back), call_status=status)
+            overdue(db, calls[name], "not_started", since=now - timedelta(minutes=back), call_status=status)
         found = store_now.overdue(db, None, 2)
     assert [one.id for one in found] == [calls["live"], calls["new"]]
+
+
+def test_what_is_overdue_for_longer_than_a_day_is_left_to_lists_as_the_verdict_does(
+    database: Database,
+) -> None:
+    with database.begin() as db:
+        for hours in (23, 25):
+            overdue(db, add_session(db), "not_started", since=datetime.now(UTC) - timedelta(hours=hours))
+        assert len(store_now.overdue(db, None, 10)) == 1
+        assert sum(one.count for one in wellness.overdue_sessions(db, None)) == 1
 
 
 def test_only_the_accounts_of_a_key_are_counted(database: Database) -> None:
