@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -16,6 +17,7 @@ from .signature import Signer
 from .traffic import Delivery
 
 Report = Callable[[Delivery], object]
+GLANCE_SECONDS = 0.05
 
 
 class Dispatcher:
@@ -33,9 +35,14 @@ class Dispatcher:
         self._signer_of = signer_of
         self._ca_file = ca_file
         self._reports = reports
+        self.is_open = Event()  # while it is not, what is to be delivered waits
+        self.is_open.set()
 
     def deliver(self, callback: Callback) -> None:
         """Return when every copy of `callback` was delivered or given up."""
+        while not self.is_open.is_set():
+            if not self._scheduler.sleep(GLANCE_SECONDS):
+                return
         behaviour = callback.behaviour
         with ThreadPoolExecutor(behaviour.repeat if behaviour.repeat_at_once else 1) as copies:
             list(copies.map(self._deliver_one, [callback] * behaviour.repeat))

@@ -109,6 +109,22 @@ class State:
             is_over = answer.times is not None and given[member, call_sid] > answer.times
         return Answer() if is_over else answer
 
+    @property
+    def is_holding(self) -> bool:
+        return not self._dispatcher.is_open.is_set()
+
+    def hold(self) -> None:
+        """Deliver no callback of a session from now on; each waits until `release`, or is forgotten."""
+        self._dispatcher.is_open.clear()
+
+    def release(self) -> None:
+        """Deliver what was held, late, and whatever comes as ever."""
+        self._dispatcher.is_open.set()
+
+    def remember(self, call: Call) -> None:
+        """Know a call that was before."""
+        self._calls[call.sid] = call
+
     def call(self, call_sid: str) -> Call:
         return self._calls.setdefault(call_sid, Call(call_sid))
 
@@ -133,6 +149,10 @@ class State:
         call = self.call(call_sid)
         if call.ended_at is None:
             self._calls[call_sid] = replace(call, ended_at=now())
+        return self.break_off(call_sid)
+
+    def break_off(self, call_sid: str) -> list[Session]:
+        """Stop every session on the call, which nobody asked for, and return them; the call goes on."""
         runs = [run for run in list(self.runs.values()) if run.session.call_sid == call_sid]
         behaviour = self.behaviour(call_sid)
         return [run.session for run in runs if run.end(behaviour)]
