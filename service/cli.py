@@ -15,6 +15,7 @@ from service import config, logs, wiring
 from service.commands.alerts import alert_group
 from service.commands.database import database_url_option, db, open_database
 from service.commands.follow import follow
+from service.commands.history import demo_history
 from service.commands.hosts import hosts_group
 from service.commands.keys import keys_group
 from service.commands.login import login
@@ -54,6 +55,7 @@ def main(log_format: str) -> None:
 main.add_command(db)
 main.add_command(sandbox)
 main.add_command(demo)
+main.add_command(demo_history)
 main.add_command(keys_group)
 main.add_command(hosts_group)
 main.add_command(follow)
