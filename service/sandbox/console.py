@@ -1,5 +1,6 @@
 """Shows on a terminal what passes between app, ledger and Telnyx, in the order in which it happened."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,8 @@ from .sessions import now
 from .traffic import Delivery, Request
 
 # How long a line waits, so that an earlier one that is known only later still comes before it.
-LAG = timedelta(milliseconds=150)
+LAG = timedelta(milliseconds=400)
+READ_SECONDS = 0.2  # between two looks at the feed
 COLOURS = {"started": "cyan", "stopped": "green", "failed": "red", "refused": "red", "unanswered": "yellow"}
 
 
@@ -24,18 +26,23 @@ class Line:
     at: datetime
     who: str
     text: str
-    call_sid: str | None = None  # of which the ledger may know more
 
 
 class Console:
-    """The sandbox's traffic, and next to it what the ledger writes into its timelines."""
+    """The sandbox's traffic, and next to it what the ledger writes: its feed, but for made-up history."""
 
-    def __init__(self, service: Program, traffic: "SimpleQueue[Request | Delivery]") -> None:
+    def __init__(self, service: Program, traffic: "SimpleQueue[Request | Delivery | Line]") -> None:
+        """What is put into `traffic`, by whatever thread, is shown."""
         self._service = service
         self._traffic = traffic
         self._waiting: list[Line] = []
-        self._timeline: set[int] = set()  # rows that were read, by their sequence
+        self._cursor = "now"
+        self._read_at = 0.0  # monotonic
         self._delivered: set[tuple[str, bytes]] = set()
+
+    def begin(self) -> None:
+        """From now on, once the service runs."""
+        self._cursor = self._service.get("/v1/events", after="now")["next"]
 
     def add(self, line: Line) -> None:
         self._waiting.append(line)
@@ -45,51 +52,60 @@ class Console:
         before = now() - lag
         while not self._traffic.empty():
             self.add(self._line(self._traffic.get()))
-        for call_sid in {line.call_sid for line in self._waiting if line.call_sid}:
-            self._read_timelines(call_sid)
+        if not lag or time.monotonic() - self._read_at >= READ_SECONDS:
+            self._read_feed()
         self._waiting.sort(key=attrgetter("at"))
         while self._waiting and self._waiting[0].at <= before:
             line = self._waiting.pop(0)
             click.echo(f"  {_clock(line.at)}  {click.style(f'{line.who:6}', dim=True)}  {line.text}")
 
-    def _line(self, happened: Request | Delivery) -> Line:
+    def _line(self, happened: Request | Delivery | Line) -> Line:
+        if isinstance(happened, Line):
+            return happened
         if isinstance(happened, Delivery):
             sent = (happened.url, happened.body)
             again = " again" if sent in self._delivered else ""
             self._delivered.add(sent)
             call_sid = happened.fields.get("CallSid")
             outcome = happened.error or f"answered {happened.status}"
-            return Line(
-                happened.at, "telnyx", f"tells {happened.event} of {call_sid}{again}: {outcome}", call_sid
-            )
+            return Line(happened.at, "telnyx", f"tells {happened.event} of {call_sid}{again}: {outcome}")
         match [unquote(part) for part in happened.path.split("/")]:
             case [*_, "Calls", call_sid, "Siprec.json"]:
-                return Line(happened.at, "telnyx", f"is asked to record {call_sid}", call_sid)
+                return Line(happened.at, "telnyx", f"is asked to record {call_sid}")
             case [*_, "Calls", call_sid, "Siprec", _]:
-                return Line(happened.at, "telnyx", f"is asked to stop recording {call_sid}", call_sid)
+                return Line(happened.at, "telnyx", f"is asked to stop recording {call_sid}")
+            case [*_, "Calls", call_sid]:
+                return Line(happened.at, "telnyx", f"is asked whether {call_sid} goes on")
         return Line(happened.at, "telnyx", f"is asked to {happened.method} {happened.path}")
 
-    def _read_timelines(self, call_sid: str) -> None:
-        for session in self._service.get("/v1/sessions", call_sid=call_sid)["sessions"]:
-            for event in self._service.get(f"/v1/sessions/{session['id']}")["timeline"]:
-                if event["sequence"] not in self._timeline:
-                    self._timeline.add(event["sequence"])
-                    at = datetime.fromisoformat(event["written_at"])
-                    self.add(Line(at, "ledger", _describe(session, event)))
+    def _read_feed(self) -> None:
+        self._read_at = time.monotonic()
+        while True:
+            page = self._service.get("/v1/events", after=self._cursor)
+            self._cursor = page["next"]
+            for event in page["events"]:
+                session = event["data"]["session"]
+                if session is not None and session["labels"].get("demo") != "history":
+                    at = datetime.fromisoformat(event["data"]["written_at"])
+                    self.add(Line(at, "ledger", _describe(session, event["data"]["changes"])))
+            if not page["events"]:
+                return
 
 
-def _describe(session: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    changes = dict(event["changes"])
-    before, _ = changes.pop("state", (event["state"], event["state"]))
+def _describe(session: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+    before, _ = changes.get("state", (session["state"], None))
     facts = [f"call {session['call_sid']}"] if before is None else []
-    facts += [f"{name} {_value(after)}" for name, (_, after) in changes.items()]
-    state = click.style(f"{event['state']:10}", fg=COLOURS.get(event["state"]))
+    facts += [f"{name} {_value(after)}" for name, (_, after) in changes.items() if name != "state"]
+    state = click.style(f"{session['state']:10}", fg=COLOURS.get(session["state"]))
     return f"{short(session['id'])}  {state}  {', '.join(facts)}".rstrip()
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, Mapping):  # an error
-        return str(value.get("detail") or value.get("kind"))
+    if isinstance(value, Mapping):  # an error, what is overdue, a call, what is presumed
+        said = (value.get(name) for name in ("detail", "kind", "status", "why"))
+        return str(next(filter(None, said), value))
+    if value is None:
+        return "no longer"
     try:
         return _clock(datetime.fromisoformat(value))
     except (TypeError, ValueError):

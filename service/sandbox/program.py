@@ -31,6 +31,9 @@ SIPREC_LEDGER = [sys.executable, "-c", "from service.cli import main; main()"]
 # All that the environment may say: settings for another ledger, or proxies, would lead the demo astray.
 INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
+# Nobody waits for long in a demo; half a second is what its Telnyx takes.
+DEADLINES = {"OVERDUE_START_SECONDS": "6", "OVERDUE_ANSWER_SECONDS": "10", "OVERDUE_STOP_SECONDS": "15"}
+
 
 class ServiceFailed(Exception):
     """The service did not do what it was asked. Carries what it said last."""
@@ -39,7 +42,7 @@ class ServiceFailed(Exception):
 class Program:
     """The service under gunicorn at `url`, on SQLite, with `folder` for all that it keeps.
 
-    First `upgrade` and `create_key`, then `start`. Whatever runs ends with the `with` block.
+    First `upgrade`, `make_up` and `create_key`, then `start`. Whatever runs ends with the `with` block.
     """
 
     def __init__(self, folder: Path, telnyx: Sandbox) -> None:
@@ -62,11 +65,11 @@ class Program:
             "TELNYX_API_KEY": telnyx.api_key,
             "TELNYX_PUBLIC_KEY": telnyx.public_key,
             "TELNYX_ACCOUNT_SID": "demo-account",
+            **DEADLINES,
         }
         self._surroundings: dict[str, Any] = {
             "cwd": folder,
             "env": environment,
-            "stdin": subprocess.DEVNULL,
             "start_new_session": True,  # Ctrl-C is for the demo, which then ends what it has started
         }
 
@@ -87,6 +90,10 @@ class Program:
         """Make the database; returns what the command printed. Raises ServiceFailed."""
         return self._command("db", "upgrade")
 
+    def make_up(self, history: str) -> str:
+        """Play lines into the ledger, before anything else is in it. Raises ServiceFailed."""
+        return self._command("demo-history", words=history)
+
     def log_in(self) -> str:
         """A link that logs in to the page, once. Raises ServiceFailed."""
         return self._command("login", "--key", self._key_name)
@@ -103,6 +110,7 @@ class Program:
             self._process = subprocess.Popen(  # noqa: S603 (all of it is ours)
                 [*GUNICORN, "--bind", f"fd://{self._listener.fileno()}", "service.app:web()"],
                 **self._surroundings,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[self._listener.fileno()],
@@ -141,13 +149,14 @@ class Program:
             return self._http.get(f"{self.url}/healthz", timeout=2).ok
         return False
 
-    def _command(self, *arguments: str) -> str:
-        """What `siprec-ledger …` prints. Raises ServiceFailed."""
+    def _command(self, *arguments: str, words: str = "") -> str:
+        """What `siprec-ledger …` prints; it reads `words`. Raises ServiceFailed."""
         named = f"siprec-ledger {' '.join(arguments)}"
         try:
             done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603 (all of it is ours)
                 [*SIPREC_LEDGER, *arguments],
                 **self._surroundings,
+                input=words,
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_SECONDS,

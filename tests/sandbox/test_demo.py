@@ -18,13 +18,19 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from service.cli import main; main()", "demo"]
 CALL_TWO_IS_REFUSED = """
-from service.sandbox import Answer, Behaviour, demo
-demo.BADLY = Behaviour(answer=Answer.error(422, detail="Call has already ended"))
+from service.sandbox import Answer, Behaviour, demo, tour
+tour.BADLY = Behaviour(answer=Answer.error(422, detail="Call has already ended"))
+demo.demo(["--once"])
+"""
+NOTHING_IS_DROPPED = """
+from service.sandbox import demo, faults, incidents
+incidents.SEEN_SECONDS = 12
+faults.Faults.drop_callbacks = lambda self: self._calls.begin_soon()
 demo.demo(["--once"])
 """
 FAILED_ROW = "('v3:call-two', 'failed', None, None, 'no-answer')"
 TIME = r"\d\d:\d\d:\d\d\.\d{3}"
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 180  # what it plays takes less than 60
 
 
 @pytest.fixture
@@ -114,6 +120,18 @@ def test_one_call_stops_and_another_fails_and_once_is_enough(
         rf"  {TIME}  ledger  \w{{8}}  failed      ended_at {TIME}, error no-answer",
         r"  \w{8}  siprec-stopped  2           ed25519:\w{16}",
         "Where to look next",
+        rf"  {TIME}  Now     All is well\.",
+        rf"  {TIME}  you     press: Drop callbacks",
+        rf"  {TIME}  Now     1 call is live and probably not recorded\. Side: recorder\. Check .*",
+        r"    So it is probably not being recorded: recorder or network\.",
+        rf"  {TIME}  you     press: Mend all",
+        r"    From .* it was overdue no longer .*",
+        rf"  {TIME}  you     press: Freeze the database",
+        rf"  {TIME}  Now     The database takes no writes\. Callbacks are kept on disk.* Side: us\. .*",
+        r"  answered 200: (\d+), shown: \1",
+        rf"  {TIME}  you     press: Kill the recorder",
+        rf"  {TIME}  Now     \d calls? (is|are) live and probably not recorded\. Side: recorder\. .*",
+        r"    So the rest of the call is not being recorded: recorder or network\.",
         r"All went as it should\..*",
     ]:
         assert any(re.fullmatch(form, line) for line in printed), f"{form}\n{ended.stdout}"
@@ -135,6 +153,22 @@ def test_a_call_that_goes_otherwise_is_named(environment: dict[str, str], tmp_pa
     assert kept(tmp_path) >= {"ledger.sqlite3", "service.log"}
 
 
+def test_a_button_that_does_nothing_is_named(environment: dict[str, str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NOTHING_IS_DROPPED],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        env=environment,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert ended.returncode == 1
+    said = (
+        r"Error: Now should say within \d+ s that v3:live-\d+ is live and probably not recorded; Now says: "
+    )
+    assert re.match(said + r"All is well\.", ended.stderr)
+
+
 def test_its_ready_lines_work_and_ctrl_c_leaves_no_process(environment: dict[str, str]) -> None:
     with serving(environment) as process:
         lines = read(process, until="Serving")
@@ -144,7 +178,7 @@ def test_its_ready_lines_work_and_ctrl_c_leaves_no_process(environment: dict[str
         if shutil.which("curl"):
             assert "v3:call-two" in run(ready["# All sessions, newest first"])
             assert "timeline" in run(ready["# Call one and its timeline"])
-            run(ready["# A third call, which stops by itself after 5 s"])
+            run(ready["# A third call, which ends by itself after 5 s"])
             read(process, until="tells siprec-started of v3:call-three: answered 200")
         everybody = family(process)
         process.send_signal(signal.SIGINT)
