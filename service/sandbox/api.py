@@ -72,10 +72,10 @@ def call(account_sid: str, call_sid: str) -> Response:
 
 @api.get("/siprec_connectors/<segment:name>")
 def connector(name: str) -> Response:
-    known = g.state.behaviour().known_connectors
-    if known is not None and name not in known:
+    behaviour: Behaviour = g.state.behaviour()
+    if behaviour.known_connectors is not None and name not in behaviour.known_connectors:
         raise Refusal(404, NOT_FOUND)
-    host = {"host": "srs.example.com", "port": 5060, "app_subdomain": None}
+    host = {"host": "srs.example.com", "port": behaviour.connector_port, "app_subdomain": None}
     data = {"record_type": "siprec_connector", "name": name, **host}
     return _play(g.state.next_answer("connector_answer"), {"data": data})
 

@@ -106,6 +106,7 @@ class Behaviour:
     known_accounts: frozenset[str] | None = None
     known_calls: frozenset[str] | None = None
     known_connectors: frozenset[str] | None = None
+    connector_port: Annotated[int, number(1, 65535)] = 5060  # of every connector; 5061 is for secure sessions
     ended_is_unknown: StrictBool = False  # 404 at the stop of a session that is over
 
     def __post_init__(self) -> None:

@@ -108,6 +108,12 @@ def test_what_nobody_knows_is_not_found(app: App, sandbox: Sandbox) -> None:
     assert app.start().status_code == 404
 
 
+def test_a_connector_has_the_port_that_it_is_told(app: App, sandbox: Sandbox) -> None:
+    assert app.get("/siprec_connectors/one").json()["data"]["port"] == 5060
+    sandbox.behave(Behaviour(connector_port=5061))
+    assert app.get("/siprec_connectors/one").json()["data"]["port"] == 5061
+
+
 def test_only_stopped_is_a_status_to_ask_for_and_none_changes_nothing(app: App, sandbox: Sandbox) -> None:
     sid = app.started()
     assert app.stop(sid, status="in-progress").status_code == 422
