@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
@@ -25,6 +24,7 @@ from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.overdue import Call
 from service.domain.start import Order
 from service.telnyx import answer
+from service.telnyx.http import Bearer, session
 
 CONNECT_TIMEOUT_SECONDS = 3.05
 LONGEST_SID = 255
@@ -85,8 +85,8 @@ class Client:
         self._base_url = base_url
         self._timeout = (_connect_timeout(timeout_seconds), timeout_seconds)
         self._clock = clock
-        self._auth = None if api_key is None else _Bearer(api_key)
-        self._auth_of = {account_sid: _Bearer(key) for account_sid, key in (account_keys or {}).items()}
+        self._auth = None if api_key is None else Bearer(api_key)
+        self._auth_of = {account_sid: Bearer(key) for account_sid, key in (account_keys or {}).items()}
 
     def has_key(self, account_sid: str) -> bool:
         return self._auth is not None or account_sid in self._auth_of
@@ -165,7 +165,7 @@ class Client:
     ) -> Mapping[str, Any] | Error:
         limits: dict[str, Any] = {"timeout": self._timeout, "allow_redirects": False, "stream": True}
         try:
-            with _session(auth) as http, http.request(method, url, data=form, **limits) as response:
+            with session(auth, RETRIES) as http, http.request(method, url, data=form, **limits) as response:
                 document = self._document(response)
                 return answer.read(response.status_code, response.headers, document, self._clock())
         except requests.RequestException as cause:
@@ -183,31 +183,6 @@ class Client:
             return json.loads(body.decode(response.encoding or "utf-8", "replace"))
         except (HTTPError, LookupError, ValueError, RecursionError):
             return None
-
-
-def _session(auth: AuthBase) -> requests.Session:
-    """A new one for every request, so that no connection is used twice.
-
-    A kept one may be closed by Telnyx just as we write to it, and then nobody knows whether the request
-    arrived. A fresh one costs a handshake and leaves no doubt. The header alone only asks for it.
-    """
-    http = requests.Session()
-    http.auth = auth
-    http.headers.update({"Connection": "close", "Accept": "application/json"})
-    for scheme in ("http://", "https://"):
-        http.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-    return http
-
-
-class _Bearer(AuthBase):
-    """Set as `auth`, not as a header, because requests lets a netrc file overrule the header."""
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
 
 
 def _form(order: Order, status_callback: str) -> dict[str, str]:
