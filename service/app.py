@@ -12,7 +12,9 @@ from typing import Final
 from flask import Flask
 
 from service import config, logs, wiring
+from service.canary.mark import CanaryKeys, is_canary
 from service.config import Settings, WrongConfiguration
+from service.ledger.canary import try_durability
 from service.log_lines import fields
 from service.spool import SpoolUnusable
 from service.store import schema
@@ -36,6 +38,7 @@ from service.web import (
 from service.web.access_log import AccessLog
 from service.web.asgi import App, Receive, Scope, Send, answer_json, answer_problem
 from service.web.callbacks import CallbackEndpoint
+from service.web.canary import CanaryEndpoint
 from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
@@ -75,6 +78,7 @@ def build(settings: Settings) -> Context:
     return Context(
         services=services,
         cursors=Cursors(settings.secrets),
+        canary_keys=CanaryKeys(settings.secrets),
         account_sid=settings.TELNYX_ACCOUNT_SID,
         rendered=Rendered(settings.PUBLIC_URL),
         url=(settings.INTERNAL_URL or inside.url) if inside else settings.PUBLIC_URL,
@@ -139,14 +143,15 @@ class Web:
 
 
 def is_served(scope: Scope) -> bool:
-    """By the listener that the connection came in by: outside are callbacks, inside is all else.
+    """By the listener that the connection came in by: outside are callbacks and canaries, inside is all else.
 
     Who listens is known of the socket; what the request says of hosts does not count.
     """
-    is_health = scope["path"] == "/healthz" and scope["method"] in {"GET", "HEAD"}
+    path = scope["path"]
+    is_health = path == "/healthz" and scope["method"] in {"GET", "HEAD"}
     if scope["state"].get(IS_INSIDE, False):
-        return not is_callback(scope["path"])
-    return is_health or is_callback(scope["path"])
+        return not (is_callback(path) or is_canary(path))
+    return is_health or is_callback(path) or is_canary(path)
 
 
 class Serving:
@@ -165,6 +170,13 @@ class Serving:
             traffic.count,
             services.missed.count,
         )
+        self._canaries = CanaryEndpoint(
+            context.canary_keys,
+            lambda: try_durability(services.database, services.backlog),
+            services.clock,
+            self._callbacks.rejections,
+        )
+        traffic.when_ending(self._canaries.end)
         readers = WaitingReaders(traffic.most_waiting, context.recent_keys.changed)
         services.tail.readers = readers
         services.gauges.waiting_readers = lambda: readers.count
@@ -180,6 +192,8 @@ class Serving:
             await answer_problem(scope, send, Problem("not-found"))
         elif is_callback(path):
             await self._callbacks(scope, receive, send)
+        elif is_canary(path):
+            await self._canaries(scope, receive, send)
         elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
         elif path == "/readyz" and self._traffic.is_ending:

@@ -57,6 +57,12 @@ class Backlog:
             self._spool.check()
             self._spool.identify()
 
+    def try_spool(self) -> None:
+        """Write something to its disk, of which nothing is left. Raises SpoolUnusable."""
+        if self._spool is None:
+            raise SpoolUnusable("there is no spool")
+        self._spool.check()
+
     @property
     def spool_id(self) -> str | None:
         """Of the spool's folder; None without one, and before `check`."""

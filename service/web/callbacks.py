@@ -76,7 +76,7 @@ class CallbackEndpoint:
         self._count = count  # one more that was refused, and why
         self._missed = missed  # a genuine one that was answered 503
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
-        self._rejections = RejectionPace()
+        self.rejections = RejectionPace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Takes its path with or without a slash at the end: Telnyx follows no redirect for sure."""
@@ -95,7 +95,7 @@ class CallbackEndpoint:
         ]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append((b"allow", b"GET, HEAD, POST"))
-        if is_paced and (delay := self._rejections.delay()):
+        if is_paced and (delay := self.rejections.delay()):
             scope["state"]["postpone"]()
             await asyncio.sleep(delay)
             headers.append((b"connection", b"close"))  # or what else is pipelined would keep it for minutes

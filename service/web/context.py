@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from flask import Flask, Response, current_app, url_for
 
+from service.canary.mark import CanaryKeys
 from service.ledger.sessions import Sessions
 from service.store.engine import Database
 from service.web.cloud_events import Rendered
@@ -22,6 +23,7 @@ NAME: Final = "siprec-ledger"
 class Context:
     services: Services
     cursors: Cursors
+    canary_keys: CanaryKeys
     account_sid: str | None  # of a start that names none
     url: str  # where apps reach us; "/" where only they know
     link_base: str  # stands before the paths in links; empty: whoever follows one has reached us already

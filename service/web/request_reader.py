@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.canary.mark import is_canary
 from service.telnyx.callback_url import is_callback
 from service.web.traffic import Peer, Traffic
 
@@ -40,7 +41,7 @@ class Unacceptable(Exception):
 
 def largest_body(path: str) -> int:
     """In bytes, of a request to this decoded path."""
-    return LARGEST_CALLBACK if is_callback(path) else LARGEST_REQUEST
+    return LARGEST_CALLBACK if is_callback(path) or is_canary(path) else LARGEST_REQUEST
 
 
 class RequestReader(HttpToolsProtocol, Peer):

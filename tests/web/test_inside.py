@@ -213,7 +213,9 @@ def test_inside_every_route_answers(parted: Parted, indoors: Indoors) -> None:
         assert ask(parted.inside, "GET", path, parted.key).status == 200
 
 
-@pytest.mark.parametrize("path", ["/callbacks/siprec", "/callbacks/siprec/", "/callbacks/siprec/x"])
+@pytest.mark.parametrize(
+    "path", ["/callbacks/siprec", "/callbacks/siprec/", "/callbacks/siprec/x", "/callbacks/canary/x"]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_inside_no_callbacks_are_taken(parted: Parted, path: str, method: str) -> None:
     assert is_not_found(ask(parted.inside, method, path))
