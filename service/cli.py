@@ -14,6 +14,7 @@ import click
 from service import config, logs, wiring
 from service.commands.alerts import alert_group
 from service.commands.database import database_url_option, db, open_database
+from service.commands.doctor import canary, doctor
 from service.commands.follow import follow
 from service.commands.history import demo_history
 from service.commands.hosts import hosts_group
@@ -64,6 +65,8 @@ main.add_command(status)
 main.add_command(sessions)
 main.add_command(metrics_group)
 main.add_command(alert_group)
+main.add_command(doctor)
+main.add_command(canary)
 
 
 @main.group("callbacks")

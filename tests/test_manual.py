@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from sqlalchemy import text
 
 from service.config import Settings
+from service.doctor.checks import CHECKS
 from service.metrics import EXPORTED
 from service.store.engine import Database
 from tests.bench import report
@@ -37,6 +38,15 @@ def metrics_table() -> str:
         labels = ", ".join(f"`{label}`" for label in one.labels) or "none"
         lines.append(f"| `{one.name}` | {one.type} | {labels} | {one.help} |")
     return "\n".join(lines)
+
+
+def doctor_table() -> str:
+    """What the operators' page has to say under its heading `The doctor`."""
+    return "\n".join(f"| `{check.name}` | {check.what} |" for check in CHECKS)
+
+
+def test_the_table_of_checks_is_that_of_the_doctor() -> None:
+    assert f"|---|---|\n{doctor_table()}\n\n" in OPERATORS
 
 
 def test_the_table_of_metrics_is_that_of_the_code() -> None:
