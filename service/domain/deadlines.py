@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final
 
 from service.domain.overdue import UNKNOWN, Call, Overdue, OverdueKind, Watched
@@ -162,6 +163,7 @@ _LIVE: Final = {
 }
 
 
+@cache
 def _in_words(time: timedelta) -> str:
     seconds = time.total_seconds()
     for size, unit in ((3600, "h"), (60, "min")):

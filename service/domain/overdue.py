@@ -37,6 +37,7 @@ class CallStatus(StrEnum):
         return self not in {CallStatus.RINGING, CallStatus.IN_PROGRESS}
 
 
+_IS_LIVE: Final = {status.value: not status.is_over for status in CallStatus}
 LIVE_STATUSES: Final = frozenset(status.value for status in CallStatus if not status.is_over)
 
 
@@ -73,9 +74,7 @@ class Watched:
     @property
     def is_call_live(self) -> bool | None:
         """None: nobody knows."""
-        if self.call_status not in set(CallStatus):
-            return None
-        return not CallStatus(self.call_status).is_over
+        return None if self.call_status is None else _IS_LIVE.get(self.call_status)
 
     def facts(self) -> dict[str, object]:
         """What is written to the timeline when it changes, under the names that apps know."""

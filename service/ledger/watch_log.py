@@ -4,38 +4,35 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from service.domain.overdue import Watched
-from service.store import events, watched
+from service.store import events, watching
 from service.store.batch import Batch
-from service.store.due import Watching
 from service.store.events import WATCH, Change, EventKind
+from service.store.watching import Watching
 
 
 class WatchLog:
     """Nothing is written before `write`. `found` is session id, before, after."""
 
-    def __init__(self, db: Connection, now: datetime) -> None:
-        self._db = db
+    def __init__(self, now: datetime) -> None:
         self._now = now
         self._changes: list[Change] = []
-        self._rows: list[dict[str, object]] = []
-        self.found: list[tuple[str, Watched, Watched]] = []
+        self._found: list[tuple[Watching, Watched]] = []
+
+    @property
+    def found(self) -> list[tuple[str, Watched, Watched]]:
+        return [(one.session_id, one.watched, after) for one, after in self._found]
 
     def add(self, subject: Watching, after: Watched) -> None:
         """Nothing, if nothing has changed. The caller holds the session's row of `due`, or there is none."""
         if after == subject.watched:
             return
-        self.found.append((subject.session_id, subject.watched, after))
+        self._found.append((subject, after))
         self._changes.append(self._change(subject, after))
-        self._rows.append(watched.row(subject.session_id, subject.requested_at, after))
 
-    def write(self) -> None:
-        watched.save(self._db, self._rows)
-        batch = Batch(self._db)
+    def write(self, batch: Batch) -> None:
+        watching.save(batch, self._found)
         events.add(batch, self._changes, self._now)
-        batch.write()
 
     def _change(self, subject: Watching, after: Watched) -> Change:
         old, new = subject.watched.facts(), after.facts()

@@ -58,6 +58,21 @@ class Batch:
         else:
             self._statements.append((_change(table, columns), _tuples(table, (*columns, "id"), rows)))
 
+    def put(self, table: Table, rows: Sequence[Row], key: str) -> None:
+        """Insert `rows`, or change those that are there: `key` tells which; all name the same columns.
+
+        Of what else is in the batch, nothing may be of `table`.
+        """
+        if not rows:
+            return
+        columns = tuple(rows[0])
+        if is_postgresql(self._db):
+            text = _add_json(table, columns) + _or_change(columns, key)
+            self._statements.append((text, canonical_json(rows)))
+        else:
+            text = _add(table, columns, ()) + _or_change(columns, key)
+            self._statements.append((text, _tuples(table, columns, rows)))
+
     def write(self) -> None:
         """What was gathered since the last time, if anything was."""
         statements, self._statements = self._statements, []
@@ -98,6 +113,12 @@ def _change_json(table: Table, columns: tuple[str, ...]) -> str:
     values = ", ".join(f'"{name}" = {_value(table, name)}' for name in columns)
     rows = _rows(table, (*columns, "id"))
     return f"UPDATE {table.name} SET {values} FROM {rows} WHERE {table.name}.id = r.id"  # noqa: S608
+
+
+@cache
+def _or_change(columns: tuple[str, ...], key: str) -> str:
+    values = ", ".join(f'"{name}" = excluded."{name}"' for name in columns if name != key)
+    return f' ON CONFLICT ("{key}") DO UPDATE SET {values}'
 
 
 def _rows(table: Table, columns: tuple[str, ...]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, bindparam, func, or_, select, text
 
 from service.store.blind_periods import Why
 from service.store.columns import database_now
@@ -17,7 +18,7 @@ from service.store.watch_tables import blind_period, spool
 # From its receipt: by then a callback was answered, and what was not committed is counted on its disk.
 COUNTED_WITHIN: Final = timedelta(seconds=1.5)
 DECIDED_AFTER: Final = timedelta(minutes=10)
-MOST_PERIODS: Final = 3  # of each kind that are named
+MOST_PERIODS: Final = 3  # of each kind that are named, and count: the latest
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,44 @@ class Reasons:
     def __init__(self, db: Connection, first: datetime) -> None:
         clock = select(database_now(db).label("now")).subquery()
         counts = or_(spool.c.retired_at.is_(None), spool.c.retired_at > first)
-        found = select(clock.c.now, spool).select_from(clock.outerjoin(spool, counts))
-        self._spools = db.execute(found).all()
-        ended = select(blind_period).where(blind_period.c.ended_at >= first)
-        self._periods = db.execute(ended.order_by(blind_period.c.ended_at.desc())).all()
+        found = db.execute(select(clock.c.now, spool).select_from(clock.outerjoin(spool, counts))).all()
+        self._now: datetime = found[0].now
+        self._spools = [one for one in found if one.id]
+        self._periods: dict[Why, list[Row[Any]]] = {why: [] for why in Why}
+        for one in db.execute(_LATEST, {"first": first}):
+            self._periods[Why(one.why)].append(one)
+        self._ended = sorted(one.ended_at for periods in self._periods.values() for one in periods)
+        self._retired = sorted(one.retired_at for one in self._spools if one.retired_at is not None)
+        self._counted = sorted(_until(one) for one in self._spools)
+        alive = [one for one in self._spools if one.retired_at is None and not one.entries]
+        self._silent = sorted(_until(one) for one in alive if self._now - one.seen_at < UNSEEN_AFTER)
+        self._known: dict[tuple[int, int, int], Blindness | None] = {}
 
     def is_early(self, until: datetime) -> bool:
         """A host that was seen lately has yet to say whether anything waits there that came until then."""
-        now = self._spools[0].now
-        alive = [one for one in self._spools if one.id and one.retired_at is None and not one.entries]
-        return any(_until(one) < until and now - one.seen_at < UNSEEN_AFTER for one in alive)
+        return bool(self._silent) and self._silent[0] < until
 
     def since(self, moment: datetime, until: datetime | None = None) -> Blindness | None:
         """As the function of this name. `until`: what may have come later is not asked for."""
-        now = self._spools[0].now
+        # Between two moments at which anything changes, it is the same for all.
+        place = (
+            bisect_left(self._ended, moment),
+            bisect_right(self._retired, moment),
+            0 if until is None else bisect_left(self._counted, until),
+        )
+        if place not in self._known:
+            self._known[place] = self._since(moment, until)
+        return self._known[place]
+
+    def _since(self, moment: datetime, until: datetime | None) -> Blindness | None:
         # One that was retired later may have taken callbacks until then.
-        spools = [
-            one for one in self._spools if one.id and (one.retired_at is None or one.retired_at > moment)
-        ]
-        periods = [one for one in self._periods if one.ended_at >= moment]
-        silent_until = max((one.ended_at for one in periods if one.why == Why.SILENT), default=None)
+        spools = [one for one in self._spools if one.retired_at is None or one.retired_at > moment]
+        periods = {why: [one for one in of if one.ended_at >= moment] for why, of in self._periods.items()}
+        silent_until = periods[Why.SILENT][0].ended_at if periods[Why.SILENT] else None
         reasons = [
-            *_waiting(spools, now, silent_until, until),
-            *_periods([one for one in periods if one.why == Why.AWAY], now),
-            *_periods([one for one in periods if one.why == Why.REFUSED], now),
+            *_waiting(spools, self._now, silent_until, until),
+            *_periods(periods[Why.AWAY], self._now),
+            *_periods(periods[Why.REFUSED], self._now),
         ]
         if not reasons:
             return None
@@ -105,7 +120,7 @@ def _waiting(
 
 def _periods(periods: list[Row[Any]], now: datetime) -> Iterator[Blindness]:
     """The latest first."""
-    for one in periods[:MOST_PERIODS]:
+    for one in periods:
         who = "we were away" if one.host is None else f"host {one.host} answered 503"
         words = f"{who} from {_written(one.began_at, now)} to {_written(one.ended_at, now)}"
         yield Blindness(words, is_decided=now - one.ended_at >= DECIDED_AFTER)
@@ -114,3 +129,8 @@ def _periods(periods: list[Row[Any]], now: datetime) -> Iterator[Blindness]:
 def _written(moment: datetime, now: datetime) -> str:
     """In UTC; with its date where it is not today."""
     return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"
+
+
+_place = func.row_number().over(partition_by=blind_period.c.why, order_by=blind_period.c.ended_at.desc())
+_ENDED = select(blind_period, _place.label("place")).where(blind_period.c.ended_at >= bindparam("first"))
+_LATEST: Final = select(_ENDED.subquery()).where(text(f"place <= {MOST_PERIODS}")).order_by(text("place"))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Column
 
 from service.domain.overdue import NOTHING, Overdue, OverdueKind, Watched
+from service.store.columns import read_back
 from service.store.watch_tables import session_watch
 
-_NAMES: Final = (
+NAMES: Final = (
     *("overdue_kind", "overdue_since", "overdue_why", "call_status", "call_checked_at"),
     *("presumed_ended_at", "presumed_why"),
 )
-COLUMNS: Final[tuple[Column[Any], ...]] = tuple(session_watch.c[name] for name in _NAMES)
+_TIMES: Final = ("overdue_since", "call_checked_at", "presumed_ended_at")
+_NOTHING: Final = (None,) * len(NAMES)
+COLUMNS: Final[tuple[Column[Any], ...]] = tuple(session_watch.c[name] for name in NAMES)
 
 
 def read(row: Mapping[Any, Any]) -> Watched:
@@ -25,17 +28,19 @@ def read(row: Mapping[Any, Any]) -> Watched:
     kind = row["overdue_kind"]
     return Watched(
         overdue=kind and Overdue(OverdueKind(kind), row["overdue_since"], row["overdue_why"]),
-        **{name: row[name] for name in _NAMES if not name.startswith("overdue_")},
+        **{name: row[name] for name in NAMES if not name.startswith("overdue_")},
     )
 
 
-def save(db: Connection, found: Sequence[dict[str, Any]]) -> None:
-    """Each is what `row` makes."""
-    if found:
-        db.execute(_ON_POSTGRESQL if db.dialect.name == "postgresql" else _ON_SQLITE, found)
+def of(values: Sequence[Any]) -> Watched:
+    """Of what a driver makes of COLUMNS."""
+    if values == _NOTHING:
+        return NOTHING
+    row = dict(zip(NAMES, values, strict=True))
+    return read(row | {name: read_back(row[name]) for name in _TIMES if row[name] is not None})
 
 
-def row(session_id: str, requested_at: object, watched: Watched) -> dict[str, Any]:
+def row(session_id: str, requested_at: datetime, watched: Watched) -> dict[str, Any]:
     overdue = watched.overdue
     return {
         "session_id": session_id,
@@ -43,16 +48,5 @@ def row(session_id: str, requested_at: object, watched: Watched) -> dict[str, An
         "overdue_kind": overdue and overdue.kind,
         "overdue_since": overdue and overdue.since,
         "overdue_why": overdue and overdue.why,
-        **{name: getattr(watched, name) for name in _NAMES if not name.startswith("overdue_")},
+        **{name: getattr(watched, name) for name in NAMES if not name.startswith("overdue_")},
     }
-
-
-def _upsert(dialect: Any) -> Any:
-    statement = dialect.insert(session_watch)
-    return statement.on_conflict_do_update(
-        index_elements=["session_id"], set_={name: statement.excluded[name] for name in _NAMES}
-    )
-
-
-_ON_POSTGRESQL: Final = _upsert(postgresql)
-_ON_SQLITE: Final = _upsert(sqlite)

@@ -7,13 +7,13 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from service.domain.notice import Error, ErrorKind
 from service.domain.overdue import Call
-from service.ledger.watch import Answer, Question
+from service.ledger.look import Answer, Question
 from service.log_lines import fields
 
 ASKED_AT_ONCE: Final = 8
@@ -63,13 +63,15 @@ class Asking:
         budget: Budget,
         *,
         is_on: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
         self._has_key = has_key
         self._budget = budget
         self._is_on = is_on
+        self._clock = clock
         self._waiting: queue.Queue[tuple[float, Question]] = queue.Queue()
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._answers: deque[Answer] = deque()
         self._threads = 0
 
     def is_possible(self, account_sid: str) -> bool:
@@ -82,27 +84,23 @@ class Asking:
 
     def put(self, question: Question) -> None:
         """Does not wait."""
-        self._waiting.put((time.monotonic(), question))
+        self._waiting.put((self._clock(), question))
         if self._threads < ASKED_AT_ONCE:
             self._threads += 1
             threading.Thread(target=self._run, name="asking", daemon=True).start()
 
     def answers(self, most: int) -> list[Answer]:
         """What has come since. What Telnyx did not answer is left out: nobody has learned anything."""
-        found: list[Answer] = []
-        while len(found) < most and not self._answers.empty():
-            found.append(self._answers.get())
-        return found
+        return [self._answers.popleft() for _ in range(min(most, len(self._answers)))]
 
-    def put_back(self, answers: Iterable[Answer]) -> None:
-        """What `answers` gave is to be given again."""
-        for answer in answers:
-            self._answers.put(answer)
+    def put_back(self, answers: Sequence[Answer]) -> None:
+        """They could not be written down; they are the next ones again."""
+        self._answers.extendleft(reversed(answers))
 
     def _run(self) -> None:
         while True:
             since, question = self._waiting.get()
-            if time.monotonic() - since < STALE_SECONDS:
+            if self._clock() - since < STALE_SECONDS:
                 try:
                     self._ask_one(question)
                 except Exception:  # a thread that ends is noticed by nobody
@@ -111,9 +109,9 @@ class Asking:
     def _ask_one(self, question: Question) -> None:
         result = self._ask(question.account_sid, question.call_sid)
         if isinstance(result, Call):
-            self._answers.put(Answer(question, result))
+            self._answers.append(Answer(question, result))
         elif result.status == 404:
-            self._answers.put(Answer(question, None))
+            self._answers.append(Answer(question, None))
         elif result.kind is ErrorKind.RATE_LIMITED:
             self._budget.back_off(question.account_sid, result.retry_after)
             log.warning("telnyx has too many questions", extra=fields(account_sid=question.account_sid))

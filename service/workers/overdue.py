@@ -9,22 +9,25 @@ from datetime import datetime
 from typing import Final
 
 from service.ledger import session_log
-from service.ledger.watch import SQLITE_DECIDED_AT_ONCE, Answer, Decided, Watch
-from service.log_lines import fact
-from service.store.engine import Database
+from service.ledger.look import Answer
+from service.ledger.watch import Decided, Watch
+from service.log_lines import fact, fields
+from service.store.engine import Database, DatabaseError, RecordRefused
 from service.workers.asking import Asking
 
-LONGEST_RUN: Final = 5.0  # seconds for each of its two parts, so that neither keeps the other waiting
-PAUSE_SECONDS: Final = 0.004  # between two transactions; on SQLite, callbacks get their turn
-REST: Final = 5  # times as long as a transaction took, while callbacks wait
+LONGEST_RUN: Final = 10.0  # seconds
+LONGEST_TURN: Final = 1.0  # seconds for each of its two parts, so that neither keeps the other waiting
+RECEIVED_AT_ONCE: Final = 30
+PAUSE_SECONDS: Final = 0.003  # between two transactions; on SQLite, callbacks get their turn
+REST: Final = 4  # times as long as a transaction took, while callbacks wait
 LONGEST_REST: Final = 1.0  # seconds; it may have waited for a lock, not computed
-MOST_LOGGED: Final = 20  # of one run; the others are counted
+MOST_LOGGED: Final = 20
 
 log = logging.getLogger(__name__)
 
 
 class Overdue:
-    """While callbacks wait, it takes a sixth of the time, however far it is behind then."""
+    """While callbacks wait, it takes a fifth of the time, however far it is behind then."""
 
     def __init__(
         self,
@@ -34,53 +37,86 @@ class Overdue:
         callbacks_wait: Callable[[], bool],
         is_blindness_told: Callable[[], bool],
     ) -> None:
+        """`is_blindness_told`: when this process was blind is written down, so that verdicts can say so."""
         self._database = database
         self._watch = watch
         self._asking = asking
         self._callbacks_wait = callbacks_wait
         self._is_blindness_told = is_blindness_told
+        self._lines = _Lines()
         self._began = 0.0  # monotonic; the transaction that it is at
 
     def run_once(self, _now: datetime) -> None:
-        """Raises DatabaseError."""
+        """Until there is nothing to do, or for LONGEST_RUN. Raises DatabaseError."""
         if not self._database.breaker.takes_writes:
             return
-        may_judge = self._is_blindness_told()
-        if may_judge:
-            self._receive()
-        is_behind, has_due = self._watch.work()
-        if is_behind:
-            self._follow()
-        if has_due and may_judge:
-            self._decide()
+        self._lines, until = _Lines(), time.monotonic() + LONGEST_RUN
+        try:
+            while self._take_turns() and time.monotonic() < until:
+                pass
+        finally:
+            self._lines.end()
 
-    def _follow(self) -> None:
+    def _take_turns(self) -> bool:
+        """Whether one of them was not done when its turn was over."""
+        is_behind, has_due = self._watch.work()
+        is_behind = is_behind and self._follow()
+        if not self._is_blindness_told():
+            return False
+        self._receive()
+        return (has_due and self._decide()) or is_behind
+
+    def _follow(self) -> bool:
+        """Whether there is more; what comes meanwhile is for the next run, so that it is many at once."""
         self._began = time.monotonic()
-        until = self._began + LONGEST_RUN
-        while self._watch.follow() and self._began < until:
+        until = self._began + LONGEST_TURN
+        while is_behind := self._watch.follow():
             self._pause()
+            if self._began >= until:
+                break
+        return is_behind
 
     def _receive(self) -> None:
-        self._began = time.monotonic()
         early: list[Answer] = []
-        while answers := self._asking.answers(SQLITE_DECIDED_AT_ONCE):
-            decided = self._watch.receive(answers)
-            early += decided.early
-            _log(decided)
-            self._pause()
-        self._asking.put_back(early)
+        try:
+            self._receive_all(early)
+        finally:
+            self._asking.put_back(early)
 
-    def _decide(self) -> None:
+    def _receive_all(self, early: list[Answer]) -> None:
         self._began = time.monotonic()
-        until = self._began + LONGEST_RUN
+        most = RECEIVED_AT_ONCE
+        while answers := self._asking.answers(most):
+            try:
+                decided = self._watch.receive(answers)
+            except RecordRefused as error:
+                if len(answers) > 1:
+                    most = 1  # the others are not to blame
+                    self._asking.put_back(answers)
+                else:
+                    named = fields(session_id=answers[0].question.session_id, error=error)
+                    log.warning("what Telnyx said of a call cannot be written down", extra=named)
+            except DatabaseError:
+                self._asking.put_back(answers)
+                raise
+            else:
+                early += decided.early
+                self._lines.add(decided)
+            self._pause()
+
+    def _decide(self) -> bool:
+        """Whether there may be more."""
+        self._began = time.monotonic()
+        until = self._began + LONGEST_TURN
         while self._began < until:
             decided = self._watch.decide()
             for question in decided.questions:
                 self._asking.put(question)
-            _log(decided)
-            if not decided.looked_at:
-                return
+            self._lines.add(decided)
+            if decided.is_all:
+                return False
             self._pause()
+        return True
 
     def _pause(self) -> None:
         took = time.monotonic() - self._began
@@ -91,13 +127,19 @@ class Overdue:
         self._began = time.monotonic()
 
 
-def _log(decided: Decided) -> None:
-    opened = [
-        (session_id, after.overdue)
-        for session_id, before, after in decided.found
-        if before.overdue is None and after.overdue is not None
-    ]
-    for session_id, overdue in opened[:MOST_LOGGED]:
-        session_log.overdue(session_id, overdue)
-    if len(opened) > MOST_LOGGED:
-        log.warning("more sessions are overdue", extra=fact(count=len(opened) - MOST_LOGGED))
+class _Lines:
+    """Of the log: MOST_LOGGED of one run; the others are counted."""
+
+    def __init__(self) -> None:
+        self._opened = 0
+
+    def add(self, decided: Decided) -> None:
+        for session_id, before, after in decided.found:
+            if before.overdue is None and after.overdue is not None:
+                self._opened += 1
+                if self._opened <= MOST_LOGGED:
+                    session_log.overdue(session_id, after.overdue)
+
+    def end(self) -> None:
+        if self._opened > MOST_LOGGED:
+            log.warning("more sessions are overdue", extra=fact(count=self._opened - MOST_LOGGED))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from service.domain.notice import NoticeKind
 from service.domain.overdue import Call, OverdueKind
+from service.ledger.watch import BLIND_PAUSE
+from service.ledger.watch_pace import Turns
 from service.store import blind_periods, processes
 from service.store.blind_periods import Why
 from service.store.engine import Database
@@ -218,6 +221,63 @@ def test_blindness_is_said_and_looked_at_again(database: Database) -> None:
         assert overdue.why.startswith(start)
     assert tower.look(timedelta(minutes=1)).looked_at == 0
     assert [kind for kind, _ in tower.lines(session_id)] == ["overdue", "overdue-changed"]
+
+
+def test_of_a_session_whose_call_ended_with_it_nothing_is_looked_at_again(
+    database: Database, desk: Desk
+) -> None:
+    tower, session_id = Tower(database, ACCOUNT), accepted(database)
+    called_back(desk, session_id, "siprec-stopped")
+    (question,) = tower.look(seconds(5)).questions
+    tower.answer(question, Call("completed", ENDED))
+    assert tower.next_at(session_id) is None
+    assert tower.watched(session_id).call_status == "completed"
+
+
+def test_a_call_that_nobody_could_be_asked_for_in_time_is_looked_at_no_more(
+    database: Database, desk: Desk
+) -> None:
+    tower, session_id = Tower(database, ACCOUNT), accepted(database)
+    called_back(desk, session_id, "siprec-stopped")
+    tower.permits.has_budget = False
+    looks = 0
+    for _ in range(60):  # minutes
+        looks += tower.look(timedelta(minutes=1)).looked_at
+    assert 1 < looks < 10
+    assert tower.next_at(session_id) is None
+
+
+def test_nobody_is_asked_of_an_early_stop_that_was_due_while_no_watch_was(
+    database: Database, desk: Desk
+) -> None:
+    tower, session_id = Tower(database, ACCOUNT), accepted(database)
+    called_back(desk, session_id, "siprec-stopped")
+    assert tower.look(timedelta(hours=1)).questions == []
+    assert tower.next_at(session_id) is None
+
+
+def test_very_many_that_are_unknown_are_not_all_looked_at_again_at_once(database: Database) -> None:
+    tower, ids = Tower(database), ordered(database, 25)
+    answered(database, ids)
+    tower.watch._blind_turns = Turns(BLIND_PAUSE, per_second=5)
+    with database.begin() as db:
+        moment = processes.now_of(db)
+        blind_periods.save(db, "one", None, Why.AWAY, moment, moment + timedelta(minutes=1))
+    assert tower.look(seconds(20)).looked_at == 25
+    moments = sorted(tower.next_at(id) or ENDED for id in ids)
+    apart = {round((later - one).total_seconds(), 3) for one, later in itertools.pairwise(moments)}
+    assert apart == {0.2}
+    assert 15 <= (moments[0] - moment).total_seconds() < 60
+
+
+def test_what_an_event_says_in_words_starts_no_clock_anew(database: Database, desk: Desk) -> None:
+    """The watch looks for facts in the text of an event."""
+    tower, session_id = Tower(database), accepted(database)
+    tower.follow()
+    began = tower.next_at(session_id)
+    called_back(desk, session_id, 'siprec-"state"')
+    tower.follow()
+    assert tower.next_at(session_id) == began
 
 
 def test_nothing_is_decided_twice(database: Database) -> None:

@@ -18,12 +18,13 @@ COUNT = 300
 WATCHES = """
 import sys
 from service.domain.deadlines import Limits
-from service.ledger import watch
+from service.ledger import watch_pace
+from service.ledger.watch import Watch
 from service.store.engine import Database
 from tests.ledger.tower import Permits
 
-watch.DECIDED_AT_ONCE = 5
-one = watch.Watch(Database(sys.argv[1]), Limits(), Permits())
+watch_pace.FEWEST = watch_pace.MOST = 5
+one = Watch(Database(sys.argv[1]), Limits(), Permits())
 print("ready", flush=True)
 while True:
     if (decided := one.decide()).looked_at:

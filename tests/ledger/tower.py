@@ -15,9 +15,11 @@ from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
 from service.domain.overdue import Call, Watched
 from service.domain.session import Origin, Session
 from service.domain.start import Order
+from service.ledger.look import Answer, Question
 from service.ledger.transaction import Transaction
-from service.ledger.watch import Answer, Decided, Question, Watch
+from service.ledger.watch import Decided, Watch
 from service.store import feed, keys, sessions
+from service.store.columns import read_back
 from service.store.engine import Database
 from service.store.events import EventKind
 from service.store.sessions import IdempotencyKey
@@ -91,7 +93,7 @@ class Tower:
         """When it is looked at next, in the year 9999: never; None: nothing is awaited."""
         with self.database.read() as db:
             found = db.execute(text("SELECT session_id, next_at FROM due")).all()
-        return {row.session_id: row.next_at for row in found}.get(session_id)
+        return {row.session_id: read_back(row.next_at) for row in found}.get(session_id)
 
     def lines(self, session_id: str) -> list[tuple[str, dict[str, Any]]]:
         """Kind and changes of what the watch wrote about it."""

@@ -200,3 +200,27 @@ def test_what_is_old_is_forgotten(database: Database) -> None:
         spools.forget(db, now)
         assert db.execute(select(spool.c.host)).scalars().all() == ["b29"]
         assert len(db.execute(select(blind_period)).all()) == 1
+
+
+def test_of_very_many_periods_the_latest_of_each_kind_count(database: Database) -> None:
+    for at in range(40):
+        period(database, Why.REFUSED, 1000 - at, 1000 - at, host=f"a{at}")
+    period(database, Why.AWAY, 3000, 2000)
+    blind = since(database, 5000)
+    assert blind is not None
+    assert [f"host a{at} " in blind.words for at in (39, 38, 37, 36)] == [True, True, True, False]
+    assert "we were away from" in blind.words
+
+
+def test_what_is_known_of_one_moment_is_not_taken_for_another(database: Database) -> None:
+    period(database, Why.AWAY, 300, 200)
+    period(database, Why.REFUSED, 120, 100, host="a")
+    beat(database, "b", entries=1, ago=500)
+    with database.begin() as db:
+        now = processes.now_of(db)
+        db.execute(update(spool).values(retired_at=now - seconds(50)))
+        reasons = blindness.Reasons(db, now - seconds(400))
+        moments = [now - seconds(ago) for ago in (400, 199, 201, 99, 101, 49, 51, 400, 51, 50)]
+        found = [(reasons.since(moment), blindness.since(db, moment)) for moment in moments]
+    assert [one and one.words for one, _ in found] == [alone and alone.words for _, alone in found]
+    assert len({one and one.words for one, _ in found}) == 4
