@@ -14,7 +14,7 @@ from sqlalchemy import text
 from service.store.engine import Database
 from tests.bed import browser
 from tests.bed.web import CHECKOUT
-from tests.bench import machine, peers, tables
+from tests.bench import machine, overdue, peers, tables, watch
 from tests.bench.background import Background, DidNotGoOn, Forgers, Readers, SlowClients
 from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, running, running_peer
 from tests.bench.data import Made
@@ -26,6 +26,7 @@ from tests.bench.race import Reading, Result, Track
 from tests.bench.reads import Reader
 from tests.bench.run import Run, as_json
 from tests.bench.targets import AT_LEAST, AT_MOST, Target, targets
+from tests.house import wait_until
 
 LOAD = Load(connections=4, seconds=0.4)
 LOSES = "DELETE FROM callback WHERE id = new.id"
@@ -216,6 +217,36 @@ def test_the_made_sessions_are_shown_as_if_they_had_happened(tmp_path: Path) -> 
         assert asking.warm_up("feed, account, usual") == 100
         assert asking.warm_up("feed, type, none") == 0
         assert asking.warm_up("feed, one session") in (2, 3, 4)
+
+
+def test_the_watch_is_measured_by_itself_on_both_databases(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    costs = list(watch.run(tmp_path, sessions=(20, 50), rounds=2, due=70))
+    assert [(cost.kind, cost.unit) for cost in costs] == [
+        *(("SQLite", unit) for unit in ("ms", "ms", "sessions/s", "ms")),
+        *(("PostgreSQL", unit) for unit in ("ms", "ms", "sessions/s")),
+    ]
+    assert all(len(cost.values) == 2 and min(cost.values) > 0 for cost in costs)
+    shown = tables.watch(costs)
+    assert "SQLite: 70 due at once" in shown
+    (slow,) = targets([], [], [watch.Cost("SQLite", "a pass", "ms", [6, 7, 1], must=5)])
+    assert (slow.value, slow.is_reached) == (6, False)
+
+
+def test_sessions_are_due_while_a_slice_is_run_and_not_before_or_after(
+    compiled: Compiled, track: Track, stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.bench.overdue.DUE", 40)
+    url = f"sqlite:///{tmp_path}/ours"
+    ledger = stack.enter_context(closing(Ours(url, track.sessions)))
+    beside = overdue.DueAtOnce(url)
+    contestant = stack.enter_context(running("ours", ledger=ledger, background=beside))
+    database = stack.enter_context(closing(Database(url)))
+    assert overdue.decided(database) == 0
+    with beside.going_on(contestant.port, 0):
+        wait_until(lambda: overdue.decided(database) == 40)
+    with database.read() as db:
+        assert db.scalar(text("SELECT count(*) FROM due WHERE next_at < '9000'")) == 0
 
 
 def test_the_made_sessions_are_the_same_every_time() -> None:

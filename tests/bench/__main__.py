@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import feed_reads, machine, peers, reads, report, tables, targets
-from tests.bench.course import RACES, Course, Scale
+from tests.bench import feed_reads, machine, peers, reads, report, tables, targets, watch
+from tests.bench.course import RACES, WATCH, Course, Scale
 from tests.bench.peers import Peer
 from tests.bench.run import Run, as_json
 
@@ -55,7 +55,7 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
             f"left out: {name}": why for name, why in left_out.items()
         }
         print(report.machine(facts), report.METHOD, sep="\n", flush=True)
-        stages, taken = [], []
+        stages, taken, costs = [], [], []
         for stage in course.stages(parts):
             stages.append(stage)
             print(tables.stage(stage), flush=True)
@@ -63,7 +63,10 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
             first = "" if READS in parts else feed_reads.NAME
             taken = list(reads.run(folder, scale.sessions, scale.rounds, lambda name: name.startswith(first)))
             print(tables.reads(taken, scale.sessions), flush=True)
-    found = Run(facts, stages, taken, targets.targets(stages, taken))
+        if WATCH in parts:
+            costs = list(watch.run(folder, scale.sessions, scale.rounds))
+            print(tables.watch(costs), flush=True)
+    found = Run(facts, stages, taken, targets.targets(stages, taken, costs), costs)
     print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
     print(tables.targets(found.targets), report.warning(stages), sep="\n")
     if into:

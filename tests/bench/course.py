@@ -13,6 +13,7 @@ from tests.bench import post
 from tests.bench.contestants import Contestant, PinnedPostgres, running
 from tests.bench.field import APPS, Field
 from tests.bench.figures import (
+    DUE,
     FLOOR,
     FLOOR_WSGI,
     FOLLOWERS,
@@ -34,7 +35,9 @@ from tests.bench.race import Track
 NAIVE_THREADS = (1, 4, 8)  # one: gunicorn's sync worker
 USUAL_THREADS = 4  # where it was not tried what suits it best
 GENUINE_RATE = 100  # a second, beside forgers
+WATCHED_RATE = 500  # a second, while very many sessions are due
 PROBES = 3
+WATCH = "watch"
 PROBE_SECONDS = 0.5
 PROBE_BLOCKS = 50
 
@@ -189,6 +192,13 @@ class Course:
             title = "Beside 1,000 readers that wait for a session each, and 10 for everything, concurrency 64"
             yield _beside_each_other("followers", title, pairs, load, field.track)
 
+    def _watch(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load = Load(64, self._scale.seconds * 2, WATCHED_RATE)  # longer, since a p99 wants many
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(DUE)
+            title = f"{WATCHED_RATE} a second, open loop, while 100,000 sessions are due at once"
+            yield _beside_each_other("watch", title, pairs, load, field.track)
+
     def _forgers(self, server: PinnedPostgres) -> Iterator[Stage]:
         load = Load(64, self._scale.seconds * 3, GENUINE_RATE)  # longer, since a p99 wants many
         with self._field(server, [load]) as field:
@@ -217,6 +227,7 @@ RACES: Mapping[str, Callable[[Course, PinnedPostgres], Iterator[Stage]]] = {
     "readers": Course._readers,
     "followers": Course._followers,
     "forgers": Course._forgers,
+    WATCH: Course._watch,
 }
 
 

@@ -13,6 +13,7 @@ from tests.bench.background import Background, Followers, Forgers, Readers, Slow
 from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, PinnedPostgres, running, running_peer
 from tests.bench.data import CALLBACKS_EACH
 from tests.bench.figures import (
+    DUE,
     FLOOR,
     FLOOR_WSGI,
     FOLLOWERS,
@@ -27,6 +28,7 @@ from tests.bench.figures import (
 )
 from tests.bench.ledgers import Ledger, Naive, Ours
 from tests.bench.machine import Compiled
+from tests.bench.overdue import DueAtOnce
 from tests.bench.peers import Peer
 from tests.bench.race import Track
 
@@ -81,15 +83,17 @@ class Field:
                 ledger,
                 workers=2 if added == TWO_WORKERS else 1,
                 preload=self.compiled.slow_sync if added == SLOW_FSYNC else None,
-                background=self._background(added, ledger.api_key),
+                background=self._background(added, ledger),
             )
         )
 
-    def _background(self, added: str, api_key: str = "") -> Background | None:
-        if added == READERS:
-            return Readers(self.compiled.load, self.folder, api_key)
-        if added == FOLLOWERS:
-            return Followers(api_key, self.track.sessions)
+    def _background(self, added: str, ledger: Ours | None = None) -> Background | None:
+        if added == READERS and ledger:
+            return Readers(self.compiled.load, self.folder, ledger.api_key)
+        if added == FOLLOWERS and ledger:
+            return Followers(ledger.api_key, self.track.sessions)
+        if added == DUE and ledger:
+            return DueAtOnce(ledger.url)
         if added == FORGERS:
             return Forgers(self.compiled.load, self.folder)
         return SlowClients() if added == SLOW_CLIENTS else None

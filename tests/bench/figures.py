@@ -15,6 +15,7 @@ FLOOR, FLOOR_WSGI = "floor", "floor without Flask"
 SLOW_FSYNC, STORED, TWO_WORKERS = ", slow fsync", ", many stored", ", two workers"
 READERS, SLOW_CLIENTS, FORGERS = ", 8 readers", ", slow clients", ", 64 forgers"
 FOLLOWERS = ", 1,010 waiting"
+DUE = ", 100,000 due"
 NO_RESULT = 0.15  # machines drift, and a smaller difference is none
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -92,9 +93,7 @@ class Ours(Ledger):
         with bulk.filling(self._database) as filled:
             Made(self._stored).fill(filled)
             self.api_key = keys.create(filled.db, "bench", datetime.now(UTC))
-            numbers, now = range(1, count + 1), written_out(datetime.now(UTC))
-            filled.add(session, SESSION, [_session(number, now) for number in numbers])
-            filled.add(session_attempt, ATTEMPT, [_attempt(number, now) for number in numbers])
+            add_sessions(filled, range(1, count + 1), datetime.now(UTC))
 
     def mark(self) -> object:
         time.sleep(0.002)  # ids of the same millisecond have no order
@@ -151,6 +150,13 @@ class Naive(Ledger):
             stored = Counter(db.scalars(select(NaiveCallback.body).where(NaiveCallback.id > last)))
             miscounted = _uncounted(db) - uncounted
         return Audit(answered.total(), (answered - stored).total(), (stored - asked).total(), miscounted)
+
+
+def add_sessions(filled: bulk.Filling, numbers: Sequence[int], accepted_at: datetime) -> None:
+    """That expect their callbacks."""
+    moment = written_out(accepted_at)
+    filled.add(session, SESSION, [_session(number, moment) for number in numbers])
+    filled.add(session_attempt, ATTEMPT, [_attempt(number, moment) for number in numbers])
 
 
 def _told(post: Post, sent: Slice) -> tuple[Counter[bytes], Counter[bytes]]:

@@ -118,5 +118,5 @@ def document(run: Run, sessions: tuple[int, int]) -> str:
     parts += [f"### In short\n\n{summary(json.loads(as_json(run)))}", beside_peers(run.stages)]
     parts += [tables.targets(run.targets), warning(run.stages)]
     parts += [tables.stage(one) for one in run.stages]
-    parts += [naive_losses(run.stages), tables.reads(run.reads, sessions)]
+    parts += [naive_losses(run.stages), tables.reads(run.reads, sessions), tables.watch(run.watch)]
     return "\n".join(part for part in parts if part)

@@ -11,6 +11,7 @@ from typing import Any
 from tests.bench.figures import Stage
 from tests.bench.reads import Read
 from tests.bench.targets import Target
+from tests.bench.watch import Cost
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Run:
     stages: Sequence[Stage]
     reads: Sequence[Read]
     targets: Sequence[Target]
+    watch: Sequence[Cost] = ()
 
 
 def as_json(run: Run) -> str:
@@ -35,6 +37,7 @@ def as_json(run: Run) -> str:
             one.key: {name: _readings(one, name) for name in one.result.readings} for one in run.stages
         },
         "reads": [asdict(read) | {"times": read.times} for read in run.reads],
+        "watch": [asdict(cost) for cost in run.watch],
         "targets": targets,
     }
     return json.dumps(_rounded(shown), indent=1, allow_nan=False) + "\n"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tests.bench.figures import FLOOR, Stage
 from tests.bench.reads import Read
 from tests.bench.targets import Target
+from tests.bench.watch import Cost
 
 
 def stage(shown: Stage) -> str:
@@ -30,6 +31,21 @@ def reads(shown: Sequence[Read], sessions: tuple[int, int]) -> str:
         for read in shown
     ]
     return f"### Reads over HTTP, one at a time\n\n{table(rows)}\n"
+
+
+def watch(shown: Sequence[Cost]) -> str:
+    if not shown:
+        return ""
+    rows = [
+        {
+            "the watch by itself": f"{cost.kind}: {cost.what}",
+            "": cost.unit,
+            "median": f"{cost.median:,.2f}" if cost.median < 100 else f"{cost.median:,.0f}",
+            "least to most": f"{min(cost.values):,.2f} to {max(cost.values):,.2f}",
+        }
+        for cost in shown
+    ]
+    return f"### The watch\n\n{table(rows)}\n"
 
 
 def targets(reached: Sequence[Target]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.figures import (
+    DUE,
     FLOOR,
     FOLLOWERS,
     FORGERS,
@@ -22,6 +23,7 @@ from tests.bench.figures import (
 from tests.bench.ledgers import Audit
 from tests.bench.peers import PEERS
 from tests.bench.reads import Read
+from tests.bench.watch import Cost
 
 AT_LEAST, AT_MOST = "at least", "at most"
 BEST_PEER = "best peer"
@@ -116,6 +118,18 @@ GOALS = (
         added=FOLLOWERS,
     ),
     Goal(
+        "p99 while 100,000 sessions are due at once, of without",
+        *("watch", "p99", OURS, AT_MOST),
+        limits=_both((2, None), (2, None)),
+        added=DUE,
+    ),
+    Goal(
+        "of these worked off meanwhile, a second",
+        *("watch", "background", None, AT_LEAST),
+        limits=_both((2000, None), (2000, None)),
+        added=DUE,
+    ),
+    Goal(
         "p99 beside 1,000 slow clients, in ms",
         *("clients", "p99", None, AT_MOST),
         limits=_both((50, None), (50, None)),
@@ -136,7 +150,7 @@ GOALS = (
 )
 
 
-def targets(stages: Iterable[Stage], reads: Sequence[Read]) -> list[Target]:
+def targets(stages: Iterable[Stage], reads: Sequence[Read], watch: Sequence[Cost] = ()) -> list[Target]:
     """Of what was measured."""
     at = {stage.key: stage for stage in stages}
     found = [
@@ -145,7 +159,13 @@ def targets(stages: Iterable[Stage], reads: Sequence[Read]) -> list[Target]:
         for goal in GOALS
         if goal.stage in at and (target := _target(goal, kind, at[goal.stage]))
     ]
-    return found + _all_answered(at.get("forgers")) + _slowest_reads(reads) + _nothing_lost(at.values())
+    return (
+        found
+        + _all_answered(at.get("forgers"))
+        + _slowest_reads(reads)
+        + _of_watch(watch)
+        + _nothing_lost(at.values())
+    )
 
 
 def _target(goal: Goal, kind: str, stage: Stage) -> Target | None:
@@ -188,6 +208,18 @@ def _slowest_reads(reads: Sequence[Read]) -> list[Target]:
             what = f"{kind}: the read that many sessions slow most ({slowest.name}), times as long"
             found.append(Target(what, slowest.times, AT_MOST, READS_TIMES))
     return found
+
+
+def _of_watch(watch: Sequence[Cost]) -> list[Target]:
+    return [
+        Target(
+            f"{cost.kind}: the watch, {cost.what}, in {cost.unit}",
+            cost.median,
+            AT_LEAST if cost.is_rate else AT_MOST,
+            cost.must,
+        )
+        for cost in watch
+    ]
 
 
 def _nothing_lost(stages: Iterable[Stage]) -> list[Target]:
