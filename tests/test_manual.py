@@ -19,11 +19,13 @@ from tests.bench import report
 DOCS = Path(__file__).parents[1] / "docs"
 ANALYSTS = (DOCS / "analysts.md").read_text(encoding="utf-8")
 OPERATORS = (DOCS / "operators.md").read_text(encoding="utf-8")
+SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+DUTY = (DOCS / "duty.md").read_text(encoding="utf-8")
 FIGURES = json.loads((Path(__file__).parent / "bench" / "figures.json").read_text(encoding="utf-8"))
 
 
 def settings_table() -> str:
-    """What the operators' page has to say under its heading `Settings`."""
+    """What the page of settings has to say under its heading `Settings`."""
     lines = ["| name | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.default is PydanticUndefined else shown(field.default)
@@ -32,7 +34,7 @@ def settings_table() -> str:
 
 
 def metrics_table() -> str:
-    """What the operators' page has to say under its heading `Metrics`."""
+    """What the page of who is on duty has to say under its heading `Metrics`."""
     lines = ["| name | type | labels | |", "|---|---|---|---|"]
     for one in EXPORTED:
         labels = ", ".join(f"`{label}`" for label in one.labels) or "none"
@@ -50,7 +52,7 @@ def test_the_table_of_checks_is_that_of_the_doctor() -> None:
 
 
 def test_the_table_of_metrics_is_that_of_the_code() -> None:
-    assert metrics_table() in OPERATORS
+    assert metrics_table() in DUTY
 
 
 def shown(default: object) -> str:
@@ -58,7 +60,7 @@ def shown(default: object) -> str:
 
 
 def test_the_settings_table_is_that_of_the_code() -> None:
-    assert settings_table() in OPERATORS
+    assert settings_table() in SETTINGS
 
 
 @pytest.mark.parametrize("view", ["report_sessions_v1", "report_callbacks_v1"])
