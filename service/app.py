@@ -43,7 +43,14 @@ from service.web.cloud_events import Rendered
 from service.web.context import Context
 from service.web.cursor import Cursors
 from service.web.flask_bridge import FlaskBridge
-from service.web.pages import log_in, one_session, session_list, shell, stop_session  # noqa: F401 (they add pages)
+from service.web.pages import (  # (some are named nowhere: they add pages)
+    log_in,
+    manual,
+    one_session,  # noqa: F401
+    session_list,  # noqa: F401
+    shell,
+    stop_session,  # noqa: F401
+)
 from service.web.problems import Problem
 from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
@@ -99,7 +106,7 @@ def create(context: Context) -> Flask:
     waiting.install(app)
     access_log.install(app)
     of_api = (sessions, explanations, callback_lists, feed, alerts, keys, health, metrics, docs)
-    for room in (*of_api, home, log_in, shell):
+    for room in (*of_api, home, log_in, manual, shell):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -296,6 +296,11 @@ def test_the_installed_wheel_brings_its_migrations_along(
     assert names(empty) == {*tables.metadata.tables, *VIEWS, "alembic_version"}
 
 
+def test_the_installed_wheel_brings_the_manual_along(installed: Path) -> None:
+    there = {path.name for path in (installed / "service" / "_docs").iterdir()}
+    assert there == {path.name for path in (CHECKOUT / "docs").iterdir()}
+
+
 def test_migrations_import_nothing_of_the_service() -> None:
     """They have to work as they did when the service has long become another."""
     for path in MIGRATIONS.rglob("*.py"):

@@ -59,7 +59,7 @@ def _recognised(text: str) -> RecognisedKey | None:
 
 
 def anyone() -> None:
-    """The health checks, the API documents, and what stands at /."""
+    """The health checks, the API documents, the manual, and what stands at /."""
 
 
 def _require_scope(access: Access) -> None:

@@ -16,6 +16,7 @@ HTML: Final = "text/html"
 # What it is for -> where it is. No more than everybody may see.
 PLACES: Final = {
     "documentation": "/docs",
+    "manual": "/manual",
     "openapi": "/openapi.json",
     "sessions": "/v1/sessions",
     "health": "/healthz",

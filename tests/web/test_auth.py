@@ -24,7 +24,7 @@ OPEN = {
     "/docs/<name>",
 }
 # Their own test has them: pages/test_routes.py.
-PAGES = {"pages", "log_in"}
+PAGES = {"pages", "log_in", "manual"}
 AN_ID = "018f0000-0000-7000-8000-000000000000"
 
 

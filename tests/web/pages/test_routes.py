@@ -23,6 +23,7 @@ OPEN = {
     ("POST", "/log-out"),
     ("GET", "/assets/<name>"),
 }
+MANUAL = {("GET", "/manual"), ("GET", "/manual/<name>")}  # of anybody too
 # For who is logged in: method and path -> the scope. What stands at / sees to its own.
 SHUT: dict[tuple[str, str], str] = {
     ("GET", "/sessions"): "sessions:read",
@@ -50,6 +51,7 @@ def filled(path: str) -> str:
 
 def test_the_pages_are_these(indoors: Indoors) -> None:
     assert set(routes(indoors, "log_in")) == OPEN
+    assert set(routes(indoors, "manual")) == MANUAL
     found = routes(indoors, "pages")
     assert {where: guard.scopes[indoors.app.view_functions[name]] for where, name in found.items()} == SHUT
 
@@ -57,6 +59,7 @@ def test_the_pages_are_these(indoors: Indoors) -> None:
 def test_the_guards_are_these(indoors: Indoors) -> None:
     assert indoors.app.before_request_funcs["pages"] == [guard.logged_in]
     assert indoors.app.before_request_funcs["log_in"] == [auth.anyone]
+    assert indoors.app.before_request_funcs["manual"] == [auth.anyone]
 
 
 def test_a_stranger_is_led_from_each_page_to_the_form(indoors: Indoors) -> None:
