@@ -13,7 +13,7 @@ OURS = service migrations tests
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
-.PHONY: help demo picture run test drill bench check browser clients format lock dist clean
+.PHONY: help demo picture run test drill bench bare-debian check browser clients format lock dist clean
 
 help:
 	@echo 'make demo    try it: the service and a pretended Telnyx, nothing to set up (ONCE=1: end by itself)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test    check, then the tests (JOBS=4 in parallel, ARGS="-k word" for pytest)'
 	@echo 'make drill   100,000 callbacks on each kind of database, while everything is broken in turn'
 	@echo 'make bench   how fast callbacks are kept, beside FastAPI, Fastify and a floor (QUICK=1: a trial)'
+	@echo 'make bare-debian  the operators'\'' page, followed to the letter in a bare Debian (as root)'
 	@echo 'make check   ruff, mypy, import-linter, deptry'
 	@echo 'make format  let ruff format and mend'
 	@echo 'make lock    requirements.lock from pyproject.toml (ARGS=--upgrade for newer versions)'
@@ -56,6 +57,9 @@ drill: $(READY)
 
 bench: $(READY) $(PEERS)
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(ARGS)
+
+bare-debian: dist
+	@$(BIN)/python -m tests.bare_debian dist
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet $(OURS)
