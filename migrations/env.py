@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import context
@@ -18,6 +20,20 @@ SECONDS = {
         r"ROUND(CAST(strftime('%s', \2) AS INTEGER) - CAST(strftime('%s', \1) AS INTEGER)"
         r" + CAST(substr(\2, 20, 7) AS REAL) - CAST(substr(\1, 20, 7) AS REAL), 6)"
     ),
+}
+# What else views say, and what each database understands by it. SQLite gives a computed column no type of its
+# own, and has no statistics: it takes every equality for one that few rows fit.
+WORDS = {
+    "postgresql": {
+        r"UTC_DAY\((\S+)\)": r"CAST(\1 AT TIME ZONE 'UTC' AS date)",  # an index has these very words
+        r"TIME_COLUMN\((\S+)\)": r"\1",
+        r"NOT_RARE\((.+?)\)": r"\1",
+    },
+    "sqlite": {
+        r"UTC_DAY\((\S+)\)": r"CAST(substr(\1, 1, 10) AS text)",
+        r"TIME_COLUMN\((\S+)\)": r"CAST(\1 AS text)",
+        r"NOT_RARE\((.+?)\)": r"likelihood(\1, 0.3)",
+    },
 }
 
 
@@ -53,7 +69,8 @@ class ReplaceReportView(MigrateOperation):
 
 @Operations.implementation_for(CreateReportView)
 def create_report_view(operations: Operations, operation: CreateReportView) -> None:
-    _create(operations.get_bind(), f"{operation.name}_v{operation.version}", _view(operation), "CREATE VIEW")
+    name, db = f"{operation.name}_v{operation.version}", operations.get_bind()
+    _create(db, name, _view(db, operation), "CREATE VIEW")
 
 
 @Operations.implementation_for(ReplaceReportView)
@@ -61,21 +78,105 @@ def replace_report_view(operations: Operations, operation: ReplaceReportView) ->
     name, db = f"{operation.name}_v{operation.version}", operations.get_bind()
     if db.dialect.name == "sqlite":
         db.exec_driver_sql(f"DROP VIEW {name}")
-        _create(db, name, _view(operation), "CREATE VIEW")
+        _create(db, name, _view(db, operation), "CREATE VIEW")
     else:  # so that whoever may read it still may
-        _create(db, name, _view(operation), "CREATE OR REPLACE VIEW")
+        _create(db, name, _view(db, operation), "CREATE OR REPLACE VIEW")
 
 
-def _view(operation: CreateReportView | ReplaceReportView) -> str:
+@Operations.register_operation("comment_on_report_views")
+class CommentOnReportViews(MigrateOperation):
+    """`op.comment_on_report_views("0009")` puts the words of comments.0009.md on views and columns.
+
+    They are the lines of docs/analysts.md. SQLite has no place for them.
+    """
+
+    def __init__(self, revision: str) -> None:
+        self.revision = revision
+
+    @classmethod
+    def comment_on_report_views(cls, operations: Operations, revision: str) -> None:
+        operations.invoke(cls(revision))
+
+
+@Operations.implementation_for(CommentOnReportViews)
+def comment_on_report_views(operations: Operations, operation: CommentOnReportViews) -> None:
+    db, view = operations.get_bind(), ""
+    if db.dialect.name == "sqlite":
+        return
+    for line in (VIEWS / f"comments.{operation.revision}.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.fullmatch(r"## (\w+): (.+)", line):
+            view, of, words = heading[1], f"VIEW {heading[1]}", heading[2]
+        else:
+            column, words = (cell.strip() for cell in line.strip("|").split("|", 1))
+            of = f"COLUMN {view}.{column.strip('`')}"
+        quoted = words.replace("'", "''")
+        db.exec_driver_sql(f"COMMENT ON {of} IS '{quoted}'")
+
+
+def _view(db: Connection, operation: CreateReportView | ReplaceReportView) -> str:
+    """One file for both databases, or one for each where what is quick on one is slow on the other."""
     revision = f".{operation.revision}" if isinstance(operation, ReplaceReportView) else ""
-    path = VIEWS / f"{operation.name}.v{operation.version}{revision}.sql"
-    return path.read_text(encoding="utf-8")
+    name = f"{operation.name}.v{operation.version}{revision}"
+    paths = [VIEWS / f"{name}.sql", VIEWS / f"{name}.{db.dialect.name}.sql"]
+    return next(path for path in paths if path.exists()).read_text(encoding="utf-8")
 
 
 def _create(db: Connection, name: str, query: str, create: str) -> None:
-    query = re.sub(r"SECONDS\((\S+), (\S+)\)", SECONDS[db.dialect.name], query)
+    query = re.sub(r"\bSECONDS\((\S+), (\S+)\)", SECONDS[db.dialect.name], query)
+    for word, sql in WORDS[db.dialect.name].items():
+        query = re.sub(rf"\b{word}", sql, query)
+    query = re.sub(r"\b([A-Z_]+)_(\d+)(?:\((\w+)\))?", lambda found: _by_causes(*found.groups()), query)
     # Not through op.execute, which would take a colon in it for a parameter.
     db.exec_driver_sql(f"{create} {name} AS\n{query}")
+
+
+def _by_causes(word: str, version: str, row: str | None) -> str:
+    """What a view says as ERROR_CAUSE_1(row), and so on: all of it is made of causes.1.csv."""
+    with (VIEWS / f"causes.{version}.csv").open(encoding="utf-8", newline="") as file:
+        causes = list(csv.DictReader(file))
+    return CAUSES[word](causes, row)
+
+
+def _known_causes(causes: Causes, _row: str | None) -> str:
+    return ", ".join("({})".format(", ".join(f"'{value}'" for value in one.values())) for one in causes)
+
+
+def _error_cause(causes: Causes, row: str | None) -> str:
+    """By the first sign that fits; `any` is the last of its kind."""
+    said = {
+        "code": "{row}.error_code = '{text}'",
+        "status": "{row}.error_status = {text}",
+        "text": "lower(trim({row}.error_detail)) = '{text}'",
+    }
+    kinds: dict[str, str] = {}
+    for one in causes:
+        by, _, text = one["sign"].partition(" ")
+        is_so = "{row}.error_status >= 500" if text == "5xx" else said.get(by, "1 = 1")
+        when = f"WHEN {is_so.format(row=row, text=text)} THEN '{one['cause']}'"
+        kinds[one["kind"]] = f"{kinds.get(one['kind'], '')} {when}"
+    whens = (f"WHEN '{kind}' THEN CASE{kinds[kind]} END" for kind in kinds if kind not in NO_ERRORS)
+    return f"CASE {row}.error_kind {' '.join(whens)} END"
+
+
+def _overdue_cause(causes: Causes, row: str | None) -> str:
+    whens = (f"WHEN '{one['sign']}' THEN '{one['cause']}'" for one in causes if one["kind"] == "overdue")
+    return f"CASE {row}.overdue_kind {' '.join(whens)} END"
+
+
+def _side(causes: Causes, row: str | None) -> str:
+    sides = {one["cause"]: one["side"] for one in causes}
+    whens = (f"WHEN '{cause}' THEN '{side}'" for cause, side in sides.items())
+    return f"CASE {row}.cause {' '.join(whens)} END"
+
+
+Causes = list[dict[str, str]]
+NO_ERRORS = {"overdue", "call_over"}
+CAUSES: dict[str, Callable[[Causes, str | None], str]] = {
+    "CAUSES": _known_causes,
+    "ERROR_CAUSE": _error_cause,
+    "OVERDUE_CAUSE": _overdue_cause,
+    "SIDE": _side,
+}
 
 
 def run(connection: Connection) -> None:

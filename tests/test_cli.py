@@ -186,6 +186,7 @@ def test_nothing_refused_is_nothing_shown(database_url: str) -> None:
 
 COMMANDS = [
     ["db", "upgrade"],
+    ["db", "reader", "app"],
     ["keys", "create", "app"],
     ["keys", "list"],
     ["keys", "rotate", "app"],

@@ -26,7 +26,10 @@ from tests.ledger.lines import everything, number_all, write_as_before
 
 CHECKOUT = Path(__file__).parents[1]
 MIGRATIONS = CHECKOUT / "migrations"
-VIEWS = {"report_sessions_v1", "report_callbacks_v1"}
+REPORTS = ("sessions", "callbacks", "timeline", "attempts", "rejected", "daily", "failures", "causes")
+VIEWS = {f"report_{name}_v1" for name in REPORTS}
+# Migrations alone make it: SQLAlchemy reads no index of an expression back from SQLite.
+OF_AN_EXPRESSION = {"session_day"}
 
 
 @pytest.fixture
@@ -85,9 +88,14 @@ def test_a_later_release_s_schema_is_newer_not_unknown(database: Database) -> No
 def test_the_tables_that_the_code_knows_are_those_that_are_made(database: Database) -> None:
     with database.engine.connect() as db, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an index that cannot be reflected
-        context = MigrationContext.configure(db, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": is_compared}
+        context = MigrationContext.configure(db, opts=opts)
         found = compare_metadata(context, tables.metadata)
     assert found == []
+
+
+def is_compared(name: str | None, *_: object) -> bool:
+    return name not in OF_AN_EXPRESSION
 
 
 def test_indexes_are_as_unique_and_as_partial_as_the_code_says(database: Database) -> None:
@@ -104,7 +112,11 @@ def test_indexes_are_as_unique_and_as_partial_as_the_code_says(database: Databas
                 wanted = index.dialect_options[kind]["where"]
                 partial = found.get("dialect_options", {}).get(f"{kind}_where")
                 assert (partial is None) == (wanted is None), index.name
-            left = [one for one in made.values() if not one.get("duplicates_constraint")]
+            left = [
+                one
+                for name, one in made.items()
+                if name not in OF_AN_EXPRESSION and not one.get("duplicates_constraint")
+            ]
             assert left == [], table.name
 
 

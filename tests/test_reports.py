@@ -31,6 +31,7 @@ from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
 from tests.bed.postgres import Postgres
 from tests.house import migrate
+from tests.ledger.lines import number_all
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ADDRESSES = CallbackUrls("http://127.0.0.1:9", ["a secret that is long enough for a test"])  # nobody listens
@@ -74,6 +75,10 @@ SESSIONS = [
     "secure",
     "sip_transport",
     "session_timeout_secs",
+    "overdue_kind",
+    "error_cause",
+    "cause",
+    "cause_text",
 ]
 CALLBACKS = [
     "callback_id",
@@ -90,7 +95,67 @@ CALLBACKS = [
     "written_at",
     "answered",
     "spooled_on",
+    "lateness_seconds",
+    "method",
+    "spooled_seconds",
+    "account_sid",
+    "siprec_error",
 ]
+TIMELINE = [
+    *(
+        "position",
+        "session_id",
+        "account_sid",
+        "kind",
+        "what",
+        "before",
+        "after",
+        "happened_at",
+        "written_at",
+    ),
+    *("actor", "callback_id", "correction"),
+]
+ATTEMPTS = [
+    *("session_id", "number", "account_sid", "call_sid", "connector_name", "requested_at", "asked_at"),
+    *("asked_by", "answer", "answered_at", "seconds_to_answer", "siprec_sid", "error_kind", "error_status"),
+    *("error_code", "error_detail"),
+]
+REJECTED = [
+    *(
+        "rejected_id",
+        "received_at",
+        "reason",
+        "answered",
+        "method",
+        "claimed_account_sid",
+        "claimed_call_sid",
+    ),
+]
+DAILY = [
+    *("account_sid", "connector_name", "day", "asked", "adopted", "pending", "unanswered", "refused"),
+    *("accepted", "started", "stopped", "failed", "overdue", "seconds_recorded"),
+    *("start_1s", "start_2s", "start_3s", "start_5s", "start_10s", "start_20s", "start_60s"),
+    *("start_more", "start_never", "start_unknown", "failed_recorder_no_answer", "failed_siprec_failed"),
+    *("refused_rejected", "refused_call_unknown", "refused_call_id_invalid", "refused_call_ended"),
+    *("refused_call_not_answered", "refused_fields_invalid", "refused_credentials"),
+    *("refused_not_authorized", "refused_rate_limited", "refused_unreachable"),
+    *("unanswered_no_answer", "unanswered_telnyx_error"),
+]
+FAILURES = [
+    *("account_sid", "connector_name", "day", "cause", "cause_text", "side", "sessions"),
+    *("first_requested_at", "last_requested_at", "example_session_id"),
+]
+CAUSES = ["kind", "sign", "cause", "side", "version"]
+PROMISED = {
+    "sessions": SESSIONS,
+    "callbacks": CALLBACKS,
+    "timeline": TIMELINE,
+    "attempts": ATTEMPTS,
+    "rejected": REJECTED,
+    "daily": DAILY,
+    "failures": FAILURES,
+    "causes": CAUSES,
+}
 TIMES = {name for name in SESSIONS + CALLBACKS if name.endswith("_at")}
 
 
@@ -224,7 +289,7 @@ def callbacks(database: Database) -> list[dict[str, Any]]:
     return [comparable(row) for row in select(database, query)]
 
 
-@pytest.mark.parametrize(("view", "columns"), [("sessions", SESSIONS), ("callbacks", CALLBACKS)])
+@pytest.mark.parametrize(("view", "columns"), PROMISED.items())
 def test_the_columns_are_those_that_were_promised(database: Database, view: str, columns: list[str]) -> None:
     with database.read() as db:
         assert list(db.execute(text(f"SELECT * FROM report_{view}_v1")).keys()) == columns
@@ -277,6 +342,10 @@ def test_a_whole_session_says_everything(told: Database) -> None:
         "overdue_since": None,
         "overdue_why": None,
         "presumed_why": None,
+        "overdue_kind": None,
+        "error_cause": None,
+        "cause": None,
+        "cause_text": None,
     }
     assert row["started_at"] == "2026-03-01T12:00:01.000001Z"
     assert row["seconds_to_started"] == pytest.approx(1, abs=1e-4)
@@ -403,3 +472,45 @@ def test_every_view_is_written_down_and_every_one_written_down_is_made(database:
         "_v".join(path.name.split(".v")).split(".")[0]  # a later revision of a view has a file of its own
         for path in files
     }
+
+
+# The other views
+
+
+def test_a_timeline_has_a_row_for_every_fact_that_changed(told: Database) -> None:
+    number_all(told)
+    query = """
+        SELECT what, before, after, kind, actor FROM report_timeline_v1
+        WHERE session_id IN (SELECT session_id FROM report_sessions_v1 WHERE call_sid = 'failed')
+        ORDER BY position, what"""
+    rows = [tuple(row.values()) for row in select(told, query)]
+    no_answer, failed = error_as_text("no_answer"), error_as_text("siprec_failed")
+    assert rows == [
+        ("state", None, "requested", "created", "claims app"),
+        ("error", None, no_answer, "changed", "telnyx"),
+        ("state", "requested", "unanswered", "changed", "telnyx"),
+        ("ended_at", None, "2026-03-01T12:00:00.250000Z", "changed", "telnyx"),
+        ("error", no_answer, failed, "changed", "telnyx"),
+        ("siprec_sid", None, "sid of failed", "changed", "telnyx"),
+        ("state", "unanswered", "failed", "changed", "telnyx"),
+    ]
+
+
+def error_as_text(kind: str) -> str:
+    words = {"no_answer": "the connection broke before Telnyx answered", "siprec_failed": "no-answer"}
+    return f'{{"code":null,"detail":"{words[kind]}","kind":"{kind}","status":null}}'
+
+
+def test_a_timeline_s_rows_add_up_to_what_the_session_is(told: Database) -> None:
+    number_all(told)
+    facts: dict[str, dict[str, Any]] = {}
+    for row in select(told, "SELECT * FROM report_timeline_v1 ORDER BY position"):
+        known = facts.setdefault(row["session_id"], {})
+        assert known.get(row["what"]) == row["before"]
+        known[row["what"]] = row["after"]
+    names = ("state", "siprec_sid", "accepted_at", "started_at", "ended_at", "stop_requested_at")
+    for session in select(told, "SELECT * FROM report_sessions_v1"):
+        shown = comparable(session)
+        assert {name: facts[session["session_id"]].get(name) for name in names} == {
+            name: shown[name] for name in names
+        }

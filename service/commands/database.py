@@ -1,4 +1,4 @@
-"""`siprec-ledger db …`: the schema and copies of the database; and how every command finds its database."""
+"""`siprec-ledger db …`: the schema, copies and readers of the database; and how every command finds it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import click
 
 from service import setting_values
 from service.store import backup as backups
-from service.store import contents, schema
+from service.store import contents, reader_role, schema
 from service.store.backup import BackupFailed, NotSqlite
 from service.store.columns import written_out
 from service.store.contents import Contents
 from service.store.engine import Database, DatabaseError, DatabaseUnusable
+from service.store.reader_role import NoReports
 
 RESTORE: Final = """
 A restore puts the ledger back to that moment:
@@ -63,7 +64,7 @@ database_url_option = click.option(
 
 @click.group()
 def db() -> None:
-    """The schema of the database, and copies of it."""
+    """The schema of the database, copies of it, and who may read it."""
 
 
 @db.command()
@@ -99,6 +100,31 @@ def backup(path: Path, database_url: str) -> None:
         raise click.ClickException(f"there is no copy: {error}") from error
     except DatabaseUnusable as error:
         raise click.ClickException(str(error)) from error
+
+
+@db.command()
+@click.argument("name")
+@database_url_option
+def reader(name: str, database_url: str) -> None:
+    """Print the SQL that makes NAME a role which may read the reports, and nothing else. It changes nothing.
+
+    PostgreSQL only. The role sees the sessions of all accounts.
+    """
+    if not reader_role.NAME.fullmatch(name):
+        raise click.BadParameter(
+            "use lower-case letters, digits and _; not pg_ to begin with", param_hint="NAME"
+        )
+    with open_database(database_url) as database:
+        if database.is_sqlite:
+            raise click.ClickException(
+                "SQLite has no roles: give readers a copy (siprec-ledger db backup PATH)"
+            )
+        try:
+            with database.read() as read:
+                statements = reader_role.sql(read, name)
+        except NoReports as error:
+            raise click.ClickException(str(error)) from error
+    click.echo(statements, nl=False)
 
 
 @db.command()

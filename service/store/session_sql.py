@@ -19,14 +19,11 @@ COLUMNS: Final = (
 NAMES_IN_A_LINE: Final = 6
 
 
-def of(wanted: Filter, accounts: Accounts, limit: int, *, is_sqlite: bool) -> str | None:
+def of(wanted: Filter, accounts: Accounts, limit: int, *, is_sqlite: bool) -> str:
     """One statement, to be run as it is: it has no parameters, and all of its characters are visible.
 
-    The newest `limit` of what fits, in the order of the list. None: the view does not tell what is wanted,
-    for it has no column for the kind of what is overdue.
+    The newest `limit` of what fits, in the order of the list.
     """
-    if isinstance(wanted.overdue, OverdueKind):
-        return None
     char = "char" if is_sqlite else "chr"
     conditions = _conditions(wanted, accounts, char)
     where = "\nWHERE " + "\n  AND ".join(conditions) if conditions else ""
@@ -49,7 +46,9 @@ def _conditions(wanted: Filter, accounts: Accounts, char: str) -> list[str]:
         found.append(f"requested_at > {quoted(written_out(wanted.requested_after), char)}")
     if wanted.requested_before is not None:
         found.append(f"requested_at < {quoted(written_out(wanted.requested_before), char)}")
-    if wanted.overdue is not None:
+    if isinstance(wanted.overdue, OverdueKind):
+        found.append(f"overdue_kind = {quoted(wanted.overdue, char)}")
+    elif wanted.overdue is not None:
         found.append(f"overdue_since IS {'NOT ' if wanted.overdue else ''}NULL")
     if accounts is not None:
         found.append(_one_of("account_sid", sorted(accounts), char) if accounts else "1 = 0")
