@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import feed_reads, machine, peers, reads, report, tables, targets, watch
+from tests.bench import feed_reads, machine, peers, reads, report, report_reads, tables, targets, watch
 from tests.bench.course import RACES, WATCH, Course, Scale
 from tests.bench.peers import Peer
 from tests.bench.run import Run, as_json
@@ -28,7 +28,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="a trial of a few minutes: writes nothing down")
     options.add_argument(
         "--only",
-        choices=[*RACES, READS, FEED],
+        choices=[*RACES, READS, FEED, report_reads.NAME],
         action="append",
         default=[],
         help="this part, in full length unless --quick (may be repeated): writes nothing down",
@@ -66,6 +66,10 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
         if WATCH in parts:
             costs = list(watch.run(folder, scale.sessions, scale.rounds))
             print(tables.watch(costs), flush=True)
+        if report_reads.NAME in parts:
+            compared = list(report_reads.run(folder, scale.sessions, scale.rounds))
+            print(tables.table(report_reads.rows(compared)), flush=True)
+            print(tables.targets([one.target for one in compared]), flush=True)
     found = Run(facts, stages, taken, targets.targets(stages, taken, costs), costs)
     print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
     print(tables.targets(found.targets), report.warning(stages), sep="\n")
