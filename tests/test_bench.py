@@ -14,7 +14,7 @@ from sqlalchemy import text
 from service.store.engine import Database
 from tests.bed import browser
 from tests.bed.web import CHECKOUT
-from tests.bench import machine, overdue, peers, tables, watch
+from tests.bench import machine, overdue, page_reads, peers, tables, watch
 from tests.bench.background import Background, DidNotGoOn, Forgers, Readers, SlowClients
 from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, running, running_peer
 from tests.bench.data import Made
@@ -209,14 +209,25 @@ def test_the_made_sessions_are_shown_as_if_they_had_happened(tmp_path: Path) -> 
         assert [event["state"] for event in one["timeline"]] == STATES
         assert one["state"] == "stopped"
         assert len(asking.get(asking.paths["its callbacks"])["callbacks"]) in (2, 3)
-        assert asking.warm_up("account, rare") == 5
-        assert asking.warm_up("label, rare") == 5
-        assert asking.warm_up("state, none") == 0
-        assert asking.warm_up("a deep page") == 50
-        assert asking.warm_up("feed, from the middle") == 100
-        assert asking.warm_up("feed, account, usual") == 100
-        assert asking.warm_up("feed, type, none") == 0
-        assert asking.warm_up("feed, one session") in (2, 3, 4)
+        assert asking.read("account, rare")[0] == 5
+        assert asking.read("label, rare")[0] == 5
+        assert asking.read("state, none")[0] == 0
+        assert asking.read("a deep page")[0] == 50
+        assert asking.read("feed, from the middle")[0] == 100
+        assert asking.read("feed, account, usual")[0] == 100
+        assert asking.read("feed, type, none")[0] == 0
+        assert asking.read("feed, one session")[0] in (2, 3, 4)
+
+
+def test_it_asks_for_each_page_as_a_browser_does(tmp_path: Path) -> None:
+    with page_reads.browser(f"sqlite:///{tmp_path}/pages.sqlite3", Made(1000)) as asking:
+        found = {name: asking.read(name)[0] for name in asking.names}
+    rows = {name: found[f"sessions, {name}"] for name in ("account, none", "label, rare", "a deep page")}
+    assert rows == {"account, none": 0, "label, rare": 1 + 5, "a deep page": 1 + 250}
+    assert found["sessions, overdue, rare"] == 1 + 5
+    assert found["one session with 200 callbacks"] > 50
+    assert found["export, a rare label"] > 1
+    assert found["status"] > 5
 
 
 def test_the_watch_is_measured_by_itself_on_both_databases(tmp_path: Path) -> None:

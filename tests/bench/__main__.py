@@ -11,9 +11,21 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import feed_reads, machine, peers, reads, report, report_reads, tables, targets, watch
+from tests.bench import (
+    feed_reads,
+    machine,
+    page_reads,
+    peers,
+    reads,
+    report,
+    report_reads,
+    tables,
+    targets,
+    watch,
+)
 from tests.bench.course import RACES, WATCH, Course, Scale
 from tests.bench.peers import Peer
+from tests.bench.reads import Read
 from tests.bench.run import Run, as_json
 
 FULL = Scale(rounds=5, seconds=2.5, stored=1_000_000, sessions=(10_000, 1_000_000))
@@ -21,6 +33,7 @@ QUICK = Scale(rounds=1, seconds=0.7, stored=20_000, sessions=(1_000, 20_000))
 MEMORY = Path("/dev/shm")
 READS = "reads"
 FEED = "feed"  # a part of the reads
+PAGES = "pages"
 
 
 def main() -> int:
@@ -28,7 +41,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="a trial of a few minutes: writes nothing down")
     options.add_argument(
         "--only",
-        choices=[*RACES, READS, FEED, report_reads.NAME],
+        choices=[*RACES, READS, FEED, PAGES, report_reads.NAME],
         action="append",
         default=[],
         help="this part, in full length unless --quick (may be repeated): writes nothing down",
@@ -55,14 +68,13 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
             f"left out: {name}": why for name, why in left_out.items()
         }
         print(report.machine(facts), report.METHOD, sep="\n", flush=True)
-        stages, taken, costs = [], [], []
+        stages, taken, costs = [], list[Read](), []
         for stage in course.stages(parts):
             stages.append(stage)
             print(tables.stage(stage), flush=True)
-        if READS in parts or FEED in parts:
-            first = "" if READS in parts else feed_reads.NAME
-            taken = list(reads.run(folder, scale.sessions, scale.rounds, lambda name: name.startswith(first)))
-            print(tables.reads(taken, scale.sessions), flush=True)
+        for of_a_kind in _reads(folder, scale, parts):
+            print(tables.reads(of_a_kind, scale.sessions), flush=True)
+            taken += of_a_kind
         if WATCH in parts:
             costs = list(watch.run(folder, scale.sessions, scale.rounds))
             print(tables.watch(costs), flush=True)
@@ -77,6 +89,16 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
         (into / "FIGURES.md").write_text(report.document(found, scale.sessions))
         (into / "figures.json").write_text(as_json(found))
         print("FIGURES.md and figures.json are written; docs/operators.md quotes the table *In short*.")
+
+
+def _reads(folder: Path, scale: Scale, parts: Collection[str]) -> Iterator[list[Read]]:
+    if READS in parts or FEED in parts:
+        first = "" if READS in parts else feed_reads.NAME
+        yield list(
+            reads.run(folder, scale.sessions, scale.rounds, lambda name: name.startswith(first), reads.app)
+        )
+    if PAGES in parts:
+        yield list(reads.run(folder, scale.sessions, scale.rounds, lambda _: True, page_reads.browser))
 
 
 def _facts(folder: Path, course: Course, scale: Scale, installed: Sequence[Peer]) -> dict[str, str]:

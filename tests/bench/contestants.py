@@ -25,6 +25,7 @@ from tests.bench.post import SECRET_KEY, signer
 THREADS = 32
 LEDGER = "tests.bench.quiet:web()"
 WATCHED_LEDGER = "tests.bench.quiet:watched()"
+PAGES = "tests.bench.quiet:pages()"
 LEDGER_CONFIG = "python:tests.bench.gunicorn_conf"
 LAG_SECONDS = 10  # to be told the lags
 REST_SECONDS = 20  # at most, for what is left to do after a slice
@@ -87,7 +88,7 @@ def running(
     background: Background | None = None,
 ) -> Iterator[Contestant]:
     """An app under gunicorn: the ledger as it ships; others by `sync` (one thread) or `gthread`."""
-    config = LEDGER_CONFIG if app in (LEDGER, WATCHED_LEDGER) else None
+    config = LEDGER_CONFIG if app in (LEDGER, WATCHED_LEDGER, PAGES) else None
     web = Web({}, workers=workers, threads=threads, app=app, config=config)
     web.env |= {"THREADS": str(threads), "WEB_CONCURRENCY": str(workers)}
     if preload:

@@ -94,6 +94,10 @@ class Ours(Ledger):
             Made(self._stored).fill(filled)
             self.api_key = keys.create(filled.db, "bench", datetime.now(UTC))
             add_sessions(filled, range(1, count + 1), datetime.now(UTC))
+            self._add(filled.db)
+
+    def _add(self, db: Connection) -> None:
+        """What else is stored."""
 
     def mark(self) -> object:
         time.sleep(0.002)  # ids of the same millisecond have no order

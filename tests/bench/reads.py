@@ -6,12 +6,12 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from service.domain.state import State
@@ -56,6 +56,16 @@ class Read:
         return statistics.median(many / few for many, few in pairs)
 
 
+class Reading(Protocol):
+    """Somebody who reads, each thing by its name."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def read(self, name: str) -> tuple[int, float]:
+        """How many rows it finds (1 where it shows one thing), and after how many seconds."""
+
+
 class Reader:
     """One app that asks the ledger over a connection that it keeps."""
 
@@ -81,20 +91,9 @@ class Reader:
         self._connection.request("GET", path, headers=self._headers)
         return self._connection.getresponse()
 
-    def milliseconds(self, name: str) -> float:
-        """The median of a round."""
-        taken = list[float]()
-        give_up = time.monotonic() + MOST_SECONDS
-        while len(taken) < REQUESTS and (time.monotonic() < give_up or len(taken) < WARM_UP):
-            _, seconds = self._read(name)
-            taken.append(seconds * 1000)
-        return statistics.median(taken)
-
-    def warm_up(self, name: str) -> int:
-        """How many rows the read finds; 1 where it shows one thing."""
-        for _ in range(WARM_UP):
-            answer, _ = self._read(name)
-        return next((len(rows) for key in LISTS if (rows := _list(answer, key))), 0)
+    def read(self, name: str) -> tuple[int, float]:
+        answer, seconds = self._read(name)
+        return next((len(rows) for key in LISTS if (rows := _list(answer, key))), 0), seconds
 
     def _read(self, name: str) -> tuple[Any, float]:
         """What was answered, and after how many seconds."""
@@ -118,8 +117,26 @@ class Reader:
         return _sessions(cursor=cursor)
 
 
+def milliseconds(reading: Reading, name: str) -> float:
+    """The median of a round."""
+    taken = list[float]()
+    give_up = time.monotonic() + MOST_SECONDS
+    while len(taken) < REQUESTS and (time.monotonic() < give_up or len(taken) < WARM_UP):
+        _, seconds = reading.read(name)
+        taken.append(seconds * 1000)
+    return statistics.median(taken)
+
+
+def warm_up(reading: Reading, name: str) -> int:
+    """How many rows the read finds."""
+    return max(reading.read(name)[0] for _ in range(WARM_UP))
+
+
+Open = Callable[[str, Made], AbstractContextManager[Reading]]  # a database's URL, and what to fill it with
+
+
 def run(
-    folder: Path, sessions: tuple[int, int], rounds: int, measures: Callable[[str], bool]
+    folder: Path, sessions: tuple[int, int], rounds: int, measures: Callable[[str], bool], reader: Open
 ) -> Iterator[Read]:
     """`sessions`: few, and many; `measures` says of a read, by its name, whether it is one to measure."""
     with PinnedPostgres() as server:
@@ -130,7 +147,7 @@ def run(
             ]
             with ExitStack() as stack:
                 few, many = (
-                    stack.enter_context(_reader(url, Made(count)))
+                    stack.enter_context(reader(url, Made(count)))
                     for url, count in zip(urls, sessions, strict=True)
                 )
                 with on_core(LOAD_CORE):
@@ -140,17 +157,18 @@ def run(
 
 
 def _compare(
-    kind: str, few: Reader, many: Reader, rounds: int, measures: Callable[[str], bool]
+    kind: str, few: Reading, many: Reading, rounds: int, measures: Callable[[str], bool]
 ) -> Iterator[Read]:
     for name in filter(measures, few.names):
-        few.warm_up(name)
-        found = many.warm_up(name)
-        taken = [(few.milliseconds(name), many.milliseconds(name)) for _ in range(rounds)]
+        warm_up(few, name)
+        found = warm_up(many, name)
+        taken = [(milliseconds(few, name), milliseconds(many, name)) for _ in range(rounds)]
         yield Read(kind, name, [one for one, _ in taken], [other for _, other in taken], found)
 
 
 @contextmanager
-def _reader(url: str, made: Made) -> Iterator[Reader]:
+def app(url: str, made: Made) -> Iterator[Reader]:
+    """It asks the API."""
     with (
         closing(Ours(url, 1, stored=made.count)) as ledger,
         running("ours", ledger=ledger) as contestant,
