@@ -13,6 +13,7 @@ from service.store.session_lists import Filter
 from service.store.tables import IS_NOT_STOPPED, session
 
 MOST_COUNTED = 5_000  # of the newest that fit
+MOST_LOOKED_UP = 1_000  # where another table leads to them, so that each costs a look
 MOST_OF_STATE = 1_000  # of a state that an index leads to, however old they are
 
 
@@ -27,15 +28,21 @@ class StateCount:
 
 def by_state(db: Connection, wanted: Filter, accounts: Accounts) -> list[StateCount]:
     """Of what fits `wanted`, its states aside: each state, in order of rank."""
-    every = replace(wanted, states=frozenset())
-    newest = session_lists.newest(every, accounts, MOST_COUNTED, session.c.state).subquery()
+    every = session_lists.rarest_label_first(db, replace(wanted, states=frozenset()))
+    most = most_counted(every)
+    newest = session_lists.newest(every, accounts, most, session.c.state).subquery()
     rows = db.execute(select(newest.c.state, func.count().label("sessions")).group_by(newest.c.state))
     counts = {State(row.state): row.sessions for row in rows}
-    is_all = sum(counts.values()) < MOST_COUNTED
+    is_all = sum(counts.values()) < most
     found = [StateCount(state, counts.get(state, 0), not is_all) for state in State]
     if is_all or every != Filter() or accounts is not None:
         return found
     return [one if one.state is State.STOPPED else _further(db, one) for one in found]
+
+
+def most_counted(wanted: Filter) -> int:
+    """Of the newest that fit."""
+    return MOST_LOOKED_UP if wanted.labels or wanted.overdue else MOST_COUNTED
 
 
 def _further(db: Connection, newest: StateCount) -> StateCount:

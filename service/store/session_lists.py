@@ -8,7 +8,18 @@ from datetime import datetime
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, and_, select, text, tuple_, union_all
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 
 from service.domain.access import Accounts
 from service.domain.overdue import OverdueKind
@@ -19,6 +30,8 @@ from service.store.accounts import sees_session
 from service.store.sessions import select_sessions
 from service.store.tables import IS_NOT_STOPPED, session, session_label
 from service.store.watch_tables import session_watch
+
+MANY = 1_000  # sessions of a label: which of two has more is not counted any further
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,25 @@ def page(
     db: Connection, wanted: Filter, accounts: Accounts, before: tuple[datetime, str] | None, limit: int
 ) -> list[Session]:
     """Of these accounts, the newest first. `before` is (requested_at, id) of the last one already seen."""
+    wanted = rarest_label_first(db, wanted)
     ids = select(newest(wanted, accounts, limit, before=before).subquery().c.id)
     # Joined only to those that are shown, however few the planner takes the others for.
     query = select_sessions().where(session.c.id.in_(ids))
     ordered = query.order_by(session.c.requested_at.desc(), session.c.id.desc())
     return [session_rows.session(row) for row in db.execute(ordered).mappings()]
+
+
+def rarest_label_first(db: Connection, wanted: Filter) -> Filter:
+    """The same, but what has one label is looked through for the others: SQLite cannot tell which has few."""
+    if len(wanted.labels) < 2:
+        return wanted
+    return replace(wanted, labels=tuple(sorted(wanted.labels, key=lambda one: _count_label(db, *one))))
+
+
+def _count_label(db: Connection, name: str, value: str) -> int:
+    its = (session_label.c.name == name, session_label.c.value == value)
+    found = select(session_label.c.session_id).where(*its).limit(MANY).subquery()
+    return db.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def newest(

@@ -88,6 +88,7 @@ def _list(query: SessionQuery) -> Response:
         sessions=shown,
         counts=counts,
         is_counted=session_counts,
+        most_counted=session_counts.most_counted(wanted),
         next_cursor=cursor,
         sql=session_sql.of(wanted, accounts, MOST_EXPORTED, is_sqlite=database.is_sqlite),
         most=MOST_EXPORTED,
