@@ -25,15 +25,13 @@ _SECRETS = re.compile(
     r"\b(slk_)[\w-]+|\b(bearer\s+)[^\s\"']+|\b(whsec_)[\w+/=-]+|(://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE
 )
 # Written as +49…, %2B49…, tel:… or sip:…@, or bare, where it is no part of a word, a time or an id.
-_PHONE = re.compile(
-    r"(?:\+\d(?:[ ().-]{0,2}\d){5,17}|%2B\d{6,18}|\b(?:tel|sips?):\+?\d{5,18}"
-    r"|(?<![\w.:/-])\d{10,15}(?![\w:-]|\.\d))",
-    re.IGNORECASE,
-)
+_WRITTEN_PHONE = r"\+\d(?:[ ().-]{0,2}\d){5,17}|%2B\d{6,18}|\b(?:tel|sips?):\+?\d{5,18}"
+_PHONE = re.compile(rf"(?:{_WRITTEN_PHONE}|(?<![\w.:/-])\d{{10,15}}(?![\w:-]|\.\d))", re.IGNORECASE)
+_PHONE_IN_ID = re.compile(_WRITTEN_PHONE, re.IGNORECASE)
 # What a terminal or a reader of lines could take for something else than text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BARE = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotation marks
-# Ids of ours and of Telnyx are shown as they are, though they be all digits.
+# Ids of ours and of Telnyx are shown though they be all digits; an app may give anything for one of Telnyx's.
 _ID = re.compile(r"_(?:id|sid)$")
 
 
@@ -62,9 +60,13 @@ def one_line(text: str) -> str:
 
 def masked(text: str) -> str:
     """The same without secrets, what follows /callbacks or /log-in in a path, and most of phone numbers."""
+    return _masked(text, _PHONE)
+
+
+def _masked(text: str, phone: re.Pattern[str]) -> str:
     text = _SECRET_REST.sub(r"\1/***", text)
     text = _SECRETS.sub(lambda found: f"{next(filter(None, found.groups()))}***", text)
-    return _PHONE.sub(lambda found: f"***{found[0][-2:]}", text)
+    return phone.sub(lambda found: f"***{found[0][-2:]}", text)
 
 
 def utc(seconds: float) -> str:
@@ -120,7 +122,7 @@ def _plain(name: str, value: object) -> str | int | float | bool:
     if isinstance(value, datetime):
         return utc(value.timestamp())
     text = str(value)
-    return _cut(one_line(text if _ID.search(name) else masked(text)))
+    return _cut(one_line(_masked(text, _PHONE_IN_ID if _ID.search(name) else _PHONE)))
 
 
 def _cut(text: str) -> str:

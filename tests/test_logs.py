@@ -164,6 +164,17 @@ def read(logger: logging.Logger, pipe: Pipe) -> list[str]:
     return os.read(pipe[0], 1 << 16).decode().splitlines()
 
 
+def test_what_an_app_gives_for_an_id_is_masked_but_not_an_id(logger: logging.Logger, pipe: Pipe) -> None:
+    key = "slk_0a1b_secret"
+    given = (key, f"Bearer {key}", "sip:+4930123456@x", "/log-in/secret", "491701234567", "v3:abc-1")
+    for one in given:
+        logger.info("it is so", extra=fact(call_sid=one, request_id=one))
+    lines = read(logger, pipe)
+    shown = [line.partition("call_sid=")[2].partition(" request_id=")[0].strip('"') for line in lines]
+    assert shown == ["slk_***", "Bearer ***", "***56@x", "/log-in/***", "491701234567", "v3:abc-1"]
+    assert not any("secret" in line for line in lines)
+
+
 def test_fields_stand_behind_the_text_by_their_names(logger: logging.Logger, pipe: Pipe) -> None:
     named = fields(session_id="12345678901", count=3, detail='no "way"\n', connector_name=None)
     logger.info("it %s", "is so", extra=named)
