@@ -15,6 +15,7 @@ COLUMNS: Final = (
     *("session_id", "state", "origin", "account_sid", "call_sid", "siprec_sid", "callback_siprec_sid"),
     *("connector_name", "name", "reference", "labels", "requested_by", "requested_at", "accepted_at"),
     *("started_at", "ended_at", "stop_requested_at", "stop_requested_by", "error_kind", "error_detail"),
+    *("overdue_kind", "overdue_since", "overdue_why", "presumed_ended_at", "presumed_why"),
 )
 NAMES_IN_A_LINE: Final = 6
 

@@ -56,10 +56,15 @@ def _written(rows: Sequence[Sequence[Any]]) -> str:
 
 def _row(session: Session) -> list[str]:
     members, error = responses.session_members(session), session.progress.error
+    watched = session.watched
+    overdue = watched.overdue.facts() if watched.overdue else {}
     values = members | {
         "session_id": session.id,
         "error_kind": error.kind if error else None,
         "error_detail": error.detail if error else None,
+        **{f"overdue_{name}": overdue.get(name) for name in ("kind", "since", "why")},
+        "presumed_ended_at": watched.presumed_ended_at,
+        "presumed_why": watched.presumed_why,
     }
     return [_cell(values[name]) for name in COLUMNS]
 

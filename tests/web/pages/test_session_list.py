@@ -123,7 +123,7 @@ def test_a_filter_shows_exports_and_writes_in_sql_the_same_sessions(
                 assert [row.session_id for row in run(db, sql)] == expected
 
 
-def test_what_is_overdue_is_found_and_of_a_kind_too(
+def test_what_is_overdue_is_found_and_so_is_one_kind_of_it(
     indoors: Indoors, visitor: Visitor, four: list[str]
 ) -> None:
     watched = {
@@ -134,14 +134,23 @@ def test_what_is_overdue_is_found_and_of_a_kind_too(
     }
     with indoors.context.database.begin() as db:
         columns = "session_id, overdue_kind, overdue_since, overdue_why, requested_at"
-        db.execute(
-            text(f"INSERT INTO session_watch ({columns}) VALUES (:id, :kind, :at, :why, :at)"), watched
-        )
-    for wanted, expected in {"true": [four[1]], "not_started": [four[1]], "no_answer": []}.items():
-        answer = page(visitor, overdue=wanted)
-        assert ids(answer) == expected
+        values = "SELECT id, :kind, :at, :why, requested_at FROM session WHERE id = :id"
+        db.execute(text(f"INSERT INTO session_watch ({columns}) {values}"), watched)
+    answer = page(visitor, overdue="true")
+    assert ids(answer) == [four[1]]
+    with indoors.context.database.read() as db:
+        assert [row.session_id for row in run(db, shown_sql(answer))] == [four[1]]
+    for kind, expected in (("not_started", [four[1]]), ("not_ended", [])):
+        of_kind = page(visitor, overdue=kind)
+        assert ids(of_kind) == expected
         with indoors.context.database.read() as db:
-            assert [row.session_id for row in run(db, shown_sql(answer))] == expected
+            assert [row.session_id for row in run(db, shown_sql(of_kind))] == expected
+        rows, _ = exported(visitor, overdue=kind)
+        assert [row["session_id"] for row in rows] == expected
+    ((row,), _) = exported(visitor, overdue="true")
+    assert row["overdue_kind"] == "not_started"
+    assert (row["overdue_since"], row["overdue_why"]) == (watched["at"], watched["why"])
+    assert row["presumed_ended_at"] == ""
     assert "overdue" in visitor.get(f"/sessions/{four[1]}").text
 
 
