@@ -176,6 +176,7 @@ class Serving:
             services.clock,
             traffic.count,
             services.missed.count,
+            services.answered.count,
         )
         self._canaries = CanaryEndpoint(
             context.canary_keys,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.config import Settings, SignaturePolicy, WrongConfiguration
 from service.domain.deadlines import Limits
+from service.ledger.answered import Answered
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Changed, Ingest
@@ -68,6 +69,7 @@ class Services:
     numbering: Numbering
     heartbeat: Heartbeat
     missed: Missed
+    answered: Answered
     last_used: LastUsed
     tail: Tail
     gauges: Gauges
@@ -127,8 +129,8 @@ def wire(settings: Settings) -> Services:
     )
     intake = Intake(database.breaker, ingest, backlog)
     rejected = RejectedQueue(database)
-    missed = Missed()
-    heartbeat = Heartbeat(database, backlog, missed)
+    missed, answered = Missed(), Answered()
+    heartbeat = Heartbeat(database, backlog, missed, answered)
     beating = Runner("heartbeat", heartbeat.run_once, HEARTBEAT_SECONDS, _now)
     beating.wake()  # its first beat is at the start
     gauges = Gauges(database.breaker, backlog)
@@ -148,6 +150,7 @@ def wire(settings: Settings) -> Services:
         numbering=numbering,
         heartbeat=heartbeat,
         missed=missed,
+        answered=answered,
         last_used=last_used,
         tail=tail,
         gauges=gauges,

@@ -13,6 +13,7 @@ from service.domain.overdue import OverdueKind
 from service.domain.session import Session
 from service.ledger import overview
 from service.ledger.overview import Overview
+from service.ledger.promise import Promise
 from service.ledger.wellness import UNAVAILABLE, Wellness
 from service.log_lines import one_line
 from service.store.conditions import Conditions
@@ -51,13 +52,19 @@ def _lines(found: Overview) -> Iterator[str]:
     if found.conditions is not None:
         in_progress = {state.value: count for state, count in found.in_progress.items()}
         yield _counted("Sessions in progress", in_progress)
-        yield from _figures(found.conditions)
+        yield from _figures(found.conditions, found.wellness.promise)
 
 
 def _verdict(found: Wellness) -> Iterator[str]:
     yield "All is well." if found.is_well else "Not all is well:"
     for reason in found.reasons:
         yield f"- {reason.words} Side: {reason.side}. {reason.what_to_do}"
+
+
+def _promise(found: Promise) -> str:
+    """As the page says it."""
+    since = "in the last day" if found.is_day else f"since {found.since:%Y-%m-%d %H:%M} UTC"
+    return f"Callbacks {since}: {found.answered:,} answered 200, {found.shown:,} shown"
 
 
 def _overdue(found: Sequence[tuple[Session, Explanation]]) -> Iterator[str]:
@@ -69,11 +76,13 @@ def _overdue(found: Sequence[tuple[Session, Explanation]]) -> Iterator[str]:
         yield "- and more: siprec-ledger sessions --overdue"
 
 
-def _figures(found: Conditions) -> Iterator[str]:
+def _figures(found: Conditions, promise: Promise | None) -> Iterator[str]:
     kinds = {
         kind.value: sum(n for (one, _), n in found.overdue.items() if one == kind) for kind in OverdueKind
     }
     yield _counted("Overdue", kinds)
+    if promise is not None:
+        yield _promise(promise)
     waiting = {"callbacks": found.spools.entries, "dead letters": found.spools.dead_letters}
     yield _counted("Waiting on disks", waiting)
     yield _counted("Rejected callbacks", found.rejected)

@@ -20,3 +20,22 @@ def new_id() -> str:
 def made_at(id: str) -> datetime:
     """When one of ours was made, in UTC, to the millisecond."""
     return datetime.fromtimestamp(int(id[:8] + id[9:13], 16) / 1000, UTC)
+
+
+def period_of(id: str) -> str:
+    """Of what was made within the same 65.536 s; periods sort by time."""
+    return id[:8]
+
+
+def period_at(moment: datetime) -> str:
+    """Of what is made at that moment (UTC)."""
+    return f"{int(moment.timestamp() * 1000) >> 16:08x}"
+
+
+def period_after(period: str) -> str:
+    return f"{int(period, 16) + 1:08x}"
+
+
+def period_begin(period: str) -> datetime:
+    """UTC."""
+    return datetime.fromtimestamp((int(period, 16) << 16) / 1000, UTC)

@@ -12,11 +12,15 @@ from sqlalchemy import Connection
 from service.domain import causes
 from service.domain.access import ALL_ACCOUNTS, Accounts
 from service.domain.causes import Side
+from service.ledger import promise
+from service.ledger.promise import Promise
 from service.store import wellness
 from service.store.wellness import MOST_COUNTED, OverdueSessions, WaitingSpool
 
 MOST_SECONDS: Final = 5.0  # so far behind may the numberer and the watch be
 OVERDUE_PATH: Final = "/sessions?overdue=true"
+# For a key that is limited to accounts: hosts are not its business.
+ASK_OPERATORS: Final = "Ask the operators of this service: a key of all accounts shows them where."
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Wellness:
-    """`reasons` are the most urgent first."""
+    """`reasons` are the most urgent first. The promise is of all accounts, and shown to nobody else."""
 
     reasons: tuple[Reason, ...] = ()
+    promise: Promise | None = None
 
     @property
     def is_well(self) -> bool:
@@ -74,21 +79,24 @@ def seen_from(found: Wellness, *, takes_writes: bool, waiting: int) -> Wellness:
     if waiting and not any(one.code == "spool_waits" for one in reasons):
         own.append(spool_waits(waiting, "in the spool of this process"))
     urgent = [one for one in reasons if one.code == "live_unrecorded"]
-    return Wellness((*urgent, *own, *(one for one in reasons if one not in urgent)))
+    return Wellness((*urgent, *own, *(one for one in reasons if one not in urgent)), found.promise)
 
 
 def look(db: Connection, now: datetime, accounts: Accounts = ALL_ACCOUNTS) -> Wellness:
     """`now` is UTC, by the database's clock. `accounts` narrows what is of sessions. Raises DatabaseError."""
     if not wellness.has_tables(db):
         return Wellness((_SCHEMA,))
+    kept = promise.of(db, now) if accounts is ALL_ACCOUNTS else None
     return Wellness(
         (
             *_overdue(wellness.overdue_sessions(db, accounts)),
+            *_missing(kept),
             *_alerts(wellness.open_alerts(db, accounts)),
-            *_processes(db, now),
-            *_spools(wellness.waiting_spools(db, now)),
+            *_processes(db, now, accounts),
+            *_spools(wellness.waiting_spools(db, now), accounts),
             *_behind(db, now),
-        )
+        ),
+        kept,
     )
 
 
@@ -114,24 +122,41 @@ def _code(one: OverdueSessions) -> str:
     return "unknown" if one.is_unknown else causes.BY_OVERDUE_KIND[one.kind].code
 
 
+def _missing(kept: Promise | None) -> Iterator[Reason]:
+    if kept is not None and kept.missing:
+        words = _words(kept.missing, "callback is missing", "callbacks are missing")
+        what_to_do = "Find out who deleted rows, or which disk or database was lost; restore a backup."
+        yield Reason(
+            "callbacks_missing", f"{words}: answered 200, and not stored.", Side.US, what_to_do, "/#promise"
+        )
+
+
 def _alerts(count: int) -> Iterator[Reason]:
     if count:
         words = _words(count, "alert is open.", "alerts are open.")
         yield Reason("alerts", words, Side.US, "Each alert says what to do.", "/#alerts")
 
 
-def _processes(db: Connection, now: datetime) -> Iterator[Reason]:
+def _processes(db: Connection, now: datetime, accounts: Accounts) -> Iterator[Reason]:
     lost, is_any_seen = wellness.lost_processes(db, now)
     if not is_any_seen:
         words = "No process of the service has been seen for 15 s, so callbacks may not be answered."
         yield Reason("no_process", words, Side.US, "Start the service.", "/#processes")
+        return
+    if lost and accounts is not ALL_ACCOUNTS:
+        words = f"{_words(sum(lost.values()), 'process', 'processes')} vanished."
+        yield Reason("process_lost", words, Side.US, ASK_OPERATORS, "/")
         return
     for host, count in lost.items():
         words = f"{_words(count, 'process', 'processes')} on {host} vanished."
         yield Reason("process_lost", words, Side.US, f"Look at the service's log on {host}.", "/#processes")
 
 
-def _spools(found: list[WaitingSpool]) -> Iterator[Reason]:
+def _spools(found: list[WaitingSpool], accounts: Accounts) -> Iterator[Reason]:
+    if found and accounts is not ALL_ACCOUNTS:
+        words = "Callbacks may wait on a disk, of whatever account."
+        yield Reason("spool_waits", words, Side.US, ASK_OPERATORS, "/")
+        return
     for spool in found:
         if not spool.is_seen:
             words = f"The spool on {spool.host} has not been seen for 15 s; callbacks may wait on its disk."

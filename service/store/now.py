@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Float,
     Text,
-    and_,
     case,
     cast,
     extract,
@@ -69,13 +68,10 @@ class Starts:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Of the last day, of whatever account: how many were looked at.
-
-    And how many of them were answered 200 and may be seen.
-    """
+    """Of the last day: how many may be seen, of so many that were looked at."""
 
     looked_at: int
-    answered_200: int
+    shown: int
 
     @property
     def is_all(self) -> bool:
@@ -162,12 +158,12 @@ def _seconds(db: Connection, begin: ColumnElement[Any], end: ColumnElement[Any])
 
 def callbacks(db: Connection, accounts: Accounts, now: datetime) -> Callbacks:
     """Received within the last day; of the newest MOST_CALLBACKS at most."""
-    row = callback.c
-    newest = select(row.id).where(row.received_at >= now - DAY)
-    newest = newest.order_by(row.received_at.desc()).limit(MOST_CALLBACKS)
-    looked_at = db.execute(select(func.count()).select_from(newest.subquery())).scalar_one()
-    its = and_(row.id.in_(newest), row.answered == 200, sees_callback(accounts))
-    return Callbacks(looked_at, db.execute(select(func.count()).where(its)).scalar_one())
+    is_seen = case((sees_callback(accounts), 1), else_=0).label("is_seen")
+    newest = select(is_seen).where(callback.c.received_at >= now - DAY)
+    newest_ones = newest.order_by(callback.c.received_at.desc()).limit(MOST_CALLBACKS).subquery()
+    count = select(func.count(), func.coalesce(func.sum(newest_ones.c.is_seen), 0))
+    looked_at, shown = db.execute(count).one()
+    return Callbacks(looked_at, int(shown))
 
 
 def spools(db: Connection) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The tables of what did not happen: what is due, hosts, alerts; and who is logged in to see it."""
+"""The tables of what did not happen: what is due, hosts, what they answered, alerts; and who is logged in."""
 
 from __future__ import annotations
 
@@ -77,6 +77,15 @@ blind_period = Table(
     Column("ended_at", UtcTime, nullable=False),
 )
 Index("blind_period_ended", blind_period.c.ended_at)
+
+# How many callbacks each process answered 200, of those that it received in a period (`domain.ids`).
+answer_count = Table(
+    "answer_count",
+    metadata,
+    Column("period", Text, primary_key=True),
+    Column("process_id", Text, primary_key=True),
+    Column("answered", Integer, nullable=False),
+)
 
 alert = Table(
     "alert",

@@ -68,6 +68,7 @@ class CallbackEndpoint:
         clock: Callable[[], datetime],
         count: Callable[[str], None],
         missed: Callable[[], None],
+        answered: Callable[[str], None],
     ) -> None:
         self._read = read
         self._intake = intake
@@ -75,6 +76,7 @@ class CallbackEndpoint:
         self._clock = clock
         self._count = count  # one more that was refused, and why
         self._missed = missed  # a genuine one that was answered 503
+        self._answered = answered  # one that is answered 200, by the delivery's id
         self._judges = Pool("judge", JUDGES, WAITING_FOR_JUDGES)
         self.rejections = RejectionPace()
 
@@ -132,6 +134,7 @@ class CallbackEndpoint:
                 "callback not durable, answered 503", extra=fields(delivery_id=delivery.id, error=error)
             )
             return HTTPStatus.SERVICE_UNAVAILABLE
+        self._answered(delivery.id)
         return HTTPStatus.OK
 
     async def _judge(self, delivery: Delivery) -> Callback:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from service.domain.ids import new_id
+from service.domain.ids import new_id, period_at
+from service.ledger.answered import Answered
 from service.ledger.backlog import Backlog
 from service.ledger.missed import Missed, Period
 from service.log_lines import fields
-from service.store import blind_periods, processes, spools
+from service.store import answer_counts, blind_periods, processes, spools
 from service.store.blind_periods import GAP, Why
 from service.store.engine import Database, DatabaseError, DatabaseUnready
 from service.store.outages import no_outage
@@ -20,6 +22,7 @@ from service.store.spools import SeenSpool
 
 BEAT_SECONDS: Final = 1.0
 END_SECONDS: Final = 0.25
+ANSWERED_FOR: Final = timedelta(days=2)  # so long it is known how many were answered 200
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +33,11 @@ class Heartbeat:
     `now` is only used for what is on this host's disk, by this host's clock.
     """
 
-    def __init__(self, database: Database, backlog: Backlog, missed: Missed) -> None:
+    def __init__(self, database: Database, backlog: Backlog, missed: Missed, answered: Answered) -> None:
         self._database = database
         self._backlog = backlog
         self._missed = missed
+        self._answered = answered
         self._id = new_id()
         self._host = socket.gethostname()
         self._began: float | None = None  # monotonic; from then on callbacks are taken
@@ -62,6 +66,7 @@ class Heartbeat:
         """Raises DatabaseError."""
         self._begin()
         unavailable_since = self._database.breaker.unavailable_since
+        answered = self._answered.unsaved()  # before the spool is looked at: what is on its disk is counted
         oldest, here = self._oldest_at(now), time.monotonic()
         if not self._has_told_absence:
             self._tell_absence()
@@ -86,6 +91,15 @@ class Heartbeat:
                 blind_periods.save(db, one.id, self._host, Why.REFUSED, began, ended)
         self._beaten_at, self._beaten = moment, here
         self._missed.saved(missed)
+        self._save_answered(answered, moment)
+
+    def _save_answered(self, answered: Mapping[str, int], now: datetime) -> None:
+        """After the spool's row, so that whoever sees the count sees what of it waits on the disk."""
+        if answered:
+            with self._database.begin(time.monotonic() + BEAT_SECONDS) as db, no_outage():
+                answer_counts.save(db, self._id, answered)
+                answer_counts.forget(db, period_at(now - ANSWERED_FOR))
+            self._answered.saved(answered)
 
     def end(self) -> None:
         """After the last callback: who uses the spool last leaves no row of one that is empty."""

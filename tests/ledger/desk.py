@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from service.domain.callback import Callback, Delivery
 from service.domain.ids import new_id
+from service.ledger.answered import Answered
 from service.ledger.backlog import Backlog
 from service.ledger.drain import Drain
 from service.ledger.ingest import Ingest
@@ -64,7 +65,7 @@ class Desk:
             self.backlog, database, self.ingest, self.sessions.save_answer, lambda: self.intake.commits
         )
         self.missed = Missed()
-        heartbeat = Heartbeat(database, self.backlog, self.missed)
+        heartbeat = Heartbeat(database, self.backlog, self.missed, Answered())
         self.worker = DrainWorker(self.drain, self.backlog, self.intake, database.breaker, heartbeat)
         self._runner = Runner("drain", self.worker.run_once, 0.1, now)
         self._sandbox = Sandbox()

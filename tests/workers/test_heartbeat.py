@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
+from service.ledger.answered import Answered
 from service.ledger.missed import Missed
 from service.store import blind_periods
 from service.store.engine import Database, DatabaseUnready
@@ -34,7 +35,7 @@ def desk(database: Database, tmp_path: Path) -> Desk:
 
 
 def heart(desk: Desk) -> Heartbeat:
-    return Heartbeat(desk.database, desk.backlog, Missed())
+    return Heartbeat(desk.database, desk.backlog, Missed(), Answered())
 
 
 def alive(database: Database) -> int:
@@ -77,7 +78,7 @@ def test_a_grant_that_is_missing_is_no_outage(desk: Desk, database_url: str, tab
     database = Database(make_url(database_url).set(username=name).render_as_string(hide_password=False))
     try:
         with pytest.raises(DatabaseUnready):
-            Heartbeat(database, desk.backlog, Missed()).beat(now())
+            Heartbeat(database, desk.backlog, Missed(), Answered()).beat(now())
         assert database.breaker.takes_writes
         assert alive(database) == 1
     finally:

@@ -14,6 +14,7 @@ import pytest
 import requests
 from sqlalchemy import select, text, update
 
+from service.ledger.answered import Answered
 from service.ledger.missed import Missed
 from service.sandbox import Sandbox, Session
 from service.spool.identity import NAME, Identity
@@ -206,7 +207,7 @@ def test_what_waits_on_the_disk_of_a_host_that_is_killed_is_in_its_row(
     """And its clean end with something in it keeps the row."""
     desk = Desk(database, tmp_path / "spool")
     desk.backlog.check()
-    heartbeat = Heartbeat(desk.database, desk.backlog, Missed())
+    heartbeat = Heartbeat(desk.database, desk.backlog, Missed(), Answered())
     desk.backlog.save(desk.callbacks(3))
     wait_until(lambda: beats(heartbeat))
     assert [(row["entries"], row["waiting_since"]) for row in rows(desk.database)] == [
@@ -219,7 +220,7 @@ def test_what_waits_on_the_disk_of_a_host_that_is_killed_is_in_its_row(
 
 def test_without_database_and_spool_there_is_a_period_though_no_callback_comes(database: Database) -> None:
     missed = Missed()
-    heartbeat = Heartbeat(database, Desk(database, None).backlog, missed)
+    heartbeat = Heartbeat(database, Desk(database, None).backlog, missed, Answered())
     lose(database, "a test")
     heartbeat.run_once(now())
     wait_until(lambda: beats(heartbeat))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, insert, update
+from sqlalchemy import delete, event, insert, update
 
+from service.domain.access import Access
 from service.domain.callback import Delivery
-from service.domain.ids import new_id
+from service.domain.ids import new_id, period_at
 from service.ledger.alerts import Evaluation
 from service.store import processes
 from service.store.errors import Outage
-from service.store.tables import process
-from service.store.watch_tables import spool
+from service.store.tables import callback, process
+from service.store.watch_tables import answer_count, spool
+from service.web.pages import figures
 from tests.ledger.watching import add_session, overdue
 from tests.web.indoors import Indoors
 from tests.web.pages.visitor import Visitor
@@ -112,3 +115,60 @@ def test_what_drains_while_the_page_is_made_is_neither_missed_nor_counted_twice(
     assert drained == [1]
     assert indoors.session(session_id)["state"] == "started"
     assert "<b>1</b> answered 200</span><span><b>1</b> shown" in page
+
+
+def test_they_differ_once_a_stored_callback_is_gone(visitor: Visitor, indoors: Indoors) -> None:
+    """Deleted behind the service's back. Whether it waits on a disk is not known for a minute or two."""
+    indoors.started()
+    assert indoors.tell("siprec-started").status_code == 200
+    indoors.context.services.heartbeat.beat(datetime.now(UTC))
+    with indoors.context.database.begin() as db:
+        assert db.execute(delete(callback)).rowcount == 1
+    page = visitor.get("/").text
+    assert "<b>1</b> answered 200</span><span><b>0</b> shown" in page
+    assert "1 is not shown yet" in page
+    assert "They agree." not in page
+
+    with indoors.context.database.begin() as db:
+        then = period_at(datetime.now(UTC) - timedelta(minutes=10))
+        db.execute(update(answer_count).values(period=then))
+    page = visitor.get("/").text
+    assert "<b>1</b> answered 200</span><span><b>0</b> shown" in page
+    assert "1 callback is missing: answered 200, and not stored." in page
+    assert "All is well." not in page
+
+
+def test_a_key_of_some_accounts_is_shown_no_host(visitor: Visitor, indoors: Indoors) -> None:
+    waiting = {"host": "host-b", "seen_at": datetime.now(UTC), "entries": 3, "dead_letters": 0}
+    gone = datetime.now(UTC) - timedelta(minutes=2)
+    with indoors.context.database.begin() as db:
+        db.execute(insert(spool).values(waiting | {"id": "1"}))
+        db.execute(insert(process).values(id="2", host="host-c", started_at=gone, alive_at=gone))
+    assert "host-b" in visitor.get("/").text
+    assert "host-c" in visitor.get("/").text
+    limited = Visitor(indoors)
+    limited.log_in(indoors.new_key("limited", Access(accounts=frozenset({"account-1"}))))
+    page = limited.get("/").text
+    assert not re.search("host-[abc]", page)
+    assert "All is well." not in page
+    assert "Callbacks may wait on a disk" in page
+    assert "1 process vanished." in page
+    assert "<b>0</b> shown" in page
+
+
+def test_whoever_may_see_the_same_is_shown_one_answer_for_some_seconds(
+    visitor: Visitor, indoors: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "KEPT_SECONDS", 1000.0)
+    limited = Visitor(indoors)
+    limited.log_in(indoors.new_key("limited", Access(accounts=frozenset({"another"}))))
+    assert "<b>0</b> shown" in visitor.get("/").text
+    indoors.started()
+    indoors.tell("siprec-started")
+    assert "<b>0</b> shown" in visitor.get("/").text
+    assert "<b>0</b> shown" in limited.get("/").text
+    limited_too = Visitor(indoors)
+    limited_too.log_in(indoors.new_key("too", Access(accounts=frozenset({"account-1"}))))
+    assert "<b>1</b> shown" in limited_too.get("/").text
+    monkeypatch.setattr(figures, "KEPT_SECONDS", 0.0)
+    assert "<b>1</b> shown" in visitor.get("/").text
