@@ -14,6 +14,7 @@ from service.store.tables import IS_NOT_STOPPED, session
 
 MOST_COUNTED = 5_000  # of the newest that fit
 MOST_LOOKED_UP = 1_000  # where another table leads to them, so that each costs a look
+MOST_OF_LABELS = 200  # that have several: to find one, many of the first label are looked at
 MOST_OF_STATE = 1_000  # of a state that an index leads to, however old they are
 
 
@@ -42,6 +43,8 @@ def by_state(db: Connection, wanted: Filter, accounts: Accounts) -> list[StateCo
 
 def most_counted(wanted: Filter) -> int:
     """Of the newest that fit."""
+    if len(wanted.labels) > 1:
+        return MOST_OF_LABELS
     return MOST_LOOKED_UP if wanted.labels or wanted.overdue else MOST_COUNTED
 
 
