@@ -21,6 +21,7 @@ from service.commands.hosts import hosts_group
 from service.commands.keys import keys_group
 from service.commands.login import login
 from service.commands.metrics import metrics_group
+from service.commands.report import report
 from service.commands.sessions import sessions
 from service.commands.status import status
 from service.ledger import evidence
@@ -63,6 +64,7 @@ main.add_command(follow)
 main.add_command(login)
 main.add_command(status)
 main.add_command(sessions)
+main.add_command(report)
 main.add_command(metrics_group)
 main.add_command(alert_group)
 main.add_command(doctor)

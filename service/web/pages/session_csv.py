@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.domain.session import Session
+from service.exports.formula import no_formula
 from service.store.columns import written_out
 from service.store.json import canonical_json
 from service.store.session_sql import COLUMNS
 from service.web import responses
-from service.web.pages.text import no_formula
 
 ROWS_AT_ONCE: Final = 250
 BYTE_ORDER_MARK: Final = "\ufeff"  # or a spreadsheet may take UTF-8 for something else

@@ -1,14 +1,12 @@
-"""Texts of others, on pages and in spreadsheets: shown as they are, never obeyed."""
+"""Texts of others on pages: shown as they are, never obeyed."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from service.web.pages.shell import blueprint
 
 JOINERS: Final = {"\u00a0", "\u200c", "\u200d"}  # parts of words and emoji
-FORMULA: Final = re.compile(r"(^|[;,]\s*)(?=[=+\-@\t\r\n＝＋－＠])")
 LONGEST_BYTES: Final = 64 * 1024  # that a page shows of a body
 
 
@@ -27,11 +25,3 @@ def visible_bytes(raw: bytes) -> str:
     )
     left = len(raw) - LONGEST_BYTES
     return shown if left <= 0 else f"{shown}… and {left} bytes more"
-
-
-def no_formula(text: str) -> str:
-    """For a cell: a spreadsheet takes it for text, whatever it begins with.
-
-    Where lists are separated by semicolons, one would part it there.
-    """
-    return FORMULA.sub(r"\1'", text)

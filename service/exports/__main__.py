@@ -1,0 +1,66 @@
+"""The process of one export: its order on stdin, frames on stdout. It ends when either is closed.
+
+Whoever started it keeps stdin open: so it ends with them, even when they are killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import closing, suppress
+from typing import Final
+
+from service.exports import order as orders
+from service.exports import pages
+from service.exports.frames import FrameKind, frame
+from service.exports.order import ExportOrder
+from service.store.engine import FEWEST_CONNECTIONS, Database, DatabaseError, DatabaseUnusable
+
+NICENESS: Final = 10  # callbacks come first
+ENDED: Final = 1
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    os.nice(NICENESS)
+    line = sys.stdin.buffer.readline()
+    if not line:  # whoever started it has gone
+        sys.exit(ENDED)
+    order = orders.read(line)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with closing(Database(order.database_url, FEWEST_CONNECTIONS)) as database:
+            _export(order, database)
+    except (DatabaseError, DatabaseUnusable) as error:
+        _write(frame(FrameKind.FAILED, 0, str(error).encode()))
+
+
+def _export(order: ExportOrder, database: Database) -> None:
+    made, count = order.format, 0
+    up_to = pages.position(database)
+    content = made.begin()
+    for page in pages.of(database, order.report, order.wanted, order.accounts, order.after, up_to):
+        count += len(page.rows)
+        _write(frame(FrameKind.ROWS, len(page.rows), content + made.rows(page.rows)))
+        content = b""
+    _write(frame(FrameKind.END, 0, made.end(count, up_to)))
+
+
+def _write(frame: bytes) -> None:
+    left = memoryview(frame)
+    while left:
+        left = left[os.write(sys.stdout.fileno(), left) :]
+
+
+def _end_with_parent() -> None:
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+    os._exit(ENDED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""CSV and NDJSON: rows as bytes, with a last line that says whether they are all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from service.exports.formula import without_formulas
+from service.store.report_views import Kind, Plain, Row, View
+
+BYTE_ORDER_MARK: Final = "\ufeff"  # or a spreadsheet may take UTF-8 for something else
+CSV: Final = "csv"
+NDJSON: Final = "ndjson"
+TRUTHS: Final = {True: "true", False: "false", None: None}
+
+
+class Format(Protocol):
+    """Each of these gives whole lines."""
+
+    def begin(self) -> bytes: ...
+
+    def rows(self, rows: Sequence[Row]) -> bytes: ...
+
+    def end(self, count: int, position: int) -> bytes:
+        """All is there: so many rows, with all that the ledger knew up to that position of its feed."""
+        ...
+
+    def broken_off(self, count: int, why: str) -> bytes:
+        """After so many rows."""
+        ...
+
+
+class Csv:
+    """RFC 4180. No cell of text is a formula, and a byte order mark is in front, unless it is `exact`.
+
+    Null is an empty cell; so is an empty text.
+    """
+
+    def __init__(self, view: View, *, exact: bool = False) -> None:
+        self._view = view
+        self._exact = exact
+        kinds = [view.kind(name) for name in view.columns]
+        self._truths = [at for at, kind in enumerate(kinds) if kind is Kind.TRUTH]
+        texts = [at for at, kind in enumerate(kinds) if kind in (Kind.TEXT, Kind.LABELS)]
+        self._texts = [] if exact else texts
+
+    def begin(self) -> bytes:
+        return ("" if self._exact else BYTE_ORDER_MARK).encode() + _written([self._view.columns])
+
+    def rows(self, rows: Sequence[Row]) -> bytes:
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        if columns:
+            for at in self._truths:
+                columns[at] = [TRUTHS[value] for value in columns[at]]
+            for at in self._texts:
+                columns[at] = without_formulas(columns[at])
+        return _written(zip(*columns, strict=True))
+
+    def end(self, count: int, position: int) -> bytes:
+        return _written([[f"# rows: {count}, up to position {position}"]])
+
+    def broken_off(self, count: int, why: str) -> bytes:
+        return _written([[f"# failed after rows: {count}, the rest is missing: {why}"]])
+
+
+def _written(rows: Iterable[Sequence[Plain]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+class Ndjson:
+    """An object for each row, with all columns; labels are an object in it. The last one has `end` alone."""
+
+    def __init__(self, view: View) -> None:
+        self._columns = view.columns
+        self._labels = [name for name in view.columns if view.kind(name) is Kind.LABELS]
+        self._encode = msgspec.json.Encoder().encode
+
+    def begin(self) -> bytes:
+        return b""
+
+    def rows(self, rows: Sequence[Row]) -> bytes:
+        return b"".join(b"%b\n" % one for one in self.objects(rows))
+
+    def objects(self, rows: Sequence[Row]) -> list[bytes]:
+        """JSON of each."""
+        return [self._encode(self._object(row)) for row in rows]
+
+    def end(self, count: int, position: int) -> bytes:
+        return self._last({"complete": True, "rows": count, "position": position})
+
+    def broken_off(self, count: int, why: str) -> bytes:
+        return self._last({"complete": False, "rows": count, "why": why})
+
+    def _object(self, row: Row) -> dict[str, Any]:
+        made: dict[str, Any] = dict(zip(self._columns, row, strict=True))
+        for name in self._labels:
+            if (text := made[name]) is not None:
+                made[name] = msgspec.Raw(text)
+        return made
+
+    def _last(self, said: dict[str, Any]) -> bytes:
+        return self._encode({"end": said}) + b"\n"
+
+
+def of(name: str, view: View, *, exact: bool) -> Format:
+    made: dict[str, Callable[[], Format]] = {
+        CSV: lambda: Csv(view, exact=exact),
+        NDJSON: lambda: Ndjson(view),
+    }
+    return made[name]()

@@ -1,0 +1,37 @@
+"""All pages of a report, one transaction each: so long as it takes, it holds up nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from service.domain.access import Accounts
+from service.store import feed
+from service.store.engine import Database
+from service.store.report_page import Key, Page, Report
+from service.store.report_wanted import Wanted
+
+ROWS_AT_ONCE = 2000
+
+
+def position(database: Database) -> int:
+    """Of the feed's last event. Raises DatabaseError."""
+    with database.read() as db:
+        return feed.last(db).position
+
+
+def of(
+    database: Database, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, up_to: int
+) -> Iterator[Page]:
+    """With all that is known up to that position; the timeline ends there. Raises DatabaseError.
+
+    A report that is not in the order of positions shows each of its rows as it is when its page is read.
+    """
+    wanted = replace(wanted, up_to=up_to)
+    while True:
+        with database.read() as db:
+            page = report.fetch(db, report, wanted, accounts, after, ROWS_AT_ONCE)
+        yield page
+        if page.after is None:
+            return
+        after = page.after
