@@ -32,6 +32,7 @@ from service.web import (
     home,
     keys,
     metrics,
+    reports,
     sessions,
     waiting,
 )
@@ -50,6 +51,7 @@ from service.web.pages import (  # (some are named nowhere: they add pages)
     session_list,  # noqa: F401
     shell,
     stop_session,  # noqa: F401
+    text,  # noqa: F401
 )
 from service.web.problems import Problem
 from service.web.server import IS_INSIDE
@@ -105,7 +107,7 @@ def create(context: Context) -> Flask:
     errors.install(app)
     waiting.install(app)
     access_log.install(app)
-    of_api = (sessions, explanations, callback_lists, feed, alerts, keys, health, metrics, docs)
+    of_api = (sessions, explanations, callback_lists, feed, alerts, reports, keys, health, metrics, docs)
     for room in (*of_api, home, log_in, manual, shell):
         app.register_blueprint(room.blueprint)
     return app
@@ -192,6 +194,7 @@ class Serving:
         self._flask = FlaskBridge(
             create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, readers
         )
+        traffic.when_ending(self._flask.exports.end)
         self._ending = Pool("end", 3, 0)  # a thread for each step
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

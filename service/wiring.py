@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from service.config import Settings, SignaturePolicy, WrongConfiguration
@@ -60,6 +60,7 @@ WORKERS_SECONDS = 2.0  # for what they are at, all together, when the process en
 @dataclass(frozen=True)
 class Services:
     database: Database
+    database_url: str = field(repr=False)  # for processes of their own
     sessions: Sessions
     ingest: Ingest
     intake: Intake
@@ -105,7 +106,8 @@ def wire(settings: Settings) -> Services:
     """Raises WrongConfiguration for settings that do not go together, and DatabaseUnusable."""
     _check_start_deadline(settings)
     telnyx = _client(settings)
-    database = Database(settings.DATABASE_URL.get_secret_value(), settings.DATABASE_CONNECTIONS)
+    database_url = settings.DATABASE_URL.get_secret_value()
+    database = Database(database_url, settings.DATABASE_CONNECTIONS)
     callback_urls = CallbackUrls(settings.PUBLIC_URL, settings.secrets)
     backlog = Backlog(_spool(settings))
     tail = Tail(database)
@@ -141,6 +143,7 @@ def wire(settings: Settings) -> Services:
     drain_worker = DrainWorker(drain, backlog, intake, database.breaker, heartbeat)
     return Services(
         database=database,
+        database_url=database_url,
         sessions=sessions,
         ingest=ingest,
         intake=intake,

@@ -34,6 +34,11 @@ class Context:
     recent_keys: RecentKeys = field(default_factory=RecentKeys)
 
     @property
+    def database_url(self) -> str:
+        """A secret."""
+        return self.services.database_url
+
+    @property
     def database(self) -> Database:
         return self.services.database
 

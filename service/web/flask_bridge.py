@@ -19,8 +19,10 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+from service.exports.order import ExportOrder
 from service.log_lines import fields
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
+from service.web.exports import EXPORT, Exports
 from service.web.pace import ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
@@ -43,6 +45,7 @@ class Answer:
     def __init__(self, app: WSGIApplication, environ: WSGIEnvironment) -> None:
         self.status = 500
         self.headers: Headers = []
+        self.export: ExportOrder | None = None  # what is to follow the headers
         self._fetched = bytearray()
         # Flask leaves things in the context that it takes away when the body is at its end.
         self._context = contextvars.copy_context()
@@ -51,6 +54,7 @@ class Answer:
     def _call(self, app: WSGIApplication, environ: WSGIEnvironment) -> None:
         self._body: Iterable[bytes] = app(environ, self._start_response)
         self._parts: Iterator[bytes] | None = iter(self._body)
+        self.export = environ.get(EXPORT)
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], _exc_info: Any = None
@@ -100,6 +104,7 @@ class FlaskBridge:
         callbacks_wait: Callable[[], bool],
         readers: WaitingReaders,
     ) -> None:
+        self.exports = Exports()
         self._app = app
         self._readers = readers
         self._readers_turn = asyncio.Semaphore(max(1, threads // 4))
@@ -120,7 +125,10 @@ class FlaskBridge:
             log.error("request failed", exc_info=error, extra=fields(method=scope["method"]))
             await answer_problem(scope, send, Problem("internal-error", "The log has more"))
             return
-        if made.is_whole:
+        if made.export is not None and scope["method"] != "HEAD":
+            headers = [(name, value) for name, value in made.headers if name != b"content-length"]
+            await self.exports.answer(made.export, headers, scope, receive, send)
+        elif made.is_whole:
             await answer(send, made.status, made.headers, body)
         else:
             await self._stream(made, body, receive, send)

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from service.web import alert_examples, examples, key_examples
+from service.web import alert_examples, examples, key_examples, report_examples
 from service.web.operation import Operation
 from service.web.problem_examples import PROBLEMS
 from service.web.problems import KINDS, Problem, ProblemDocument
 
-ANSWERS: Final = {**examples.ANSWERS, **key_examples.ANSWERS, **alert_examples.ANSWERS}
+ANSWERS: Final = {
+    **examples.ANSWERS,
+    **key_examples.ANSWERS,
+    **alert_examples.ANSWERS,
+    **report_examples.ANSWERS,
+}
 REQUEST_ID: Final = "ffc6ce04-a573-4aef-a703-4b5b18478553"
 # What every route of /v1 may answer, besides what it declares.
 EVERYWHERE: Final = (
@@ -74,6 +79,8 @@ def responses(operation: Operation, names: Any, *, needs_key: bool) -> dict[str,
             "schema": names[model, "serialization"],
             "example": examples.ALTERNATIVES[operation.id, media_type],
         }
+    for media_type, example in operation.files.items():
+        made["200"]["content"][media_type] = {"schema": {"type": "string"}, "example": example}
     if operation.texts:
         made["200"] = {
             "description": HTTPStatus.OK.phrase,

@@ -60,6 +60,8 @@ class Operation:
     answer_headers: tuple[str, ...] = ()
     # What it answers with 200 to who prefers another media type than application/json.
     alternatives: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    # What it answers with 200 as a file, to who prefers it: an example of each media type.
+    files: Mapping[str, str] = field(default_factory=dict)
     # What it answers with 200 that is text and no JSON: its media types.
     texts: tuple[str, ...] = ()
 

@@ -83,6 +83,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "database-unavailable": Kind(503, "Database unavailable"),
     "database-busy": Kind(503, "Database busy"),
     "evidence-not-recorded": Kind(503, "Reading of evidence cannot be recorded"),
+    "too-many-exports": Kind(503, "Too many exports at once"),
+    "export-failed": Kind(503, "Export failed"),
     "busy": Kind(503, "Service busy"),
     "ending": Kind(503, "Service is shutting down"),
 }

@@ -38,9 +38,12 @@ class Stage:
         return self.app(environ, start_response)
 
 
-# Of whoever made it; of the clock; what is printable takes more than a pattern to say; and there is no `wait`
-# beside `as_of`.
-BEYOND_ANY_SCHEMA = [["/after"], ["/as_of"], ["/cursor"], ["/expires_at"], ["/name"], ["/wait"]]
+# Of whoever made it; of the clock; what is printable takes more than a pattern to say; there is no `wait`
+# beside `as_of`; and days and zones are what the calendar and the time zone database know.
+BEYOND_ANY_SCHEMA = [
+    *(["/after"], ["/as_of"], ["/cursor"], ["/expires_at"], ["/name"], ["/wait"]),
+    *(["/since"], ["/until"], ["/zone"]),
+]
 
 stage = Stage()
 config = SchemathesisConfig.from_dict(
