@@ -1,6 +1,6 @@
 """By when something has to have happened to a session, and in what words it is said that it did not.
 
-Pure: no input, no output. docs/operators.md has the table for operators.
+Pure: no input, no output. docs/duty.md has the table for operators.
 
 | awaited | from | how long |
 |---|---|---|
