@@ -24,9 +24,11 @@ from service.ledger.transaction import Transaction
 from service.sandbox import Sandbox
 from service.sandbox import Session as TelnyxSession
 from service.store import keys, rejected, sessions, watched
+from service.store.batch import Batch
 from service.store.engine import Database, DatabaseUnavailable
 from service.store.rejected import RejectedDelivery
 from service.store.sessions import IdempotencyKey
+from service.store.watch_tables import session_watch
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
 from service.telnyx.client import Client
@@ -140,7 +142,9 @@ class History:
 
     def _watch(self, session_id: str, found: Watched) -> None:
         with self._begin() as db:
-            watched.save(db, [watched.row(session_id, self._now, found)])
+            batch = Batch(db)
+            batch.put(session_watch, [watched.row(session_id, self._now, found)], "session_id")
+            batch.write()
 
     def reject(self, at: datetime, reason: str, **claimed: str) -> None:
         headers: Mapping[str, str] = {}

@@ -19,8 +19,10 @@ from service.domain.session import Origin, Progress, Session
 from service.domain.start import Order
 from service.domain.state import State
 from service.store import keys, sessions, watched
+from service.store.batch import Batch
 from service.store.engine import Database
 from service.store.sessions import IdempotencyKey
+from service.store.watch_tables import session_watch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATUSES = (None, 400, 401, 403, 404, 422, 429, 500, 503, 600)
@@ -76,7 +78,9 @@ def write(database: Database, made: Iterable[Session]) -> None:
         with database.begin() as db:  # which may not take long
             for one in rest[:100]:
                 assert sessions.insert(db, one, key)
-                watched.save(db, [watched.row(one.id, one.requested_at, one.watched)])
+                batch = Batch(db)
+                batch.put(session_watch, [watched.row(one.id, one.requested_at, one.watched)], "session_id")
+                batch.write()
         del rest[:100]
 
 
