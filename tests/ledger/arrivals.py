@@ -120,7 +120,7 @@ class Arrivals:
         for one in kept:
             one["session"] = names[one["session_id"]] if one["session_id"] else None
             one["ids"] = sorted(ids[one["callback_id"]])
-        left_out = ("callback_id", "session_id", "written_at", "spooled_on")
+        left_out = ("callback_id", "session_id", "written_at", "spooled_on", "spooled_seconds")
         return Shown(
             sorted((_without(one, "session_id") for one in found), key=repr),
             sorted((_without(one, *left_out) for one in kept), key=lambda one: one["ids"]),
