@@ -85,7 +85,9 @@ def test_a_list_of_sessions_is_read_in_the_order_of_each_account(filled: Databas
         for accounts in (frozenset({"few-1"}), FEW, MANY):
             for wanted in (Filter(), Filter(requested_after=NOON)):
                 found = plan(db, lambda: session_lists.page(db, wanted, accounts, None, 21))  # noqa: B023
-                assert "session_account_sid" in found, found
+                # Of an account with few sessions, all may be read, by any of its indexes, and sorted.
+                fit = {"session_account_sid"} if accounts is MANY else {"session_account_sid", "session_day"}
+                assert any(index in found for index in fit), found
                 assert not is_read_through(found, "session"), found
 
 
