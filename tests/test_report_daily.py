@@ -241,7 +241,7 @@ def test_days_are_what_a_naive_count_comes_to(database: Database, seed: int) -> 
 
 def test_histories_hold_all_that_can_be_counted(database: Database) -> None:
     """Else the test above would prove less than it says."""
-    told = Teller(History(database), random.Random(1)).tell(250)
+    told = Teller(History(database), random.Random(1)).tell(400)
     counted = {name for row in naive(told).values() for name in row}
     with database.read() as db:
         columns = set(db.execute(text("SELECT * FROM report_daily_v1")).keys())
