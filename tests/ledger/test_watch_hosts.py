@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from service.domain.overdue import Call
-from service.ledger import watch
+from service.ledger import look
 from service.store.engine import Database
 from tests.ledger.test_watch import ACCOUNT, accepted, seconds
 from tests.ledger.tower import Tower
@@ -19,7 +19,7 @@ START = timedelta(seconds=20)
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the test takes, it is early still."""
-    monkeypatch.setattr(watch, "HEARD_WITHIN", timedelta(minutes=10))
+    monkeypatch.setattr(look, "HEARD_WITHIN", timedelta(minutes=10))
 
 
 @pytest.mark.usefixtures("unhurried")
