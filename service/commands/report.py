@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -155,7 +156,10 @@ def _written(output: Path) -> Iterator[Callable[[bytes], object]]:
         yield sys.stdout.buffer.write
         sys.stdout.buffer.flush()
         return
-    part = output.with_name(f"{output.name}.part")
+    if output.exists() and not output.is_file():
+        raise click.ClickException(f"{output} is no file")
+    output = output.resolve()  # what a link leads to is written, and the link stays
+    part = output.with_name(f"{output.name}.{os.getpid()}.part")  # another may write the same report
     try:
         with part.open("wb") as file:
             yield file.write

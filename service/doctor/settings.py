@@ -31,7 +31,7 @@ def settings(situation: Situation) -> Finding:
             pass
     except (WrongConfiguration, DatabaseUnusable) as error:
         problems = "; ".join(str(error).splitlines())
-        return wrong(f"{problems}.", "Set them as the table in docs/operators.md says.")
+        return wrong(f"{problems}.", "Set them as the table in docs/settings.md says.")
     return ok("They can be read and go together.")
 
 

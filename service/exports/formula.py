@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 BEGINS: Final = "=+-@\t\r\n＝＋－＠"
-FORMULA: Final = re.compile(rf"(^|[;,]\s*)(?=[{re.escape(BEGINS)}])")
+FORMULA: Final = re.compile(rf"(^|[;,\r\n]\s*)(?=[{re.escape(BEGINS)}])")
 
 
 def no_formula(text: str) -> str:
     """For a cell: a spreadsheet takes it for text, whatever it begins with.
 
-    Where lists are separated by semicolons, one would part it there.
+    Where lists are separated by semicolons, one would part it there, and then at a line's end, too.
     """
     return FORMULA.sub(r"\1'", text) if _may_be_formula([text]) else text
 
@@ -29,7 +29,9 @@ def _may_be_formula(texts: Sequence[str]) -> bool:
     if not _BEGINS.isdisjoint([text[:1] for text in texts]):
         return True
     joined = "\0".join(texts)
-    return ";" in joined or joined.count(",") != joined.count(',"')  # what JSON has between its members
+    return any(sign in joined for sign in ";\r\n") or joined.count(",") != joined.count(
+        ',"'
+    )  # what JSON has between its members
 
 
 _BEGINS: Final = frozenset(BEGINS)

@@ -11,7 +11,7 @@ from service.store.engine import Database
 from service.store.report_page import Key, Page, Report
 from service.store.report_wanted import Wanted
 
-ROWS_AT_ONCE = 2000
+ROWS_AT_ONCE = 1000
 
 
 def position(database: Database) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy import delete
 from service.cli import main
 from service.sandbox import Sandbox
 from service.store.watch_tables import session_watch
+from service.web.pages.figures import KEPT_SECONDS
 from tests.bed import browser
 from tests.house import House, wait_until
 from tests.ledger.watching import add_session, overdue
@@ -66,6 +68,7 @@ def ill(beheld: House) -> Iterator[str]:
     with beheld.database.begin() as db:
         found = add_session(db, call_sid="v3:live")
         overdue(db, found, "not_started", "Nothing was heard for 20 s.", call_status="in-progress")
+    time.sleep(KEPT_SECONDS)  # what the test before saw is shown so long
     yield found
     mend(beheld)
 
