@@ -34,7 +34,7 @@ def sql(db: Connection, name: str) -> str:
         raise NoReports
     listed = ",\n    ".join(f"{quoted([schema])}.{view}" for view in views)
     return f"""\
--- Makes the role {name}, which may read the reports. To be run by who owns the database, with psql.
+-- Makes the role {name}, which may read the reports. To be run by who may make roles, with psql.
 -- It sees the sessions of all accounts: PostgreSQL knows nothing of what API keys are limited to.
 -- Run it again after an upgrade that adds views.
 BEGIN;
