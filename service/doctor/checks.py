@@ -46,7 +46,7 @@ CHECKS: Final = (
     ),
     Check(
         "connections",
-        "`max_connections` is enough for `DATABASE_CONNECTIONS` and one more of each web process",
+        "`max_connections` is enough for `DATABASE_CONNECTIONS` and four more of each web process",
         5,
         postgresql.connections,
         HAS_TABLES,

@@ -11,7 +11,7 @@ from service.store.server_facts import Durability
 
 ONE_DISK: Final = "What is committed is on one disk, and is lost with it; siprec-ledger db backup copies it."
 KEEPS_NOT: Final = "a callback that was answered 200 may be lost"
-SPARE: Final = 1  # of each process, for a moment: see docs/operators.md
+SPARE: Final = 4  # of each process: one for a moment, three for exports; see docs/operators.md
 
 
 def replication(situation: Situation) -> Finding:

@@ -199,7 +199,7 @@ def test_a_synchronous_standby_that_is_missing(patient: Patient) -> None:
 def test_more_connections_than_the_server_takes(patient: Patient) -> None:
     told = patient.examined(DATABASE_CONNECTIONS="200", WEB_CONCURRENCY="2")
     assert told.wrong == {"connections"}
-    assert "402 are planned for" in told.checks["connections"]["found"]
+    assert "408 are planned for" in told.checks["connections"]["found"]
     assert told.warnings == {"workers"}  # one runs
 
 
