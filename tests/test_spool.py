@@ -419,6 +419,27 @@ def test_a_file_that_the_disk_does_not_give_stays_and_holds_no_other_up(
     assert drained(tmp_path) == [b"one"]
 
 
+def test_a_file_that_cannot_be_read_counts_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = left_behind(tmp_path, b"one", b"two", b"three")
+    spool, real_open = Spool(tmp_path, LIMIT), Path.open
+
+    def opened(path: Path, mode: str) -> IO[Any]:
+        if path == bad:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real_open(path, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", opened)
+        spool.survey()
+        assert (spool.depth().entries, spool.depth().age is None) == (1, False)
+        spool.survey()
+        assert spool.depth().entries == 1
+    spool.survey()
+    assert spool.depth().entries == 3
+
+
 class BadDisk(io.FileIO):
     def read(self, _size: int | None = -1) -> bytes:
         raise OSError(errno.EIO, "Input/output error")

@@ -167,6 +167,20 @@ class Counted:
         return replace(self, entries=entries, offset=offset)
 
 
+def counted(path: Path, known: Counted | None) -> Counted:
+    """Counted on from what is known. Raises FileNotFoundError.
+
+    Of a file that cannot be read nobody can say what it holds, so that it waits has to be enough.
+    """
+    began = known if known and known.offset > len(MAGIC) else Counted(since(path))
+    try:
+        return began.up_to_now(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return replace(began, entries=max(1, began.entries))
+
+
 def since(path: Path) -> float:
     """When the file was begun (Unix seconds): by its name, if that is one of ours. Raises OSError."""
     with contextlib.suppress(ValueError):
@@ -174,6 +188,27 @@ def since(path: Path) -> float:
         if name.version == 7:
             return (name.int >> 80) / 1000
     return path.stat().st_mtime
+
+
+def listed(folder: Path, suffix: str) -> list[Path]:
+    """Its files with this suffix, oldest first; none if there is no folder."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if path.suffix == suffix and path.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((since(path), path))
+    return [path for _, path in sorted(found)]
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all its files."""
+    sizes = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+    return sum(sizes)
 
 
 def make_folder(folder: Path) -> None:

@@ -20,8 +20,10 @@ from service.spool.files import (
     Reading,
     UnreadableFile,
     claimed,
+    counted,
+    listed,
     make_folder,
-    since,
+    size_of,
     sync_folder,
 )
 from service.spool.identity import Identity
@@ -154,17 +156,22 @@ class Spool:
             self._survey()
 
     def _survey(self) -> None:
-        found: dict[Path, Counted] = {}
+        known, found = self._others, dict[Path, Counted]()
         for path in self.files(WAITING):
             if self._file is None or path != self._file.path:
-                with contextlib.suppress(OSError):  # gone, or not ours to read
-                    found[path] = (self._others.get(path) or Counted(since(path))).up_to_now(path)
-        self._others = found
+                with contextlib.suppress(FileNotFoundError):
+                    found[path] = counted(path, known.get(path))
+        new = {path: one for path, one in self._others.items() if path not in known}  # left meanwhile
+        self._others = new | found
         self._dead_letters = len(self.files(DEAD)) + len(self.files(DAMAGED))
         self.is_surveyed = True
         # While somebody appends, it is for him to find out: he may hang with the disk, and so would we.
         is_appending = self._turn.locked()
-        if self._missing is not None and not is_appending and self._size() + self._missing <= self._limit:
+        if (
+            self._missing is not None
+            and not is_appending
+            and size_of(self.folder) + self._missing <= self._limit
+        ):
             with contextlib.suppress(SpoolUnusable):
                 self.check()
                 self._missing = None
@@ -180,13 +187,7 @@ class Spool:
 
     def files(self, suffix: str) -> list[Path]:
         """Those of the folder with this suffix, oldest first; none if there is no folder."""
-        found = []
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.folder.iterdir():
-                if path.suffix == suffix and path.is_file():
-                    with contextlib.suppress(FileNotFoundError):
-                        found.append((since(path), path))
-        return [path for _, path in sorted(found)]
+        return listed(self.folder, suffix)
 
     def close(self) -> None:
         """Let others drain what is left."""
@@ -207,7 +208,7 @@ class Spool:
             raise
 
     def _check_room(self, size: int) -> None:
-        if self._size() + size > self._limit:
+        if size_of(self.folder) + size > self._limit:
             raise SpoolUnusable("the spool is full")
 
     def _rescue(self, lost: OwnFile) -> None:
@@ -239,8 +240,9 @@ class Spool:
 
     def _leave(self) -> None:
         if self._file is not None:
-            left, self._file = self._file, None
+            left = self._file
             self._others = {**self._others, left.path: left.counted}
+            self._file = None  # only now: counted twice for a moment, and never not at all
             left.close()
 
     def _drain(self, path: Path, write: Write) -> int:
@@ -258,7 +260,7 @@ class Spool:
                     log.error("a drained file cannot be removed", extra=fields(file=path.name, error=error))
                 self._stuck.add(path)
                 return 0
-            self._others = {other: counted for other, counted in self._others.items() if other != path}
+            self._others = {other: one for other, one in self._others.items() if other != path}
             return reading.count
 
     def _remove(self, path: Path, *, is_whole: bool) -> None:
@@ -274,14 +276,6 @@ class Spool:
         target = path.with_suffix(suffix)
         with contextlib.suppress(FileNotFoundError):  # somebody else did
             path.rename(target.with_stem(new_id()) if target.exists() else target)
-
-    def _size(self) -> int:
-        sizes = []
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.folder.iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    sizes.append(path.stat().st_size)
-        return sum(sizes)
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:

@@ -52,7 +52,7 @@ class Reasons:
         self._ended = sorted(one.ended_at for periods in self._periods.values() for one in periods)
         self._retired = sorted(one.retired_at for one in self._spools if one.retired_at is not None)
         self._counted = sorted(_until(one) for one in self._spools)
-        alive = [one for one in self._spools if one.retired_at is None and not one.entries]
+        alive = [one for one in self._spools if one.retired_at is None and not _holds_callbacks(one)]
         self._silent = sorted(_until(one) for one in alive if self._now - one.seen_at < UNSEEN_AFTER)
         self._known: dict[tuple[int, int, int], Blindness | None] = {}
 
@@ -94,12 +94,16 @@ def _until(one: Row[Any]) -> datetime:
     return seen_at - COUNTED_WITHIN
 
 
+def _holds_callbacks(one: Row[Any]) -> bool:
+    return one.entries > 0 or one.dead_letters > 0
+
+
 def _waiting(
     spools: Iterable[Row[Any]], now: datetime, silent_until: datetime | None, until: datetime | None
 ) -> Iterator[Blindness]:
     for one in sorted(spools, key=lambda one: (one.host, one.id)):
         is_unseen = one.retired_at is not None or now - one.seen_at >= UNSEEN_AFTER
-        if not (is_unseen or one.entries or (until is not None and _until(one) < until)):
+        if not (is_unseen or _holds_callbacks(one) or (until is not None and _until(one) < until)):
             continue
         # While the database heard of nobody, that a host was not seen says nothing.
         began = (

@@ -26,6 +26,11 @@ class SeenSpool:
     oldest_at: datetime | None
     dead_letters: int
 
+    @property
+    def holds_callbacks(self) -> bool:
+        """Dead letters are evidence, too, that nobody sees."""
+        return self.entries > 0 or self.dead_letters > 0
+
 
 def beat(db: Connection, seen: SeenSpool, now: datetime) -> None:
     """It is there; one that was retired is in service again. `now` is by the database's clock."""
@@ -41,11 +46,11 @@ def beat(db: Connection, seen: SeenSpool, now: datetime) -> None:
     }
     began = or_(spool.c.waiting_since.is_(None), spool.c.seen_at < now - UNSEEN_AFTER)
     moment = literal(now, UtcTime)
-    since = case((began, moment), else_=spool.c.waiting_since) if seen.entries else null()
+    since = case((began, moment), else_=spool.c.waiting_since) if seen.holds_callbacks else null()
     known = update(spool).where(spool.c.id.in_(free)).values(values | {"waiting_since": since})
     if db.execute(known).rowcount == 0:
         dialect = postgresql if db.dialect.name == "postgresql" else sqlite
-        new = values | {"id": seen.id, "waiting_since": now if seen.entries else None}
+        new = values | {"id": seen.id, "waiting_since": now if seen.holds_callbacks else None}
         db.execute(dialect.insert(spool).values(new).on_conflict_do_nothing())
 
 

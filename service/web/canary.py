@@ -34,7 +34,7 @@ class Refused(Exception):
 class CanaryEndpoint:
     """Made on the event loop that serves. One thread of its own; callbacks share only the loop with it.
 
-    Each token is taken once. `try_durability` may block.
+    Each token is taken once by each process. `try_durability` may block.
     """
 
     def __init__(

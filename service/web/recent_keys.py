@@ -12,10 +12,11 @@ SECONDS: Final = 1.0  # so old may a look-up be
 
 
 class RecentKeys:
-    """Of many readers that are woken within a second, one looks its key up, and none after keys were changed.
+    """Of many readers that are woken within a second, one looks its key up.
 
-    What is done with keys is an event, so that who waits hears of it before it is woken by anything later.
-    Any thread may use it.
+    What is done with keys is an event, and readers that wait are told of it before anything later wakes them;
+    of what was done while nobody waited they are not, so that a look-up may be SECONDS old. Any thread may
+    use it.
     """
 
     def __init__(self) -> None:

@@ -66,6 +66,27 @@ def test_callbacks_may_wait_where_a_spool_has_entries(database: Database) -> Non
     assert since(database, 5) is None
 
 
+def test_dead_letters_are_callbacks_that_wait_too(database: Database) -> None:
+    letters_at(database, 1, clock(database))
+    assert since(database, 5) == Blindness("callbacks may still wait on host b", is_decided=False)
+    letters_at(database, 0, clock(database))
+    began = clock(database) - seconds(610)
+    for after in range(0, 610, 10):
+        letters_at(database, 1, began + seconds(after))
+    letters_at(database, 1, clock(database))
+    blind = since(database, 5)
+    assert blind is not None
+    assert blind.is_decided
+    assert blind.words.startswith("callbacks have waited on host b since ")
+    letters_at(database, 0, clock(database))
+    assert since(database, 5) is None
+
+
+def letters_at(database: Database, dead_letters: int, moment: datetime) -> None:
+    with database.begin() as db:
+        spools.beat(db, SeenSpool("spool of b", "b", 0, None, dead_letters), moment)
+
+
 def test_they_may_wait_on_a_host_that_is_not_seen_though_nothing_waited_then(database: Database) -> None:
     beat(database, "b", ago=20)
     assert since(database, 5) == Blindness("callbacks may still wait on host b", is_decided=False)

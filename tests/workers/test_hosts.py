@@ -17,6 +17,7 @@ from sqlalchemy import select, text, update
 from service.ledger.answered import Answered
 from service.ledger.missed import Missed
 from service.sandbox import Sandbox, Session
+from service.spool import Spool
 from service.spool.identity import NAME, Identity
 from service.store import blindness, hosts, processes
 from service.store.blindness import Blindness
@@ -33,6 +34,7 @@ Build = Callable[..., House]
 BOTH = """
 import sys
 from pathlib import Path
+from service.spool import Spool
 from service.spool.identity import Identity
 sys.stdin.readline()
 print(Identity(Path(sys.argv[1])).id)
@@ -216,6 +218,18 @@ def test_what_waits_on_the_disk_of_a_host_that_is_killed_is_in_its_row(
     desk.backlog.close()
     heartbeat.end()
     assert [row["entries"] for row in rows(desk.database)] == [3]
+
+
+def test_the_clean_end_of_a_host_with_dead_letters_keeps_its_row(database: Database, tmp_path: Path) -> None:
+    """Or callbacks that were answered 200 would be in no place that is known."""
+    desk = Desk(database, tmp_path / "spool")
+    desk.backlog.check()
+    Spool(tmp_path / "spool", 1_000_000).add_dead_letter([b"what the database never takes"])
+    heartbeat = Heartbeat(desk.database, desk.backlog, Missed(), Answered())
+    wait_until(lambda: beats(heartbeat))
+    desk.backlog.close()
+    heartbeat.end()
+    assert [(row["entries"], row["dead_letters"]) for row in rows(desk.database)] == [(0, 1)]
 
 
 def test_without_database_and_spool_there_is_a_period_though_no_callback_comes(database: Database) -> None:
