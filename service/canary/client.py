@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import requests
-from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
+
+from service import http_once
 
 CONNECT_SECONDS: Final = 3.05
 LARGEST_ANSWER: Final = 64 * 1024  # bytes that are read of it
@@ -49,19 +50,9 @@ def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None, 
     """Redirects are not followed. `seconds` is for the head of the answer, and as much again for its body."""
     began = time.monotonic()
     try:
-        with (
-            requests.Session() as http,
-            http.request(
-                method,
-                url,
-                data=body,
-                headers={**headers, "User-Agent": "siprec-ledger", "Connection": "close"},
-                auth=_NoAuth(),
-                timeout=(min(CONNECT_SECONDS, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
+        with http_once.response(
+            method, url, headers, body, (min(CONNECT_SECONDS, seconds), seconds)
+        ) as response:
             return _read(response, began, seconds)
     except (requests.RequestException, HTTPError, OSError) as error:
         why, is_broken = _why(error, seconds)
@@ -69,12 +60,10 @@ def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None, 
 
 
 def _read(response: requests.Response, began: float, seconds: float) -> Reply:
-    content, first_at, deadline = bytearray(), None, time.monotonic() + seconds
-    while len(content) < LARGEST_ANSWER and (part := response.raw.read1(LARGEST_ANSWER, decode_content=True)):
+    content, first_at = bytearray(), None
+    for part in http_once.parts(response, LARGEST_ANSWER, seconds):
         first_at = first_at or time.monotonic()
         content += part
-        if time.monotonic() > deadline:
-            break
     ended = time.monotonic()
     first_seconds = (first_at or ended) - began
     return Reply(response.status_code, response.headers, bytes(content), first_seconds, ended - began)
@@ -94,10 +83,3 @@ def _why(error: Exception, seconds: float) -> tuple[str, bool]:
     if isinstance(cause, NewConnectionError):
         return "nothing takes connections there", False
     return "the connection broke before an answer", True
-
-
-class _NoAuth(AuthBase):
-    """Or requests would send what a netrc file says."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request

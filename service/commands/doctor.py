@@ -39,7 +39,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
     "--without",
     multiple=True,
     type=click.Choice([check.name for check in CHECKS]),
-    help="Leave this check out; may be repeated.",
+    help="Leave this check out, and those that need it; may be repeated.",
 )
 def doctor(
     connectors: Sequence[str],

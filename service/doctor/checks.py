@@ -95,7 +95,7 @@ CHECKS: Final = (
     Check("heartbeat", "a process was seen in the last 15 s", 5, processes.heartbeat, HAS_TABLES),
     Check(
         "workers",
-        "as many web processes run here as `WEB_CONCURRENCY` says (on SQLite 1), and none is behind",
+        "where any web process runs here, as many as `WEB_CONCURRENCY` says (on SQLite 1); none is behind",
         5,
         processes.workers,
         ("schema", "heartbeat"),

@@ -95,7 +95,7 @@ def _until(one: Row[Any]) -> datetime:
 
 
 def _holds_callbacks(one: Row[Any]) -> bool:
-    return one.entries > 0 or one.dead_letters > 0
+    return bool(one.entries or one.dead_letters)
 
 
 def _waiting(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +11,10 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 import requests
-from requests.auth import AuthBase
 from standardwebhooks.webhooks import Webhook
 from urllib3.exceptions import HTTPError
 
+from service import http_once
 from service.webhooks.message import FORMATS, Message
 
 CONNECT_SECONDS: Final = 3.05
@@ -95,19 +94,7 @@ def _ask(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> 
 
 def _answer(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Outcome:
     try:
-        with (
-            requests.Session() as http,
-            http.request(
-                method,
-                url,
-                data=body,
-                headers={**headers, "User-Agent": "siprec-ledger", "Connection": "close"},
-                auth=_NoAuth(),
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as response,
-        ):
+        with http_once.response(method, url, headers, body, (CONNECT_SECONDS, READ_SECONDS)) as response:
             text = f"{response.status_code} {_shown(response)}".strip()
             return Outcome(200 <= response.status_code < 300, text)
     except requests.RequestException as error:  # its words hold the URL
@@ -116,22 +103,9 @@ def _answer(method: str, url: str, body: bytes | None, headers: dict[str, str]) 
 
 def _shown(response: requests.Response) -> str:
     """The beginning of the answer, on one line; nothing of it if it is too long in coming."""
-    body, deadline = bytearray(), time.monotonic() + READ_SECONDS
     try:
-        while len(body) < LARGEST_ANSWER and (
-            part := response.raw.read1(LARGEST_ANSWER, decode_content=True)
-        ):
-            body += part
-            if time.monotonic() > deadline:
-                break
+        body = b"".join(http_once.parts(response, LARGEST_ANSWER, READ_SECONDS))
     except (HTTPError, OSError):
         return ""
     text = body.decode("utf-8", "replace")[:SHOWN]
     return "".join(one if one.isprintable() else " " for one in text)
-
-
-class _NoAuth(AuthBase):
-    """Or requests would send what a netrc file says."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
