@@ -43,9 +43,7 @@ class WatchSettings(BaseSettings):
     OVERDUE_END_SECONDS: Annotated[
         Seconds, Field(description="after it started, Telnyx is asked whether a session's call goes on")
     ] = 4 * 3600
-    ASK_CALLS: Annotated[
-        Use, Field(description="`on`, or `off`: never ask Telnyx for a call before a session is overdue")
-    ] = Use.ON
+    ASK_CALLS: Annotated[Use, Field(description="`on`, or `off`: never ask Telnyx for a call")] = Use.ON
     ASK_CALLS_PER_MINUTE: Annotated[
         int, Field(ge=1, le=6000, description="so many calls of each account at most are asked for")
     ] = 60

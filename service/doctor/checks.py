@@ -12,7 +12,7 @@ ANSWERS: Final = ("database",)
 HAS_TABLES: Final = ("schema",)
 REACHED: Final = ("public_url",)
 
-# The longest chain of those that need each other has less than LONGEST_SECONDS together.
+# The longest chain of those that need each other has LONGEST_SECONDS together, at most.
 LONGEST_SECONDS: Final = 31.0
 CHECKS: Final = (
     Check("settings", "all settings can be read and go together", 3, settings.settings),

@@ -9,6 +9,7 @@ from typing import Final
 from service.doctor.check import Finding, ok, skipped, warning, wrong
 from service.doctor.situation import Situation
 from service.spool import Spool, SpoolUnusable, disk
+from service.spool.files import size_of
 from service.watch_settings import Use
 
 MIB: Final = 1024 * 1024
@@ -54,7 +55,7 @@ def spool_space(situation: Situation) -> Finding:
     if folder is None:
         return skipped("SPOOL is off.")
     free = disk.free_bytes(folder)
-    left = situation.settings.SPOOL_LIMIT_MB * MIB - disk.used_bytes(folder)
+    left = situation.settings.SPOOL_LIMIT_MB * MIB - size_of(folder)
     found = f"{free // MIB:,} MiB are free, and the spool may take {max(0, left) // MIB:,} MiB more"
     if free < LEAST_FREE:
         return wrong(f"{found}.", "Make room on the disk of SPOOL_DIR.")

@@ -10,7 +10,7 @@ from service.doctor.situation import Situation
 from service.store import hosts as host_rows
 from service.store import processes, wellness
 
-BEAT_SECONDS: Final = 15  # a beat comes every 5 s
+BEAT_SECONDS: Final = 15  # a beat comes every 2 s
 BEHIND_SECONDS: Final = 5.0
 
 

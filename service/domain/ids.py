@@ -36,6 +36,10 @@ def period_after(period: str) -> str:
     return f"{int(period, 16) + 1:08x}"
 
 
+def period_before(period: str) -> str:
+    return f"{int(period, 16) - 1:08x}"
+
+
 def period_begin(period: str) -> datetime:
     """UTC."""
     return datetime.fromtimestamp((int(period, 16) << 16) / 1000, UTC)

@@ -50,7 +50,7 @@ BY_CODE: Final = {
         ),
         Cause(
             "slow_answers",
-            "Answers to Telnyx come near the 1.5 s that it waits",
+            "Answers to Telnyx come near the 1.5 s that they may take",
             Side.US,
             "Look at the load of this host, its disk and the database.",
         ),

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from service.domain.ids import period_after, period_at, period_begin
+from service.domain.ids import period_after, period_at, period_before, period_begin
 from service.store import answer_counts, wellness
 
 DAY: Final = timedelta(days=1)
@@ -45,7 +45,7 @@ def of(db: Connection, now: datetime) -> Promise:
     # In this order: what is counted is on a disk by then, and what left the disk since is stored.
     answered = answer_counts.answered(db, since)
     waiting = sum(one.entries + one.dead_letters for one in wellness.waiting_spools(db, now))
-    stored, whole = answer_counts.stored(db, since)
+    stored, whole = answer_counts.stored(db, since, at_least=_last_settled(now))
     lacking = {
         period: count - stored.get(period, 0)
         for period, count in answered.items()
@@ -61,6 +61,11 @@ def of(db: Connection, now: datetime) -> Promise:
         unsettled=max(0, fresh - max(0, waiting - settled)),
         missing=max(0, settled - waiting),
     )
+
+
+def _last_settled(now: datetime) -> str:
+    """The newest period that is not fresh any more."""
+    return period_before(period_at(now - SETTLED_AFTER))
 
 
 def _is_fresh(period: str, now: datetime) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -39,15 +38,6 @@ def _sync(descriptor: int) -> float:
 def free_bytes(folder: Path) -> int:
     """For who is not root. Raises OSError."""
     return shutil.disk_usage(folder).free
-
-
-def used_bytes(folder: Path) -> int:
-    """By the files in it. Raises OSError."""
-    sizes = []
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            sizes.append(path.stat().st_size)
-    return sum(sizes)
 
 
 def kind(folder: Path) -> str | None:

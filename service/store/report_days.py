@@ -12,11 +12,10 @@ from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Label, RowMapping, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Label, RowMapping, and_, column, func, select, table
 
 from service.domain import days
 from service.domain.access import Accounts
-from service.domain.causes import BY_CODE
 from service.store import report_rows
 from service.store.columns import written_out
 from service.store.report_page import Key, Page, Report
@@ -27,18 +26,22 @@ from service.store.tables import session
 Day = tuple[date, datetime, datetime]  # it, its first moment, and the next one's
 HAS_STARTED: Final = ("started", "stopped")
 WITHIN: Final = (1, 2, 3, 5, 10, 20, 60)  # seconds
+MOST_DAYS: Final = 31  # that one page looks at
 BY_CAUSE: Final = ("failed", "refused", "unanswered")
 
 _of: Final = SESSIONS.table.c
+_causes: Final = table("report_causes_v1", column("cause"), column("side"))
 _ordered: Final = _of.origin != "adopted"
 
 
 def page(
     db: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
 ) -> Page:
-    """Days without a session have no row."""
+    """Days without a session have no row. A page may be short, so that none looks at more than MOST_DAYS."""
     found: list[Row] = []
-    for day in _days(db, wanted, after):
+    for number, day in enumerate(_days(db, wanted, after)):
+        if number == MOST_DAYS:
+            return Page(found, (day[0].isoformat(), *[None] * (len(report.key) - 1)))  # before its first row
         rows = _of_day(db, report, list(_conditions(wanted, accounts, day)), day[0])
         found += [row for row in rows if after is None or _order(report.place(row)) > _order(after)]
         if len(found) > limit:
@@ -107,10 +110,10 @@ def _daily() -> Iterator[Label[Any]]:
     yield _count("overdue", _of.overdue_kind.is_not(None))
     yield func.sum(_of.duration_seconds).label("seconds_recorded")
     yield from _starts()
-    for column in DAILY.columns:
-        state, _, cause = column.partition("_")
+    for name in DAILY.columns:
+        state, _, cause = name.partition("_")
         if cause and state in BY_CAUSE:
-            yield _count(column, _of.state == state, _of.error_cause == cause)
+            yield _count(name, _of.state == state, _of.error_cause == cause)
 
 
 def _starts() -> Iterator[Label[Any]]:
@@ -129,6 +132,8 @@ def _failures() -> Iterator[Label[Any]]:
     yield func.min(_of.requested_at).label("first_requested_at")
     yield func.max(_of.requested_at).label("last_requested_at")
     yield func.max(_of.session_id).label("example_session_id")
+    sides = select(func.max(_causes.c.side)).where(_causes.c.cause == _of.cause)
+    yield sides.scalar_subquery().label("side")
 
 
 def _of_daily(row: RowMapping) -> Mapping[str, Plain]:
@@ -136,8 +141,7 @@ def _of_daily(row: RowMapping) -> Mapping[str, Plain]:
 
 
 def _of_failures(row: RowMapping) -> Mapping[str, Plain]:
-    times = {name: written_out(row[name]) for name in ("first_requested_at", "last_requested_at")}
-    return {**times, "side": BY_CODE[row["cause"]].side.value}
+    return {name: written_out(row[name]) for name in ("first_requested_at", "last_requested_at")}
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def lost_processes(db: Connection, now: datetime) -> tuple[dict[str, int], bool]
     lost = {}
     for host in sorted({row.host for row in vanished}):
         ends = [row.alive_at for row in vanished if row.host == host]
-        # A beat comes every 5 s, and who takes over may start before it.
+        # A beat comes every 2 s, and who takes over may start before it.
         since = min(ends) - UNSEEN_AFTER
         later = sum(row.host == host and row.started_at >= since for row in seen)
         if len(ends) > later:

@@ -17,6 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
+from service import http_once
 from service.telnyx.http import Bearer, session
 
 NOBODY: Final = "siprec-ledger-doctor"  # neither a connector nor a call is expected to have this name
@@ -64,15 +65,14 @@ class Inquiry:
                 sent = time.monotonic()
                 with http.get(url, timeout=timeout, allow_redirects=False, stream=True) as response:
                     received = time.monotonic()
-                    document = _document(response)
+                    document = _document(b"".join(http_once.parts(response, LARGEST_ANSWER, self._seconds)))
                     return Reply(response.status_code, document, _date(response), sent, received)
         except (requests.RequestException, HTTPError) as error:  # its words may hold the URL
             raise NoReply(f"Telnyx does not answer ({type(error).__name__})") from error
 
 
-def _document(response: requests.Response) -> Any:
-    """None if it is no JSON, or too large."""
-    body = response.raw.read(LARGEST_ANSWER, decode_content=True)
+def _document(body: bytes) -> Any:
+    """None if it is no JSON, or not all of it."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -71,7 +71,8 @@ class ReportQuery(PageQuery):
     )
 
     def filters(self) -> dict[str, Any]:
-        return {n: value for n, value in super().filters().items() if n not in {"format", "exact"}}
+        found = {n: value for n, value in super().filters().items() if n not in {"format", "exact"}}
+        return {n: sorted(value) if isinstance(value, list) else value for n, value in found.items()}
 
     def wanted(self, *, by_day: bool) -> Wanted:
         """Raises Problem for times that do not go together."""

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, insert, text
 
 from service.domain.callback import Callback
-from service.domain.ids import new_id, period_at
+from service.domain.ids import new_id, period_at, period_before, period_begin
 from service.ledger import promise, wellness
 from service.ledger.answered import Answered
 from service.ledger.promise import Promise
@@ -167,6 +167,22 @@ def test_of_many_the_newest_are_compared_and_it_says_since_when(
     assert numbers(found) == (4, 3, 1)
     assert not found.is_day
     assert timedelta(hours=2) < now() - found.since < timedelta(hours=3)
+
+
+def test_however_many_come_what_is_missing_of_the_last_minutes_is_seen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_counts, "MOST_LOOKED_AT", 4)
+    moment = now()
+    last_settled = period_begin(period_before(period_at(moment - promise.SETTLED_AFTER)))
+    settled, fresh = some(desk, 3, moment - last_settled - timedelta(seconds=1)), some(desk, 6, timedelta())
+    for batch in (settled, fresh):
+        desk.ingest.write(batch)
+        answer(desk, batch)
+    lose(desk, settled[0])
+    with desk.database.read() as db:
+        found = promise.of(db, moment)
+    assert (numbers(found), found.since) == ((9, 8, 1), last_settled)
 
 
 def test_of_a_day_ago_nothing_is_compared(desk: Desk) -> None:
