@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -20,7 +20,6 @@ from service import config
 from service.domain.access import ALL_BUT_ADMIN, Access
 from service.domain.callback import Delivery
 from service.domain.ids import new_id
-from service.domain.notice import Error
 from service.domain.start import Order
 from service.ledger import keys as ledger_keys
 from service.ledger.ingest import Ingest
@@ -31,10 +30,9 @@ from service.store.events import OPERATOR
 from service.store.keys import ApiKey
 from service.store.past import PastDatabase
 from service.store.sessions import IdempotencyKey
-from service.telnyx import answer
 from service.telnyx.callback import Reader
 from service.telnyx.callback_url import CallbackUrls
-from service.telnyx.client import Client
+from service.telnyx.played import PlayedTelnyx
 
 APP: Final = "call center"  # the name of the key that asks
 START_DEADLINE: Final = timedelta(seconds=60)
@@ -55,37 +53,13 @@ class Clock:
         self._now = max(self._now, _moment(to))
 
 
-class PlayedTelnyx(Client):
-    """Answers as the lines say, and remembers by call what it was told to call back."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__("", "none", 1.0, clock)
-        self._at = clock
-        self.answers: dict[str, Line] = {}  # to the start on a call
-        self.status_callbacks: dict[str, str] = {}
-
-    def _post(
-        self,
-        account_sid: str,  # noqa: ARG002
-        path: Sequence[str],
-        form: Mapping[str, str],
-    ) -> Mapping[str, Any] | Error:
-        call_sid = path[1]
-        if "StatusCallback" not in form:  # a stop
-            return {}
-        self.status_callbacks[call_sid] = form["StatusCallback"]
-        said = self.answers[call_sid]
-        self._at.move(said["at"])
-        return answer.read(said["status"], {}, said["document"], self._at())
-
-
 class Player:
     """Plays lines into `database`, whose clock is `clock`."""
 
     def __init__(self, database: Database, clock: Clock, reader: Reader, callback_urls: CallbackUrls) -> None:
         self._clock = clock
         self._reader = reader
-        self._telnyx = PlayedTelnyx(clock)
+        self._telnyx = PlayedTelnyx(clock, clock.move)
         self._ingest = Ingest(database, clock, _nobody)
         self._sessions = Sessions(
             database, self._telnyx, callback_urls, clock, START_DEADLINE, 1, _not_saved, _nobody
@@ -97,14 +71,10 @@ class Player:
         self._key: ApiKey = key
         self._ids: dict[str, str] = {}  # call_sid -> session id
 
-    def play(self, lines: Iterable[Line]) -> int:
-        """How many they were."""
-        count = 0
+    def play(self, lines: Sequence[Line]) -> None:
         for line in lines:
             self._clock.move(line["at"])
             self._play(line)
-            count += 1
-        return count
 
     def _play(self, line: Line) -> None:
         match line["kind"]:
@@ -122,12 +92,11 @@ class Player:
         self._ids[order.call_sid] = started.session.id
 
     def _callback(self, line: Line) -> None:
-        url = self._telnyx.status_callbacks.get(line["call_sid"])
         delivery = Delivery(
             id=new_id(),
             received_at=self._clock(),
             method="POST",
-            token=url.rpartition("/")[2] if url else None,  # a TeXML document has none of ours
+            token=self._telnyx.tokens.get(line["call_sid"]),  # a TeXML document has none of ours
             query=b"",
             headers=line["headers"],
             body=line["body"].encode(),
@@ -149,12 +118,12 @@ def demo_history() -> None:
     try:
         with closing(PastDatabase(settings.DATABASE_URL.get_secret_value(), clock)) as database:
             _require_empty(database)
-            count = Player(database, clock, reader, callback_urls).play(lines)
+            Player(database, clock, reader, callback_urls).play(lines)
     except DatabaseError as error:
         raise click.ClickException(f"the database does not answer: {error}") from error
     except DatabaseUnusable as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"made up: {count} things that never happened")
+    click.echo(f"made up: {len(lines)} things that never happened")
 
 
 def _require_empty(database: Database) -> None:

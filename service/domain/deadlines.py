@@ -101,7 +101,7 @@ class Deadline:
         if self.kind is OverdueKind.NOT_ENDED and is_live:
             return None
         words = f"{_MISSING[self.kind].format(_in_words(self.limit))}; {self._of_call(watched)}"
-        if blind is not None and self.kind is not OverdueKind.STOPPED_EARLY:
+        if blind is not None and self.kind.is_absence:
             words = f"{'' if is_decided else UNKNOWN}{blind}; {words}"
         return Overdue(self.kind, self.at, words)
 

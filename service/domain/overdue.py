@@ -20,6 +20,11 @@ class OverdueKind(StrEnum):
     NOT_ENDED = "not_ended"  # started long ago: only a reason to ask for the call
     STOPPED_EARLY = "stopped_early"  # siprec-stopped that nobody asked for, while the call goes on
 
+    @property
+    def is_absence(self) -> bool:
+        """It rests on what did not come, which may still wait somewhere."""
+        return self is not OverdueKind.STOPPED_EARLY
+
 
 class CallStatus(StrEnum):
     """As Telnyx has it (developers.telnyx.com, GET /texml/Accounts/{account_sid}/Calls/{call_sid})."""

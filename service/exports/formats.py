@@ -49,7 +49,7 @@ class Csv:
         self._texts = [] if exact else texts
 
     def begin(self) -> bytes:
-        return ("" if self._exact else BYTE_ORDER_MARK).encode() + _written([self._view.columns])
+        return ("" if self._exact else BYTE_ORDER_MARK).encode() + csv_of([self._view.columns])
 
     def rows(self, rows: Sequence[Row]) -> bytes:
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
@@ -58,16 +58,17 @@ class Csv:
                 columns[at] = [TRUTHS[value] for value in columns[at]]
             for at in self._texts:
                 columns[at] = without_formulas(columns[at])
-        return _written(zip(*columns, strict=True))
+        return csv_of(zip(*columns, strict=True))
 
     def end(self, count: int, position: int) -> bytes:
-        return _written([[f"# rows: {count}, up to position {position}"]])
+        return csv_of([[f"# rows: {count}, up to position {position}"]])
 
     def broken_off(self, count: int, why: str) -> bytes:
-        return _written([[f"# failed after rows: {count}, the rest is missing: {why}"]])
+        return csv_of([[f"# failed after rows: {count}, the rest is missing: {why}"]])
 
 
-def _written(rows: Iterable[Sequence[Plain]]) -> bytes:
+def csv_of(rows: Iterable[Sequence[Plain]]) -> bytes:
+    """As RFC 4180 has it."""
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from service.domain.deadlines import Deadline
-from service.domain.overdue import Call, OverdueKind
+from service.domain.overdue import Call
 from service.domain.value import value
 from service.store.blindness import Blindness
 from service.store.due import Due
@@ -65,7 +65,7 @@ class Look:
 
     def is_early(self, now: datetime) -> bool:
         """A verdict now could be wrong, and one in a moment can not: hosts may hold what came in time."""
-        is_open = self.subject.watched.overdue is not None or self.due.kind is OverdueKind.STOPPED_EARLY
+        is_open = self.subject.watched.overdue is not None or not self.due.kind.is_absence
         return self.hosts_will_tell and not is_open and now < self.deadline.at + HEARD_WITHIN
 
     def asks(self, now: datetime) -> bool:
@@ -95,7 +95,7 @@ class Look:
     def is_new(self) -> bool:
         """Only now it is said to be overdue, for what may have come to a host that nobody has heard of."""
         overdue = self.after.overdue
-        is_absence = overdue is not None and overdue.kind is not OverdueKind.STOPPED_EARLY
+        is_absence = overdue is not None and overdue.kind.is_absence
         return is_absence and self.subject.watched.overdue is None
 
     @property

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from service.domain.session import Session
+from service.exports.formats import BYTE_ORDER_MARK, csv_of
 from service.exports.formula import no_formula
 from service.store.columns import written_out
 from service.store.json import canonical_json
@@ -16,7 +15,6 @@ from service.store.session_sql import COLUMNS
 from service.web import responses
 
 ROWS_AT_ONCE: Final = 250
-BYTE_ORDER_MARK: Final = "\ufeff"  # or a spreadsheet may take UTF-8 for something else
 
 Place = tuple[datetime, str]
 # The sessions behind that place, so many at most.
@@ -49,9 +47,7 @@ def _place(session: Session) -> Place:
 
 
 def _written(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
+    return csv_of(rows).decode()
 
 
 def _row(session: Session) -> list[str]:
