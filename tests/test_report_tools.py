@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from tests.history import History
 from tests.ledger.lines import number_all
 from tests.test_report_daily import Teller
 
-pandas = pytest.importorskip("pandas")
-duckdb = pytest.importorskip("duckdb")
-arrow = pytest.importorskip("pyarrow")
-openpyxl = pytest.importorskip("openpyxl")
-parquet = pytest.importorskip("pyarrow.parquet")
+pandas = import_module("pandas")
+duckdb = import_module("duckdb")
+arrow = import_module("pyarrow")
+openpyxl = import_module("openpyxl")
+parquet = import_module("pyarrow.parquet")
 
 VIEWS = ("sessions", "callbacks", "timeline", "attempts", "rejected", "daily", "failures", "causes")
 
