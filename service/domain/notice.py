@@ -72,6 +72,8 @@ class NoticeKind(Enum):
 _EVENTS: Mapping[str | None, NoticeKind] = {
     kind.label: kind for kind in (NoticeKind.STARTED, NoticeKind.STOPPED, NoticeKind.FAILED)
 }
+# By their labels.
+ANSWERS: Mapping[str, NoticeKind] = {kind.label: kind for kind in NoticeKind if kind.is_answer}
 
 
 @value(frozen=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.domain.callback import Callback, Delivery
-from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import ANSWERS, Error, ErrorKind, Notice, NoticeKind
 from service.telnyx import callback
 
 HOST: Final = socket.gethostname()
@@ -112,7 +112,7 @@ def _read_callback(read: Mapping[str, Any]) -> Callback:
 def _read_answer(read: Mapping[str, Any]) -> UnsavedAnswer:
     error = read["error"]
     notice = Notice(
-        kind=_OUTCOMES[read["outcome"]],
+        kind=ANSWERS[read["outcome"]],
         received_at=datetime.fromisoformat(read["received_at"]),
         siprec_sid=read["siprec_sid"],
         error=Error(**{**error, "kind": ErrorKind(error["kind"])}) if error else None,
@@ -124,7 +124,6 @@ def _read_reason(read: Mapping[str, Any]) -> Reason:
     return Reason(datetime.fromisoformat(read["failed_at"]), read["text"])
 
 
-_OUTCOMES = {kind.label: kind for kind in NoticeKind if kind.is_answer}
 _READERS: dict[str, Callable[[Mapping[str, Any]], Entry]] = {
     "callback": _read_callback,
     "answer": _read_answer,

@@ -14,6 +14,7 @@ from .page import DROP, FREEZE, KILL, MEND, Button
 from .sessions import now
 from .stage import Stage, WentWrong, title
 
+SETTLED_SECONDS = 30  # after the service has found a whole day that it never looked through
 SEEN_SECONDS = 25  # after a button was pressed, Now says so
 MENDED_SECONDS = 25
 LOOK_SECONDS = 0.5
@@ -32,6 +33,14 @@ class Incidents:
         self._duty = duty
         self._page_url = page_url
         self._said = ""
+
+    def settle(self) -> None:
+        """Let the ledger look through the day of history first: it is behind until then, and Now says so."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while not (seen := self._look()).is_well:
+            if time.monotonic() > deadline:
+                raise WentWrong(f"Now should say that all is well after the history; it says: {seen.words}")
+            self._stage.show()
 
     def watch(self) -> None:
         """Let calls come and go, and say in words what Now says whenever that changes. Never returns."""

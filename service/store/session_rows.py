@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from service.domain.notice import Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import ANSWERS, Error, ErrorKind, Notice
 from service.domain.session import LockedSession, Origin, Progress, Session
 from service.domain.start import CallbackMethod, Order, SipTransport, Track
 from service.domain.state import State
@@ -124,11 +124,10 @@ def _order(row: Row) -> Order:
 def _answer(row: Row) -> Notice | None:
     if row["answer"] is None:
         return None
-    answer = next(kind for kind in NoticeKind if kind.label == row["answer"])
     kind = row["answer_error_kind"]
     words = (row["answer_status"], row["answer_code"], row["answer_detail"])
     error = Error(ErrorKind(kind), *words) if kind else None
-    return Notice(answer, received_at=row["answered_at"], siprec_sid=row["answer_siprec_sid"], error=error)
+    return Notice(ANSWERS[row["answer"]], received_at=row["answered_at"], siprec_sid=row["answer_siprec_sid"], error=error)
 
 
 def _progress(row: Row, answer: Notice | None) -> Progress:
