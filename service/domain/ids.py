@@ -14,7 +14,7 @@ def new_id() -> str:
     for each would hand the interpreter to another thread, in the midst of every callback.
     """
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | random.getrandbits(80)  # noqa: S311
+    value = (milliseconds << 80) | random.getrandbits(80)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     digits = f"{value:032x}"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from service.domain.callback import Callback, Delivery
-from service.domain.notice import ANSWERS, Error, ErrorKind, Notice, NoticeKind
+from service.domain.notice import ANSWERS, Error, ErrorKind, Notice
 from service.telnyx import callback
 
 HOST: Final = socket.gethostname()

@@ -127,7 +127,8 @@ def _answer(row: Row) -> Notice | None:
     kind = row["answer_error_kind"]
     words = (row["answer_status"], row["answer_code"], row["answer_detail"])
     error = Error(ErrorKind(kind), *words) if kind else None
-    return Notice(ANSWERS[row["answer"]], received_at=row["answered_at"], siprec_sid=row["answer_siprec_sid"], error=error)
+    outcome, siprec_sid = ANSWERS[row["answer"]], row["answer_siprec_sid"]
+    return Notice(outcome, received_at=row["answered_at"], siprec_sid=siprec_sid, error=error)
 
 
 def _progress(row: Row, answer: Notice | None) -> Progress:
