@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -58,6 +57,7 @@ from service.web.server import IS_INSIDE
 from service.web.thread_pool import Pool
 from service.web.traffic import Traffic
 from service.web.waiting_readers import WaitingReaders
+from service.workers import garbage
 
 # A thread that computes lets the event loop in so often; Python's own 5 ms add up, for a callback waits
 # for its turn several times.
@@ -141,9 +141,7 @@ class Web:
         serving = Serving(context, self._settings.THREADS, traffic)
         self._serve = serving if access_log.log.disabled else AccessLog(serving)
         sys.setswitchinterval(SWITCH_SECONDS)
-        # Each full collection would look through all that was built so far, for 100 ms.
-        gc.collect()
-        gc.freeze()
+        garbage.leave_out_all_so_far()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await serving.end()

@@ -33,6 +33,7 @@ from service.workers.asking import Asking, Budget
 from service.workers.condition import ProcessCondition
 from service.workers.deadlines import Deadlines
 from service.workers.drain import DrainWorker
+from service.workers.garbage import Garbage
 from service.workers.gauges import Gauges
 from service.workers.heartbeat import Heartbeat
 from service.workers.last_used import LastUsed
@@ -47,6 +48,7 @@ HEARTBEAT_SECONDS = 2.0  # a verdict waits for the next one of each host
 GAUGES_SECONDS = 1.0
 REJECTED_SECONDS = 0.1
 LAST_USED_SECONDS = 60.0
+GARBAGE_SECONDS = 1.0
 NUMBERING_SECONDS = 0.25  # where only others write
 NUMBERING_PAUSE_SECONDS = 0.05  # so that what many commits bring is numbered together
 TAIL_SECONDS = 0.1  # where only others number
@@ -166,6 +168,7 @@ def wire(settings: Settings) -> Services:
             Runner("rejected", rejected.write, REJECTED_SECONDS, _now),
             Runner("gauges", gauges.run_once, GAUGES_SECONDS, _now),
             Runner("last used", last_used.run_once, LAST_USED_SECONDS, _now),
+            Runner("garbage", Garbage(lambda: intake.is_waited_for).run_once, GARBAGE_SECONDS, _now),
             numberer,
             tailing,
             *_alerting(settings, database, ProcessCondition(database, backlog, intake, rejected, numbering)),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import Connection
 
+from service.store.engine import driver, is_postgresql
 from service.store.events import SESSION, EventKind
-from service.store.tables import event, session
 
 MOST_AT_ONCE: Final = 1000
+_AFTER: Final = (
+    "SELECT event.position, session.id, event.account_sid, session.connector_name, "  # noqa: S608
+    "event.state, event.kind "
+    f"FROM event LEFT JOIN session ON event.subject_kind = '{SESSION}' AND session.id = event.subject_id "
+    "WHERE event.position > {p} ORDER BY event.position LIMIT {p}"
+)
 
 
-@dataclass(frozen=True)
-class Numbered:
+class Numbered(NamedTuple):
     """The event at `position`; the rest is of its session, as it stood after the event, if it is of one."""
 
     position: int
@@ -28,19 +32,6 @@ class Numbered:
 
 def after(db: Connection, position: int) -> Sequence[Numbered]:
     """The next ones in their order, MOST_AT_ONCE at most."""
-    return [Numbered(*row) for row in db.execute(_AFTER, {"after": position})]
-
-
-_AFTER: Final = (
-    select(
-        event.c.position,
-        *(session.c.id, event.c.account_sid, session.c.connector_name),
-        *(event.c.state, event.c.kind),
-    )
-    .select_from(
-        event.outerjoin(session, and_(event.c.subject_kind == SESSION, session.c.id == event.c.subject_id))
-    )
-    .where(event.c.position > bindparam("after"))
-    .order_by(event.c.position)
-    .limit(MOST_AT_ONCE)
-)
+    text = _AFTER.format(p="%s" if is_postgresql(db) else "?")
+    found: Any = driver(db).execute(text, [position, MOST_AT_ONCE])
+    return [Numbered._make(row) for row in found.fetchall()]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import (
+    export_reads,
     feed_reads,
     machine,
     page_reads,
@@ -23,7 +24,7 @@ from tests.bench import (
     targets,
     watch,
 )
-from tests.bench.course import RACES, WATCH, Course, Scale
+from tests.bench.course import EXPORTED, RACES, WATCH, Course, Scale
 from tests.bench.peers import Peer
 from tests.bench.reads import Read
 from tests.bench.run import Run, as_json
@@ -82,6 +83,10 @@ def run(scale: Scale, parts: Collection[str], into: Path | None) -> None:
             compared = list(report_reads.run(folder, scale.sessions, scale.rounds))
             print(tables.table(report_reads.rows(compared)), flush=True)
             print(tables.targets([one.target for one in compared]), flush=True)
+        if EXPORTED in parts:
+            exports = list(export_reads.run(folder, scale.sessions[1], scale.rounds))
+            print(tables.table(export_reads.rows(exports)), flush=True)
+            print(tables.targets([target for one in exports for target in one.targets]), flush=True)
     found = Run(facts, stages, taken, targets.targets(stages, taken, costs), costs)
     print(report.naive_losses(stages), report.beside_peers(stages), sep="\n")
     print(tables.targets(found.targets), report.warning(stages), sep="\n")

@@ -90,44 +90,60 @@ class Forgers(ClosedLoop):
         super().__init__(program, post.prepare_forged(folder / "forged", MOST_FORGERIES))
 
 
-class Followers:
-    """Wait for a session each, spread over all that the callbacks tell of; and a few for everything."""
+class Program:
+    """A program of ours that does something until its standard input ends, and says how often it did."""
 
-    unit = "events/s to each of them who waits for everything"
+    unit: str
+    module: str
+    for_each = 1  # of its clients, what is said of them all
 
-    def __init__(self, api_key: str, sessions: int, count: int = WAITING, followers: int = FOLLOWERS) -> None:
-        self._followers = followers
-        self._api_key = api_key
-        self._ids = [post.session_id(1 + at * sessions // count) for at in range(count)]
+    def __init__(self, api_key: str, *arguments: object, words: str = "") -> None:
+        self._environment = os.environ | {followers.KEY: api_key}
+        self._arguments = arguments
+        self._words = words
 
     @contextmanager
     def going_on(self, port: int, seconds: float) -> Iterator[Seen]:
-        seen, command = (
-            Seen(),
-            [sys.executable, "-m", "tests.bench.followers", str(port), str(self._followers)],
-        )
+        seen, arguments = Seen(), [str(one) for one in (port, *self._arguments)]
         with (
             on_core(LOAD_CORE),
             subprocess.Popen(
-                command,
+                [sys.executable, "-m", self.module, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env=os.environ | {followers.KEY: self._api_key},
+                env=self._environment,
             ) as program,
         ):
             assert program.stdin is not None
             assert program.stdout is not None
-            program.stdin.write("\n".join([*self._ids, "", ""]))
+            program.stdin.write(self._words)
             program.stdin.flush()
-            if program.stdout.readline() != "waiting\n":
-                raise DidNotGoOn("the readers do not wait")
+            if program.stdout.readline() != "ready\n":
+                raise DidNotGoOn(f"{self.module} did not begin")
             yield seen
             found, _ = program.communicate()
             if program.returncode:
-                raise DidNotGoOn("readers failed")
+                raise DidNotGoOn(f"{self.module} failed")
             time.sleep(LEAVE_SECONDS)
-            seen.amount = int(found.split()[0]) / self._followers / seconds
+            seen.amount = int(found.split()[0]) / self.for_each / seconds
+
+
+class Followers(Program):
+    """Wait for a session each, spread over all that the callbacks tell of; and a few for everything."""
+
+    unit, module = "events/s to each of them who waits for everything", "tests.bench.followers"
+
+    def __init__(self, api_key: str, sessions: int, count: int = WAITING, followers: int = FOLLOWERS) -> None:
+        ids = [post.session_id(1 + at * sessions // count) for at in range(count)]
+        super().__init__(api_key, followers, words="\n".join([*ids, "", ""]))
+        self.for_each = followers
+
+
+class Exporters(Program):
+    """One exports all sessions, again and again; another asks for the last days by day."""
+
+    unit, module = "rows/s exported", "tests.bench.exporters"
 
 
 class SlowClients:

@@ -14,6 +14,7 @@ from tests.bench.contestants import Contestant, PinnedPostgres, running
 from tests.bench.field import APPS, Field
 from tests.bench.figures import (
     DUE,
+    EXPORTS,
     FLOOR,
     FLOOR_WSGI,
     FOLLOWERS,
@@ -37,7 +38,7 @@ USUAL_THREADS = 4  # where it was not tried what suits it best
 GENUINE_RATE = 100  # a second, beside forgers
 WATCHED_RATE = 500  # a second, while very many sessions are due
 PROBES = 3
-WATCH = "watch"
+WATCH, EXPORTED = "watch", "exports"
 PROBE_SECONDS = 0.5
 PROBE_BLOCKS = 50
 
@@ -192,6 +193,13 @@ class Course:
             title = "Beside 1,000 readers that wait for a session each, and 10 for everything, concurrency 64"
             yield _beside_each_other("followers", title, pairs, load, field.track)
 
+    def _exports(self, server: PinnedPostgres) -> Iterator[Stage]:
+        load, stored = self._loads[64], self._scale.stored
+        with self._field(server, [load]) as field:
+            pairs = field.pairs(EXPORTS, stored=stored)
+            title = f"{stored:,} callbacks stored, beside an export and a report of days, concurrency 64"
+            yield _beside_each_other(EXPORTED, title, pairs, load, field.track)
+
     def _watch(self, server: PinnedPostgres) -> Iterator[Stage]:
         load = Load(64, self._scale.seconds * 2, WATCHED_RATE)  # longer, since a p99 wants many
         with self._field(server, [load]) as field:
@@ -226,6 +234,7 @@ RACES: Mapping[str, Callable[[Course, PinnedPostgres], Iterator[Stage]]] = {
     "workers": Course._two_workers,
     "readers": Course._readers,
     "followers": Course._followers,
+    EXPORTED: Course._exports,
     "forgers": Course._forgers,
     WATCH: Course._watch,
 }

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.bench.background import Background, Followers, Forgers, Readers, SlowClients
+from tests.bench.background import Background, Exporters, Followers, Forgers, Readers, SlowClients
 from tests.bench.contestants import LEDGER, WATCHED_LEDGER, Contestant, PinnedPostgres, running, running_peer
 from tests.bench.data import CALLBACKS_EACH
 from tests.bench.figures import (
     DUE,
+    EXPORTS,
     FLOOR,
     FLOOR_WSGI,
     FOLLOWERS,
@@ -68,14 +69,14 @@ class Field:
             for peer in installed
         ]
 
-    def ours(self, kind: str, app: str = LEDGER) -> Contestant:
-        ledger = self._open(Ours(self._url(kind), self.track.sessions))
+    def ours(self, kind: str, app: str = LEDGER, stored: int = 0) -> Contestant:
+        """With so many callbacks `stored` before it begins."""
+        ledger = self._open(Ours(self._url(kind), self.track.sessions, int(stored / CALLBACKS_EACH)))
         return self.stack.enter_context(running(f"ours, {kind}", app, ledger))
 
     def put_through(self, kind: str, added: str, stored: int = 0) -> Contestant:
-        """Ours again, with what its name says; of callbacks so many are `stored` before it begins."""
-        before = int(stored / CALLBACKS_EACH) if added == STORED else 0
-        ledger = self._open(Ours(self._url(kind), self.track.sessions, before))
+        """Ours again, with what its name says."""
+        ledger = self._open(Ours(self._url(kind), self.track.sessions, int(stored / CALLBACKS_EACH)))
         return self.stack.enter_context(
             running(
                 f"ours, {kind}{added}",
@@ -92,6 +93,8 @@ class Field:
             return Readers(self.compiled.load, self.folder, ledger.api_key)
         if added == FOLLOWERS and ledger:
             return Followers(ledger.api_key, self.track.sessions)
+        if added == EXPORTS and ledger:
+            return Exporters(ledger.api_key)
         if added == DUE and ledger:
             return DueAtOnce(ledger.url)
         if added == FORGERS:
@@ -101,8 +104,11 @@ class Field:
     def pairs(
         self, added: str, kinds: Sequence[str] = KINDS, stored: int = 0
     ) -> list[tuple[Contestant, Contestant]]:
-        """For each kind of database ours without and with what is added."""
-        return [(self.ours(kind, _app(added)), self.put_through(kind, added, stored)) for kind in kinds]
+        """For each kind of database ours without and with what is added; beside many `stored`, none are."""
+        before = 0 if added == STORED else stored
+        return [
+            (self.ours(kind, _app(added), before), self.put_through(kind, added, stored)) for kind in kinds
+        ]
 
     def _open(self, ledger: AnyLedger) -> AnyLedger:
         return self.stack.enter_context(closing(ledger))

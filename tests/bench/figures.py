@@ -16,6 +16,7 @@ SLOW_FSYNC, STORED, TWO_WORKERS = ", slow fsync", ", many stored", ", two worker
 READERS, SLOW_CLIENTS, FORGERS = ", 8 readers", ", slow clients", ", 64 forgers"
 FOLLOWERS = ", 1,010 waiting"
 DUE = ", 100,000 due"
+EXPORTS = ", exports and reports"
 NO_RESULT = 0.15  # machines drift, and a smaller difference is none
 
 

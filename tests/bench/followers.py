@@ -81,7 +81,7 @@ async def main(port: int, followers: int) -> None:
         tasks.append(asyncio.create_task(wait_for_session(port, one, seen)))
         await asyncio.sleep(ARRIVE_SECONDS)
     await asyncio.sleep(SETTLE_SECONDS)
-    print("waiting", flush=True)
+    print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     failed = [task.exception() for task in tasks if task.done() and task.exception()]
     if failed:

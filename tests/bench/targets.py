@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.bench.figures import (
     DUE,
+    EXPORTS,
     FLOOR,
     FOLLOWERS,
     FORGERS,
@@ -116,6 +117,18 @@ GOALS = (
         *("followers", "p99", OURS, AT_MOST),
         limits=_both((1.3, None), (1.3, None)),
         added=FOLLOWERS,
+    ),
+    Goal(
+        "rate while an export and a report run, of without",
+        *("exports", "rate", OURS, AT_LEAST),
+        limits=_both((0.9, None), (0.9, None)),
+        added=EXPORTS,
+    ),
+    Goal(
+        "p99 while they run, of without",
+        *("exports", "p99", OURS, AT_MOST),
+        limits=_both((1.2, None), (1.2, None)),
+        added=EXPORTS,
     ),
     Goal(
         "p99 while 100,000 sessions are due at once, of without",

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.store import numbered
 from service.store.engine import Database
 from service.store.numbered import Numbered
 from service.web import waiting, waiting_readers
@@ -320,7 +319,7 @@ class Told:
 
 def test_the_tail_tells_all_and_nothing_twice(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.workers.tail.MOST_AT_ONCE", 3)
-    monkeypatch.setattr("service.store.numbered._AFTER", numbered._AFTER.limit(3))
+    monkeypatch.setattr("service.store.numbered.MOST_AT_ONCE", 3)
     told, tail = Told(), Tail(database)
     add(database, *"abcdefg")
     number_all(database)
