@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-SHARE: Final = 0.08  # of the time, while callbacks wait
+SHARE: Final = 0.06  # of the time, while callbacks wait
 LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
