@@ -62,6 +62,17 @@ def test_what_is_not_well_names_calls_sides_and_what_to_do(serving: Database, da
     assert "Overdue: 2 (not_started 1, not_stopped 1)" in lines
 
 
+def test_what_is_overdue_for_days_is_named_and_all_is_well(serving: Database, database_url: str) -> None:
+    with serving.begin() as db:
+        old = add_session(db, call_sid="call-old", requested_at=NOON)
+        overdue(db, old, "not_started", since=datetime.now(UTC) - timedelta(days=2))
+    found = run(database_url, "status")
+    assert found.exit_code == 0
+    lines = found.output.splitlines()
+    assert lines[:2] == ["All is well.", "Overdue for more than a day, calls that go on first:"]
+    assert lines[2].startswith(f"- {old}, call call-old: ")
+
+
 def test_without_a_process_or_a_database_nothing_is_well(database: Database, database_url: str) -> None:
     found = run(database_url, "status")
     assert found.exit_code == 1

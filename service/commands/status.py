@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import click
 
 from service.commands.database import database_url_option, open_database
-from service.domain.explain import Explanation
 from service.domain.overdue import OverdueKind
-from service.domain.session import Session
 from service.ledger import overview
 from service.ledger.overview import Overview
 from service.ledger.promise import Promise
@@ -48,7 +46,7 @@ def _look(database: Database) -> Overview:
 
 def _lines(found: Overview) -> Iterator[str]:
     yield from _verdict(found.wellness)
-    yield from _overdue(found.overdue)
+    yield from _overdue(found)
     if found.conditions is not None:
         in_progress = {state.value: count for state, count in found.in_progress.items()}
         yield _counted("Sessions in progress", in_progress)
@@ -67,12 +65,13 @@ def _promise(found: Promise) -> str:
     return f"Callbacks {since}: {found.answered:,} answered 200, {found.shown:,} shown"
 
 
-def _overdue(found: Sequence[tuple[Session, Explanation]]) -> Iterator[str]:
-    if found:
-        yield "Overdue sessions, calls that go on first:"
-    for session, told in found[:MOST_NAMED]:
+def _overdue(found: Overview) -> Iterator[str]:
+    if found.overdue:  # those of the last day would be why it is not well
+        is_old = found.wellness.is_well
+        yield f"Overdue {'for more than a day' if is_old else 'sessions'}, calls that go on first:"
+    for session, told in found.overdue[:MOST_NAMED]:
         yield f"- {session.id}, call {session.order.call_sid}: {told.summary} Side: {told.side}."
-    if len(found) > MOST_NAMED:
+    if len(found.overdue) > MOST_NAMED:
         yield "- and more: siprec-ledger sessions --overdue"
 
 
