@@ -251,7 +251,14 @@ def _overdue(
     budget = Budget(settings.ASK_CALLS_PER_MINUTE)
     asking = Asking(telnyx.call, telnyx.has_key, budget, is_on=settings.ASK_CALLS is Use.ON)
     watch = Watch(database, limits, asking)
-    return Overdue(database, watch, asking, lambda: intake.is_waited_for, lambda: heartbeat.is_fresh)
+    return Overdue(
+        database,
+        watch,
+        asking,
+        callbacks_wait=lambda: intake.is_waited_for,
+        waiting=lambda: intake.waiting,
+        is_blindness_told=lambda: heartbeat.is_fresh,
+    )
 
 
 def _proven(settings: Settings) -> Collection[str] | None:

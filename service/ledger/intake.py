@@ -85,6 +85,11 @@ class Intake:
         self.signed: deque[tuple[str, datetime]] = deque(maxlen=MOST_SIGNED)
 
     @property
+    def waiting(self) -> int:
+        """How many callbacks are not answered yet; any thread may ask."""
+        return self._count
+
+    @property
     def is_waited_for(self) -> bool:
         """Whether any callback is not answered yet, or was not PAUSE_SECONDS ago."""
         return self._count > 0 or time.monotonic() < self._answered_at + PAUSE_SECONDS

@@ -47,7 +47,9 @@ class Station:
             is_on=says is not None,
         )
         self.watch = Halting(database, Limits(), self.asking)
-        self.worker = Overdue(database, self.watch, self.asking, lambda: False, lambda: self.is_told)
+        self.worker = Overdue(
+            database, self.watch, self.asking, lambda: False, lambda: 0, lambda: self.is_told
+        )
 
     def run(self) -> None:
         self.worker.run_once(now())
