@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MOST: Final = 500
-FEWEST: Final = 100
-AIM_SECONDS: Final = 0.012
+FEWEST: Final = 200
+AIM_SECONDS: Final = 0.02
 # Whoever writes to SQLite keeps callbacks waiting: 20 ms at most, and the machine may be busy.
 SQLITE_FEWEST: Final = 30  # with fewer, it is the commits that take the time
 SQLITE_AIM_SECONDS: Final = 0.005

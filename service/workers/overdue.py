@@ -19,9 +19,9 @@ LONGEST_RUN: Final = 10.0  # seconds
 LONGEST_TURN: Final = 1.0  # seconds for each of its two parts, so that neither keeps the other waiting
 RECEIVED_AT_ONCE: Final = 30
 PAUSE_SECONDS: Final = 0.003  # between two transactions; on SQLite, callbacks get their turn
-REST: Final = 0.5  # times as long as a transaction took, while callbacks wait
+REST: Final = 1  # times as long as a transaction took, while callbacks wait
 MANY: Final = 16  # callbacks that wait: there are more than the machine can do at once
-REST_BESIDE_MANY: Final = 4
+REST_BESIDE_MANY: Final = 4  # as REST
 LONGEST_REST: Final = 1.0  # seconds; it may have waited for a lock, not computed
 MOST_LOGGED: Final = 20
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Overdue:
-    """While callbacks wait, it takes two thirds of the time at most; beside many, a fifth, however far behind."""
+    """While callbacks wait, it takes half of the time at most; beside many, a fifth, however far behind."""
 
     def __init__(
         self,
