@@ -34,7 +34,11 @@ def fetch(
         # The first by itself too: not every index has all of them.
         query = query.where(columns[0] >= key[0], tuple_(*columns) > key)
     query = query.order_by(*(of.c[name] for name in report.key)).limit(limit)
-    return view.plain(db.execute(query).all(), db.dialect)
+    found = db.execute(query)
+    assert found.cursor is not None
+    rows = found.cursor.fetchall()  # of the driver: what SQLAlchemy makes of a row takes as long as reading it
+    found.close()
+    return view.plain(rows, db.dialect)
 
 
 def conditions(report: Report, wanted: Wanted, accounts: Accounts) -> Iterator[ColumnElement[bool]]:

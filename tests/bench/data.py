@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from service.store.events import SESSION, TELNYX, EventKind
+from service.store.json import canonical_json
 from service.store.tables import callback, event, session, session_attempt, session_label
 from tests.bench import bulk
 from tests.bench.bulk import Rows
@@ -167,7 +168,7 @@ class One:
         answered = _time(self._answered)
         return (
             *(self.id, "api", self._account, self._call_sid, connector, "POST"),
-            *(Made.reference(self._number), json.dumps(self._labels), _time(self._requested), 1),
+            *(Made.reference(self._number), canonical_json(self._labels), _time(self._requested), 1),
             *("accepted" if self._sid else self._state, answered, self._sid),
             *ERRORS.get(self._state, (None, None, None, None)),
             *(self._state, answered if self._sid else None, at.get(0), at.get(1)),
