@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def main() -> int:
         help="this part, in full length unless --quick (may be repeated): writes nothing down",
     )
     asked = options.parse_args()
+    logging.getLogger("service").setLevel(logging.ERROR)  # or each overdue session is told
     into = None if asked.quick or asked.only else machine.HERE
     try:
         run(QUICK if asked.quick else FULL, asked.only or [*RACES, READS], into)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -75,7 +74,6 @@ class TimedDatabase(Database):
 
 def run(folder: Path, sessions: tuple[int, int], rounds: int, due: int = overdue.DUE) -> Iterator[Cost]:
     """`sessions`: few, and many; so many are `due` at once."""
-    logging.getLogger("service").setLevel(logging.ERROR)  # or each of them is told
     with PinnedPostgres() as server:
         for kind in KINDS:
             for count in sessions:
