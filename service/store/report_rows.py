@@ -36,7 +36,7 @@ def fetch(
     query = query.order_by(*(of.c[name] for name in report.key)).limit(limit)
     found = db.execute(query)
     assert found.cursor is not None
-    rows = found.cursor.fetchall()  # of the driver: what SQLAlchemy makes of a row takes as long as reading it
+    rows = found.cursor.fetchall()  # of the driver: SQLAlchemy would take as long again for each row
     found.close()
     return view.plain(rows, db.dialect)
 
