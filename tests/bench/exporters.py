@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import Final
 
 from tests.bench.data import OLDEST, SPAN
+from tests.bench.followers import KEY
 
 EXPORT: Final = "/v1/reports/sessions?format=csv"
 DAYS: Final = f"/v1/reports/daily?since={(OLDEST + SPAN - timedelta(days=30)).date()}"
-KEY: Final = "LEDGER_KEY"  # in the environment
 PIECE: Final = 64 * 1024
 TIMEOUT_SECONDS: Final = 60
 BUSY: Final = 503
