@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.config import Config
@@ -19,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from service.web.request_reader import RequestReader, Stage
+
+LINGER_SECONDS: Final = 2.0  # for a client to read why it is hung up on
 
 
 class Connection(RequestReader):
@@ -133,9 +135,25 @@ class Connection(RequestReader):
             self._close_after_last()
             self.flow.pause_reading()
             return
-        if not self._is_refused:
-            self.transport.write(STATUS_LINE[status] + b"connection: close\r\ncontent-length: 0\r\n\r\n")
-        self.transport.close()
+        if self._is_refused:  # and has been told so for as long as it was read
+            self.transport.close()
+            return
+        self.transport.write(STATUS_LINE[status] + b"connection: close\r\ncontent-length: 0\r\n\r\n")
+        self._linger()
+
+    def _linger(self) -> None:
+        """Discard what comes until the client has read the answer and closes, for LINGER_SECONDS at most.
+
+        The system resets a connection that is closed before all was read, and with it goes the answer. See
+        https://www.rfc-editor.org/rfc/rfc9112#section-9.6.
+        """
+        if self._has_ended or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._traffic.postpones(self)
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     # Answering
 

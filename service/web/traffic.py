@@ -51,8 +51,8 @@ class Traffic:
 
     A connection is in `receiving` while a request of it is incomplete, in `idle` while it has been answered
     and kept alive, with the time since when; in neither while we work, and in `postponed` while we answer
-    later than we could. Those that have waited longest come first, because a dict keeps the order of
-    insertion.
+    later than we could, or wait for it to read why it is hung up on. Those that have waited longest come
+    first, because a dict keeps the order of insertion.
     """
 
     def __init__(self, most_connections: int | None = None) -> None:
@@ -61,7 +61,7 @@ class Traffic:
         self._count = 0
         self._receiving: dict[Peer, float] = {}
         self._idle: dict[Peer, float] = {}
-        self._postponed: dict[Peer, None] = {}  # whose answer is delayed on purpose; it closes the connection
+        self._postponed: dict[Peer, None] = {}  # whose answer or end is delayed on purpose
         self._bodies = 0
         self._sending: dict[Peer, tuple[float, int]] = {}  # since when, and how much was unread then
         self._unread = 0
@@ -120,7 +120,7 @@ class Traffic:
         self._idle[peer] = self._loop.time()
 
     def postpones(self, peer: Peer) -> None:
-        """It is answered later than it could be, and closed if its room is needed."""
+        """It is answered or closed later than it could be, and closed at once if its room is needed."""
         self._postponed[peer] = None
 
     def hold(self, peer: Peer, size: int) -> bool:
@@ -172,7 +172,7 @@ class Traffic:
         self._refused[reason] += 1
 
     def _make_room(self) -> None:
-        """Close whose answer is postponed, or who has kept us waiting longest; nobody whom we work for."""
+        """Close whose answer or end is postponed, or who kept us waiting longest; nobody whom we work for."""
         if self._postponed:
             self._drop(next(iter(self._postponed)), "too many connections")
             return

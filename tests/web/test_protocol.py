@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -223,6 +224,25 @@ def test_what_cannot_be_read_does_not_get_in_front_of_an_answer(line: Line) -> N
 def test_more_than_16_kib_of_headers_are_431(line: Line, head: bytes) -> None:
     line.send(head)
     assert line.rest().startswith(b"HTTP/1.1 431 ")
+
+
+def test_who_still_sends_when_it_is_hung_up_on_reads_why(line: Line) -> None:
+    line.send(b"GET / HTTP/1.1\r\nX: ")
+    for _ in range(20):  # the answer goes out after the first few
+        line.send(b"x" * 64 * KIB)
+        time.sleep(0.005)
+    assert line.rest().startswith(b"HTTP/1.1 431 ")
+
+
+def test_who_sends_for_ever_is_closed(line: Line) -> None:
+    def sends() -> bool:
+        try:
+            line.send(b"x: y\r\n" * KIB)
+        except OSError:  # a broken pipe, or a reset
+            return False
+        return True
+
+    wait_until(lambda: not sends())
 
 
 def test_15_kib_of_headers_are_taken(line: Line) -> None:
