@@ -6,8 +6,8 @@ both count the same, as a test sees to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -42,7 +42,9 @@ def page(
     for number, day in enumerate(_days(db, wanted, after)):
         if number == MOST_DAYS:
             return Page(found, (day[0].isoformat(), *[None] * (len(report.key) - 1)))  # before its first row
-        rows = _of_day(db, report, list(_conditions(wanted, accounts, day)), day[0])
+        of_day = replace(wanted, since=day[1], until=day[2])
+        where = report_rows.conditions(SESSIONS, report.time, of_day, accounts)
+        rows = _of_day(db, report, where, day[0])
         found += [row for row in rows if after is None or _order(report.place(row)) > _order(after)]
         if len(found) > limit:
             break
@@ -70,18 +72,7 @@ def _first_from(db: Connection, since: datetime | None) -> datetime | None:
     return db.scalar(query if since is None else query.where(session.c.requested_at >= since))
 
 
-def _conditions(wanted: Wanted, accounts: Accounts, day: Day) -> Iterator[ColumnElement[bool]]:
-    _, since, until = day
-    yield _of.requested_at >= since
-    yield _of.requested_at < until
-    if accounts is not None:
-        yield _of.account_sid.in_(sorted(accounts))
-    if wanted.account_sid is not None:
-        yield _of.account_sid == wanted.account_sid
-    yield from report_rows.narrowed(SESSIONS.table, wanted)
-
-
-def _of_day(db: Connection, report: Report, where: list[ColumnElement[bool]], day: date) -> list[Row]:
+def _of_day(db: Connection, report: Report, where: Iterable[ColumnElement[bool]], day: date) -> list[Row]:
     counting = _DAILY if report.view is DAILY else _FAILURES
     columns = [_of[name] for name in counting.groups]
     query = select(*columns, *counting.counts).where(*counting.where, *where).group_by(*columns)

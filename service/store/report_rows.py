@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from service.domain.access import Accounts
 from service.store.accounts import sees_callback
 from service.store.columns import read_back
 from service.store.report_page import Key, Page, Report
-from service.store.report_views import Kind, Plain, Row
-from service.store.report_wanted import Wanted, has_label, of_session
+from service.store.report_views import CALLBACKS, REJECTED, SESSIONS, Kind, Plain, Row, View
+from service.store.report_wanted import Wanted, narrowed, of_session
 from service.store.tables import callback
 
 
 def page(
     db: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
 ) -> Page:
-    rows = fetch(db, report, conditions(report, wanted, accounts), after, limit + 1)
+    rows = fetch(db, report, conditions(report.view, report.time, wanted, accounts), after, limit + 1)
     return report.cut(rows, limit)
 
 
@@ -41,41 +41,29 @@ def fetch(
     return view.plain(rows, db.dialect)
 
 
-def conditions(report: Report, wanted: Wanted, accounts: Accounts) -> Iterator[ColumnElement[bool]]:
-    of = report.view.table
+def conditions(view: View, time: str, wanted: Wanted, accounts: Accounts) -> Iterator[ColumnElement[bool]]:
+    """Of the view; `time` names the column that a filter's times mean."""
+    of = view.table
     if wanted.since is not None:
-        yield of.c[report.time] >= wanted.since
+        yield of.c[time] >= wanted.since
     if wanted.until is not None:
-        yield of.c[report.time] < wanted.until
+        yield of.c[time] < wanted.until
     for own in (accounts, None if wanted.account_sid is None else frozenset({wanted.account_sid})):
         if own is not None:
-            yield _of_accounts(of, own)
-    if report.view.name == "report_sessions_v1":
-        yield from narrowed(of, wanted)
+            yield _of_accounts(view, own)
+    if view is SESSIONS:
+        yield from narrowed(of, of.c.session_id, wanted)
     elif wanted.narrows_sessions:
         yield of_session(wanted, of.c.session_id)
 
 
-def narrowed(sessions: TableClause, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-    """Of the view of sessions, those that fit by more than their account."""
-    for name in ("connector_name", "reference"):
-        if getattr(wanted, name) is not None:
-            yield sessions.c[name] == getattr(wanted, name)
-    if wanted.states:
-        yield sessions.c.state.in_(sorted(wanted.states))
-    for name, value in wanted.labels:
-        yield has_label(name, value, sessions.c.session_id)
-
-
-def _of_accounts(of: TableClause, own: frozenset[str]) -> ColumnElement[bool]:
-    """A callback is an account's as its list has it: by its session, or where it has none, as it proves."""
-    if "callback_id" in of.c and "verified_by" in of.c:
-        its_own = select(callback.c.id).where(callback.c.id == of.c.callback_id, sees_callback(own))
+def _of_accounts(view: View, own: frozenset[str]) -> ColumnElement[bool]:
+    of = view.table.c
+    if view is CALLBACKS:  # as their list has it: by their session, or where they have none, as they prove
+        its_own = select(callback.c.id).where(callback.c.id == of.callback_id, sees_callback(own))
         return its_own.exists()
-    return of.c[_ACCOUNT.get(of.name, "account_sid")].in_(sorted(own))
-
-
-_ACCOUNT = {"report_rejected_v1": "claimed_account_sid"}
+    account_sid = of.claimed_account_sid if view is REJECTED else of.account_sid
+    return account_sid.in_(sorted(own))
 
 
 def _typed(report: Report, name: str, value: Plain) -> Any:
@@ -85,4 +73,4 @@ def _typed(report: Report, name: str, value: Plain) -> Any:
 def count(db: Connection, report: Report, wanted: Wanted, accounts: Accounts) -> int:
     """Of all pages."""
     query = select(func.count()).select_from(report.view.table)
-    return db.scalar(query.where(*conditions(report, wanted, accounts))) or 0
+    return db.scalar(query.where(*conditions(report.view, report.time, wanted, accounts))) or 0

@@ -26,7 +26,8 @@ def page(
     first = _first(db, wanted.since) if after is None else int(str(after[0]))
     scanned = min(first + MOST_SCANNED, end)
     position = report.view.table.c.position
-    where = (position >= first, position <= scanned, *report_rows.conditions(report, wanted, accounts))
+    fitting = report_rows.conditions(report.view, report.time, wanted, accounts)
+    where = (position >= first, position <= scanned, *fitting)
     rows = report_rows.fetch(db, report, iter(where), after, limit + 1)
     if len(rows) > limit or scanned >= end:
         return report.cut(rows, limit)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, FromClause, select
 
 from service.domain.state import State
 from service.store.tables import session, session_label
@@ -49,23 +49,22 @@ def of_session(wanted: Wanted, session_id: ColumnElement[Any]) -> ColumnElement[
     Where few do they are looked up first, else each row's session is: the rows stay in the order of their
     index.
     """
-    fitting = select(session.c.id).where(*_conditions(wanted))
+    fitting = select(session.c.id).where(*narrowed(session, session.c.id, wanted))
     if wanted.is_narrow:
         return session_id.in_(fitting)
     return fitting.where(session.c.id == session_id).exists()
 
 
-def has_label(name: str, value: str, session_id: ColumnElement[Any]) -> ColumnElement[bool]:
-    of_label = (session_label.c.name == name, session_label.c.value == value)
-    return session_id.in_(select(session_label.c.session_id).where(*of_label))
-
-
-def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def narrowed(
+    sessions: FromClause, session_id: ColumnElement[Any], wanted: Wanted
+) -> Iterator[ColumnElement[bool]]:
+    """Of the table or the view of sessions, those that fit, whatever their account and their time."""
     if wanted.connector_name is not None:
-        yield session.c.connector_name == wanted.connector_name
+        yield sessions.c.connector_name == wanted.connector_name
     if wanted.states:
-        yield session.c.state.in_(sorted(wanted.states))
+        yield sessions.c.state.in_(sorted(wanted.states))
     if wanted.reference is not None:
-        yield session.c.reference == wanted.reference
+        yield sessions.c.reference == wanted.reference
     for name, value in wanted.labels:
-        yield has_label(name, value, session.c.id)
+        of_label = (session_label.c.name == name, session_label.c.value == value)
+        yield session_id.in_(select(session_label.c.session_id).where(*of_label))
