@@ -25,7 +25,6 @@ from service.domain.session import Session
 from service.domain.state import State
 from service.store import session_rows, sessions
 from service.store.alerts import is_of, values_of
-from service.store.events import SESSION
 from service.store.processes import now_of
 from service.store.tables import event, session
 from service.store.watch_tables import alert, alert_case, session_watch
@@ -77,7 +76,7 @@ class OverdueGroup:
 def failures(db: Connection, after: int, until: int, written_since: datetime) -> list[str]:
     """The ids of sessions that failed in events of these positions, MOST_EVENTS at most."""
     query = select(event.c.subject_id).where(event.c.position > after, event.c.position <= until)
-    query = query.where(event.c.subject_kind == SESSION, event.c.state.in_(FAILURES))
+    query = query.where(event.c.state.in_(FAILURES))  # which only events of sessions have
     return list(dict.fromkeys(db.scalars(query.where(event.c.written_at >= written_since))))
 
 

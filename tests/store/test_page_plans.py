@@ -1,4 +1,4 @@
-"""A page is read by indexes, whatever it shows: no statement looks at a whole table."""
+"""A page is read by indexes, and so is what alerts are about: no statement looks at a whole table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from service.domain.access import Accounts
+from service.domain.alerts import Subject
 from service.domain.overdue import OverdueKind
 from service.domain.state import State
 from service.ledger import explanation, overview
 from service.store import (
+    alert_cases,
     answer_counts,
     callback_lists,
     events,
@@ -24,6 +26,7 @@ from service.store import (
     wellness,
 )
 from service.store import now as store_now
+from service.store.alert_cases import OverdueGroup
 from service.store.engine import Database
 from service.store.events import SESSION, TELNYX, EventKind
 from service.store.session_lists import Filter
@@ -50,6 +53,7 @@ BOUNDS = (
     (wellness, "MOST_COUNTED"),
 )
 LARGE = ("session", "session_label", "session_watch", "callback", "callback_repeat", "event")
+GROUP = OverdueGroup(OverdueKind.NOT_ENDED, False, False, "connector-1", "account-1", 1, "")
 LIMITED = frozenset({"account-1", "rare"})
 
 
@@ -250,6 +254,28 @@ def test_nor_do_the_counts_beside_a_list(filled: Database, subtests: pytest.Subt
             with subtests.test(f"{name}, {accounts}"), filled.read() as db:
                 found = plan(db, lambda: session_counts.by_state(db, wanted, accounts))  # noqa: B023
                 assert _read_through(found) == [], found
+
+
+def test_nor_does_the_search_for_what_alerts_are_about(filled: Database, subtests: pytest.Subtests) -> None:
+    subject = Subject("recorder_no_answer", "connector-1", "account-1")
+    searches: dict[str, Callable[[Connection], object]] = {
+        "failures": lambda db: alert_cases.failures(db, SESSIONS // 2, SESSIONS // 2 + LIMIT, NOW),
+        "what is overdue": alert_cases.overdue_groups,
+        "those that are in no alert": lambda db: alert_cases.overdue_ids(db, GROUP, "not_ended"),
+        "cases": lambda db: alert_cases.recent_cases(db, NOW),
+        "old cases": lambda db: alert_cases.old_cases(db, NOW),
+        "starts": lambda db: alert_cases.started(db, subject, NOW - timedelta(minutes=10)),
+    }
+    for name, search in searches.items():
+        with subtests.test(name), filled.read() as db:
+            found = plan(db, lambda: search(db))  # noqa: B023
+            assert _read_through(found) == [], found
+            for table in (
+                "session",
+                "callback",
+                "event",
+            ):  # of the watch's, an index has only what is overdue
+                assert not is_index_read_through(found, table), found
 
 
 def test_a_page_that_reads_a_whole_table_is_noticed(filled: Database) -> None:
