@@ -18,7 +18,7 @@ from service.exports.frames import FrameKind, frame
 from service.exports.order import ExportOrder
 from service.store.engine import FEWEST_CONNECTIONS, Database, DatabaseError, DatabaseUnusable
 
-NICENESS: Final = 10  # callbacks come first
+NICENESS: Final = 19  # whatever else is to be done comes first
 ENDED: Final = 1
 
 
