@@ -155,10 +155,13 @@ def is_served(scope: Scope) -> bool:
     Who listens is known of the socket; what the request says of hosts does not count.
     """
     path = scope["path"]
-    is_health = path == "/healthz" and scope["method"] in {"GET", "HEAD"}
     if scope["state"].get(IS_INSIDE, False):
         return not (is_callback(path) or is_canary(path))
-    return is_health or is_callback(path) or is_canary(path)
+    return _reads(scope, "/healthz") or is_callback(path) or is_canary(path)
+
+
+def _reads(scope: Scope, path: str) -> bool:
+    return scope["path"] == path and scope["method"] in {"GET", "HEAD"}
 
 
 class Serving:
@@ -203,11 +206,11 @@ class Serving:
             await self._callbacks(scope, receive, send)
         elif is_canary(path):
             await self._canaries(scope, receive, send)
-        elif path == "/healthz" and scope["method"] in {"GET", "HEAD"}:
+        elif _reads(scope, "/healthz"):
             await answer_json(scope, send, 200, {"status": "ok"})  # however busy the threads are
         elif path == "/readyz" and self._traffic.is_ending:
             await answer_problem(scope, send, Problem("ending"))
-        elif path == "/readyz" and scope["method"] in {"GET", "HEAD"}:
+        elif _reads(scope, "/readyz"):
             ready = health.readiness(self._services)
             await answer_json(scope, send, 200 if ready.ready else 503, ready.model_dump(mode="json"))
         elif scope["state"].get("refused") == 413:
