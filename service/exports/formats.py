@@ -9,13 +9,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from service.exports.formula import without_formulas
+from service.exports import csv_columns
 from service.store.report_views import Kind, Plain, Row, View
 
 BYTE_ORDER_MARK: Final = "\ufeff"  # or a spreadsheet may take UTF-8 for something else
 CSV: Final = "csv"
 NDJSON: Final = "ndjson"
-TRUTHS: Final = {True: "true", False: "false", None: None}
 
 
 class Format(Protocol):
@@ -42,23 +41,16 @@ class Csv:
 
     def __init__(self, view: View, *, exact: bool = False) -> None:
         self._view = view
+        self._kinds = [view.kind(name) for name in view.columns]
         self._exact = exact
-        kinds = [view.kind(name) for name in view.columns]
-        self._truths = [at for at, kind in enumerate(kinds) if kind is Kind.TRUTH]
-        texts = [at for at, kind in enumerate(kinds) if kind in (Kind.TEXT, Kind.LABELS)]
-        self._texts = [] if exact else texts
 
     def begin(self) -> bytes:
         return ("" if self._exact else BYTE_ORDER_MARK).encode() + csv_of([self._view.columns])
 
     def rows(self, rows: Sequence[Row]) -> bytes:
-        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        if columns:
-            for at in self._truths:
-                columns[at] = [TRUTHS[value] for value in columns[at]]
-            for at in self._texts:
-                columns[at] = without_formulas(columns[at])
-        return csv_of(zip(*columns, strict=True))
+        columns = zip(self._kinds, zip(*rows, strict=True), strict=False)  # without rows there are none
+        made = [csv_columns.cells(kind, values, exact=self._exact) for kind, values in columns]
+        return csv_columns.lines(made).encode()
 
     def end(self, count: int, position: int) -> bytes:
         return csv_of([[f"# rows: {count}, up to position {position}"]])
@@ -68,7 +60,7 @@ class Csv:
 
 
 def csv_of(rows: Iterable[Sequence[Plain]]) -> bytes:
-    """As RFC 4180 has it."""
+    """Cell by cell, of what is not read by columns."""
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 BEGINS: Final = "=+-@\t\r\n＝＋－＠"
@@ -15,21 +14,17 @@ def no_formula(text: str) -> str:
 
     Where lists are separated by semicolons, one would part it there, and then at a line's end, too.
     """
-    return FORMULA.sub(r"\1'", text) if _may_be_formula([text]) else text
+    return FORMULA.sub(r"\1'", text) if may_be_formula(text) else text
 
 
-def without_formulas(texts: Sequence[str | None]) -> Sequence[str | None]:
-    """`no_formula` of each. Of most columns none has any, which is found for all at once."""
-    found = [text for text in texts if text]
-    return [text and no_formula(text) for text in texts] if _may_be_formula(found) else texts
+def may_be_formula(texts: str, between: str = "\0") -> bool:
+    """Whether any of them, joined by what is `between`, has to be looked at more closely.
 
-
-def _may_be_formula(texts: Sequence[str]) -> bool:
-    """Of any of them; an expression would take ten times as long to say so."""
-    if not _BEGINS.isdisjoint([text[:1] for text in texts]):
+    An expression would take ten times as long to say so.
+    """
+    if texts[:1] in _BEGINS or any(between + sign in texts for sign in BEGINS):
         return True
-    joined = "\0".join(texts)
-    return any(sign in joined for sign in ";\r\n") or joined.count(",") != joined.count(
+    return any(sign in texts for sign in ";\r\n") or texts.count(",") != texts.count(
         ',"'
     )  # what JSON has between its members
 

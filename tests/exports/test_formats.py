@@ -7,10 +7,15 @@ import io
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from service.exports import csv_columns
 from service.exports.formats import Csv, Ndjson
-from service.exports.formula import no_formula
-from service.store.report_views import ATTEMPTS, SESSIONS, TIMELINE, Plain, View
+from service.exports.formula import BEGINS, no_formula
+from service.store.report_views import ATTEMPTS, SESSIONS, TIMELINE, Kind, Plain, View
+
+TROUBLESOME = "a=+-@\t\r\n＝;,\"' \0"
 
 
 def row(view: View, **values: Plain) -> list[Plain]:
@@ -60,6 +65,39 @@ def test_numbers_and_times_are_never_changed() -> None:
 def test_what_is_not_known_is_an_empty_cell_and_truths_are_words() -> None:
     shown = cells(Csv(TIMELINE), row(TIMELINE, correction=False, position=3))
     assert (shown["correction"], shown["position"], shown["before"]) == ("false", "3", "")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(TROUBLESOME, max_size=5) | st.text() | st.none(),
+            st.floats() | st.none(),
+            st.integers() | st.none(),
+            st.text(TROUBLESOME, max_size=5),
+        ),
+        max_size=5,
+    )
+)
+def test_it_is_what_csv_writer_makes_of_it(
+    values: list[tuple[str | None, float | None, int | None, str]],
+) -> None:
+    kinds = (Kind.TEXT, Kind.NUMBER, Kind.WHOLE, Kind.LABELS)
+    written = io.StringIO()
+    csv.writer(written).writerows(values)
+    columns = [
+        csv_columns.cells(kind, column, exact=True)
+        for kind, column in zip(kinds, zip(*values, strict=True), strict=False)
+    ]
+    assert csv_columns.lines(columns) == written.getvalue()
+
+
+@given(st.lists(st.text(TROUBLESOME, max_size=5) | st.none(), min_size=1))
+def test_in_a_column_each_text_is_shown_as_if_it_were_alone(texts: list[str | None]) -> None:
+    column = csv_columns.cells(Kind.TEXT, texts, exact=False)
+    alone = [csv_columns.cells(Kind.TEXT, [no_formula(text or "")], exact=True)[0] for text in texts]
+    assert column == alone
+    read = next(csv.reader(io.StringIO(csv_columns.lines([[one] for one in ["", *column]]), newline="")))
+    assert not any(cell.startswith(tuple(BEGINS)) for cell in read)
 
 
 def test_the_mark_that_spreadsheets_need_is_left_out_where_it_is_exact() -> None:
