@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Final
 
 from service.domain.access import Accounts
 from service.store import feed
@@ -11,7 +13,7 @@ from service.store.engine import Database
 from service.store.report_page import Key, Page, Report
 from service.store.report_wanted import Wanted
 
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE: Final = 2000
 
 
 def position(database: Database) -> int:
@@ -26,12 +28,18 @@ def of(
     """With all that is known up to that position; the timeline ends there. Raises DatabaseError.
 
     A report that is not in the order of positions shows each of its rows as it is when its page is read.
+    PostgreSQL works on the next page while this one is written. SQLite would do so in this very process.
     """
     wanted = replace(wanted, up_to=up_to)
-    while True:
+
+    def fetch(after: Key | None) -> Page:
         with database.read() as db:
-            page = report.fetch(db, report, wanted, accounts, after, ROWS_AT_ONCE)
+            return report.fetch(db, report, wanted, accounts, after, ROWS_AT_ONCE)
+
+    with ThreadPoolExecutor(1, "ahead") as ahead:
+        page = fetch(after)
+        while page.after is not None:
+            following = None if database.is_sqlite else ahead.submit(fetch, page.after)
+            yield page
+            page = following.result() if following else fetch(page.after)
         yield page
-        if page.after is None:
-            return
-        after = page.after

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     ColumnElement,
     Dialect,
     TableClause,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 )
 
 from service.store.columns import UtcTime
-from service.store.json import canonical_json
+from service.store.json import canonical_json, read_json
 
 # As text and JSON can hold it: times are UTC with six digits and Z, days are 2026-11-28, labels are canonical
 # JSON.
@@ -89,14 +88,17 @@ def _read(of: ColumnElement[Any], kind: Kind, *, is_postgresql: bool) -> ColumnE
         return type_coerce(of, Text) if kind in (Kind.TIME, Kind.LABELS) else of
     if kind is Kind.TIME:  # by the server, which takes a fifth of what Python would
         return func.to_char(func.timezone("UTC", of), RFC_3339)
-    if kind is Kind.DAY:
-        return cast(of, Text)
-    return type_coerce(of, JSON) if kind is Kind.LABELS else of
+    return cast(of, Text) if kind in (Kind.DAY, Kind.LABELS) else of
+
+
+def _canonical(jsonb: str) -> str:
+    """The server has its own order of keys, and spaces between."""
+    return canonical_json(read_json(jsonb))
 
 
 _Converting = Mapping[Kind, Callable[[Any], Plain]]
 _ON_SQLITE: Final[_Converting] = {Kind.TRUTH: bool}
-_ON_POSTGRESQL: Final[_Converting] = {Kind.LABELS: canonical_json}
+_ON_POSTGRESQL: Final[_Converting] = {Kind.LABELS: _canonical}
 
 
 def _view(name: str, columns: str, **kinds: str) -> View:
