@@ -26,7 +26,6 @@ from service.store.tables import session
 Day = tuple[date, datetime, datetime]  # it, its first moment, and the next one's
 HAS_STARTED: Final = ("started", "stopped")
 WITHIN: Final = (1, 2, 3, 5, 10, 20, 60)  # seconds
-MOST_DAYS: Final = 31  # that one page looks at
 BY_CAUSE: Final = ("failed", "refused", "unanswered")
 
 _of: Final = SESSIONS.table.c
@@ -37,18 +36,27 @@ _ordered: Final = _of.origin != "adopted"
 def page(
     db: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
 ) -> Page:
-    """Days without a session have no row. A page may be short, so that none looks at more than MOST_DAYS."""
-    found: list[Row] = []
-    for number, day in enumerate(_days(db, wanted, after)):
-        if number == MOST_DAYS:
-            return Page(found, (day[0].isoformat(), *[None] * (len(report.key) - 1)))  # before its first row
-        of_day = replace(wanted, since=day[1], until=day[2])
-        where = report_rows.conditions(SESSIONS, report.time, of_day, accounts)
-        rows = _of_day(db, report, where, day[0])
-        found += [row for row in rows if after is None or _order(report.place(row)) > _order(after)]
-        if len(found) > limit:
-            break
-    return report.cut(found, limit)
+    """Of one day at most: who asks for more gets them in transactions of their own, and can rest between.
+
+    Days without a session have no row.
+    """
+    wanted_days = _days(db, wanted, after)
+    if (day := next(wanted_days, None)) is None:
+        return Page([], None)
+    of_day = replace(wanted, since=day[1], until=day[2])
+    where = report_rows.conditions(SESSIONS, report.time, of_day, accounts)
+    rows = _of_day(db, report, where, day[0])
+    rows = [row for row in rows if after is None or _order(report.place(row)) > _order(after)]
+    if len(rows) > limit:
+        return report.cut(rows, limit)
+    following = next(wanted_days, None)
+    before_its_first = None if following is None else _before(following[0], report)
+    return Page(rows, before_its_first)
+
+
+def _before(day: date, report: Report) -> Key:
+    """The first row of the day."""
+    return (day.isoformat(), *[None] * (len(report.key) - 1))
 
 
 def _days(db: Connection, wanted: Wanted, after: Key | None) -> Iterator[Day]:

@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+from flask import request
+
 T = TypeVar("T")
 
 SHARE: Final = 0.06  # of the time, while callbacks wait
 LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
+REST: Final = "service.rest"  # in the environment of a request that reads
 
 REJECTIONS: Final = 100  # a second that are answered at once
 LONGEST_DELAY: Final = 1.0  # seconds
@@ -80,6 +83,11 @@ class ReadPace:
         self._running: set[Turn] = set()
         self._free_at = 0.0  # monotonic; when what was computed so far is paid for
         self._is_looking = False
+
+    def rest(self) -> None:
+        """In a thread that reads, between two parts of it: until what was computed so far is paid for."""
+        while self._callbacks_wait() and time.monotonic() < self._free_at:
+            time.sleep(LOOK_SECONDS)
 
     @asynccontextmanager
     async def turn(self, leave: Callable[[], Awaitable[object]]) -> AsyncIterator[Turn]:
@@ -150,6 +158,11 @@ class ReadPace:
             if self._callbacks_wait():
                 free_at = max(self._free_at, now - LOOK_SECONDS) + seconds / SHARE
                 self._free_at = min(free_at, now + LONGEST_DEBT)
+
+
+def rest() -> None:
+    """In a view that reads in parts: `ReadPace.rest`, where there is one."""
+    request.environ.get(REST, bool)()
 
 
 def _give_up(admitted: asyncio.Future[None]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from flask import Blueprint, request
 
-from service.domain.access import Scope
+from service.domain.access import Accounts, Scope
 from service.exports.formats import Ndjson
 from service.exports.order import ExportOrder
 from service.store.json import canonical_json, read_json
 from service.store.report_page import Key, Page, Report
+from service.store.report_views import Row
+from service.store.report_wanted import Wanted
 from service.store.reports import REPORTS
-from service.web import auth, context, exports
+from service.web import auth, context, exports, pace
 from service.web.cursor import ListPages
 from service.web.operation import Answer, operation
 from service.web.problems import Problem
@@ -20,6 +23,7 @@ from service.web.report_examples import CSV, EXPORTS, NDJSON
 from service.web.report_queries import ReportFormat, ReportQuery, SessionReportQuery
 from service.web.report_rows import PAGES
 
+PAGE_SECONDS: Final = 5.0  # after which it is left short
 JSON: Final = "application/json"
 FORMATS: Final = {JSON: ReportFormat.JSON, CSV: ReportFormat.CSV, NDJSON: ReportFormat.NDJSON}
 CONTENT_TYPES: Final = {ReportFormat.CSV: f"{CSV}; charset=utf-8", ReportFormat.NDJSON: NDJSON}
@@ -93,10 +97,22 @@ def _answer(report: Report, query: ReportQuery) -> Answer:
                 context.current().database_url, report.name, wanted, accounts, format_, query.exact, after
             ),
         )
-    with context.current().database.read() as db:
-        page = report.fetch(db, report, wanted, accounts, after, query.limit)
+    page = _page(report, wanted, accounts, after, query.limit)
     cursor = None if page.after is None else pages.after(canonical_json(page.after))
     return Answer(_document(report, page, cursor), headers=VARIES)
+
+
+def _page(report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int) -> Page:
+    """Part by part, a transaction each: where callbacks wait, they get their turn between two."""
+    rows, until = list[Row](), time.monotonic() + PAGE_SECONDS
+    while True:
+        with context.current().database.read() as db:
+            page = report.fetch(db, report, wanted, accounts, after, limit - len(rows))
+        rows += page.rows
+        if page.after is None or len(rows) == limit or time.monotonic() > until:
+            return Page(rows, page.after)
+        after = page.after
+        pace.rest()
 
 
 def _accepted() -> ReportFormat:

@@ -178,6 +178,26 @@ def test_a_very_long_reading_delays_the_next_for_ten_seconds_at_most(monkeypatch
     run(test)
 
 
+def test_who_reads_in_parts_pays_for_one_before_the_next_while_callbacks_wait() -> None:
+    async def test(readers: Readers) -> None:
+        rested = []
+
+        def part(seconds: float) -> None:
+            compute(seconds)
+            began = time.monotonic()
+            readers.pace.rest()
+            rested.append(time.monotonic() - began)
+
+        await readers.read(part)
+        readers.callbacks_wait = False
+        await readers.read(part)
+        with_callbacks, without = rested
+        assert with_callbacks > LONG / SHARE / 2
+        assert without < LONG
+
+    run(test)
+
+
 def test_no_more_may_wait_than_there_is_room_for() -> None:
     async def test(readers: Readers) -> None:
         reading = [asyncio.create_task(readers.read()) for _ in range(3)]
