@@ -15,7 +15,7 @@ from service.domain.ids import period_after, period_of
 from service.store.tables import callback, callback_repeat
 from service.store.watch_tables import answer_count
 
-MOST_LOOKED_AT: Final = 25_000  # the newest, of first deliveries, and of repeats; else from `at_least` on
+MOST_LOOKED_AT: Final = 10_000  # the newest, of first deliveries, and of repeats; else from `at_least` on
 DIGITS: Final = len(period_of("0" * 36))
 OK: Final = 200
 

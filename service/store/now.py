@@ -122,20 +122,22 @@ def starts(db: Connection, accounts: Accounts, now: datetime) -> list[Starts]:
     """Of the last day, by hour, how it went and how long it took; of the newest MOST_STARTS at most."""
     row = session.c
     newest = (
-        select(row.requested_at, row.started_at, row.state)
+        select(
+            _hour(db, row.requested_at).label("hour"),
+            row.state.in_(FAILED).label("is_failed"),
+            _seconds(db, row.requested_at, row.started_at).label("seconds"),
+        )
         .where(row.requested_at >= now - DAY, row.origin == "api", sees_session(accounts))
         .order_by(row.requested_at.desc(), row.id.desc())
         .limit(MOST_STARTS)
         .subquery()
     )
-    hour, seconds = _hour(db, newest.c.requested_at), _seconds(db, newest.c.requested_at, newest.c.started_at)
     within = case(
-        (newest.c.started_at.is_(None), None),
-        *((seconds <= most, at) for at, most in enumerate(SECONDS)),
+        (newest.c.seconds.is_(None), None),
+        *((newest.c.seconds <= most, at) for at, most in enumerate(SECONDS)),
         else_=len(SECONDS),
     ).label("within")
-    is_failed = newest.c.state.in_(FAILED).label("is_failed")
-    query = select(hour.label("hour"), is_failed, within, func.count().label("count"))
+    query = select(newest.c.hour, newest.c.is_failed, within, func.count().label("count"))
     grouped = query.group_by(text("1"), text("2"), text("3"))
     return [
         Starts(datetime.strptime(one.hour, "%Y-%m-%dT%H").replace(tzinfo=UTC), bool(one.is_failed), *one[2:])

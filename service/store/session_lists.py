@@ -162,9 +162,15 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 
 
 def _has_label(name: str, value: str) -> ColumnElement[bool]:
+    """Looked up for one session after the other, until enough are found.
+
+    Without the offset, PostgreSQL would join all that have the one label with all that have the other: it
+    takes labels to be independent of each other, and so to be on few sessions together.
+    """
     label = session_label.alias()
     return (
         select(label.c.session_id)
-        .where(label.c.session_id == session.c.id, label.c.name == name, label.c.value == value)
+        .where(label.c.session_id == session_label.c.session_id, label.c.name == name, label.c.value == value)
+        .offset(0)
         .exists()
     )
