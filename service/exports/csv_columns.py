@@ -1,4 +1,4 @@
-"""CSV by columns, as RFC 4180 has it: a page takes a third of what csv.writer takes, cell by cell.
+"""CSV by columns, as RFC 4180 has it: a page takes half of what csv.writer takes, cell by cell.
 
 Whether any cell of a column needs quotes, or may be a formula, is found for all of them at once; of most
 columns none does.

@@ -14,6 +14,7 @@ from service.store.report_page import Key, Page, Report
 from service.store.report_wanted import Wanted
 
 ROWS_AT_ONCE: Final = 2000
+ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits: a statement has its time limit
 
 
 def position(database: Database) -> int:
@@ -31,10 +32,11 @@ def of(
     PostgreSQL works on the next page while this one is written. SQLite would do so in this very process.
     """
     wanted = replace(wanted, up_to=up_to)
+    limit = ROWS_AMONG_MANY if wanted.narrows_sessions else ROWS_AT_ONCE
 
     def fetch(after: Key | None) -> Page:
         with database.read() as db:
-            return report.fetch(db, report, wanted, accounts, after, ROWS_AT_ONCE)
+            return report.fetch(db, report, wanted, accounts, after, limit)
 
     with ThreadPoolExecutor(1, "ahead") as ahead:
         page = fetch(after)

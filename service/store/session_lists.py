@@ -75,7 +75,7 @@ def page(
 
 
 def rarest_label_first(db: Connection, wanted: Filter) -> Filter:
-    """The same, but what has one label is looked through for the others: SQLite cannot tell which has few."""
+    """The same, but first is the label that fewest have: its sessions are looked through for the others."""
     if len(wanted.labels) < 2:
         return wanted
     return replace(wanted, labels=tuple(sorted(wanted.labels, key=lambda one: _count_label(db, *one))))
@@ -162,7 +162,8 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
 
 
 def _has_label(name: str, value: str) -> ColumnElement[bool]:
-    """Looked up for one session after the other, until enough are found.
+    """Looked up for one session of the first label after the other, until enough are found: few, where labels
+    are usual together; all, where they never are.
 
     Without the offset, PostgreSQL would join all that have the one label with all that have the other: it
     takes labels to be independent of each other, and so to be on few sessions together.

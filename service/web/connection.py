@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.web.request_reader import RequestReader, Stage
+from service.web.request_reader import MOST_DISCARDED, RequestReader, Stage
 
 LINGER_SECONDS: Final = 2.0  # for a client to read why it is hung up on
 
@@ -39,6 +39,8 @@ class Connection(RequestReader):
         self._keeps_alive = True  # after a request that was refused
         self._has_ended = False  # its client sends no more
         self._when_ended: Callable[[], None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None  # hung up on, until then
+        self._discarded = 0  # bytes, since then
 
     # What the transport calls
 
@@ -47,6 +49,11 @@ class Connection(RequestReader):
         self._traffic.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._discarded += len(data)
+            if self._discarded > MOST_DISCARDED:
+                self.transport.close()
+            return
         if self._rests:
             self._rests = False
             self._traffic.received(self)
@@ -70,6 +77,8 @@ class Connection(RequestReader):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._lingering:
+            self._lingering.cancel()
         if self._running:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -142,18 +151,18 @@ class Connection(RequestReader):
         self._linger()
 
     def _linger(self) -> None:
-        """Discard what comes until the client has read the answer and closes, for LINGER_SECONDS at most.
+        """Discard what comes until the client has read the answer and closes, within limits.
 
         The system resets a connection that is closed before all was read, and with it goes the answer. See
         https://www.rfc-editor.org/rfc/rfc9112#section-9.6.
         """
-        if self._has_ended or not self.transport.can_write_eof():
+        if self._has_ended or self._traffic.is_ending or self.transport.is_closing():
             self.transport.close()
             return
         self.transport.write_eof()
         self.flow.resume_reading()
         self._traffic.postpones(self)
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self._lingering = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     # Answering
 

@@ -103,16 +103,18 @@ def _answer(report: Report, query: ReportQuery) -> Answer:
 
 
 def _page(report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int) -> Page:
-    """Part by part, a transaction each: where callbacks wait, they get their turn between two."""
+    """Part by part, a transaction each. It is left short, to be gone on with in a turn of its own, after a
+    while, or as soon as callbacks wait and have paid for it.
+    """
     rows, until = list[Row](), time.monotonic() + PAGE_SECONDS
     while True:
         with context.current().database.read() as db:
             page = report.fetch(db, report, wanted, accounts, after, limit - len(rows))
         rows += page.rows
-        if page.after is None or len(rows) == limit or time.monotonic() > until:
+        is_over = page.after is None or len(rows) == limit
+        if is_over or time.monotonic() > until or pace.is_owed():
             return Page(rows, page.after)
         after = page.after
-        pace.rest()
 
 
 def _accepted() -> ReportFormat:

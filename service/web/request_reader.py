@@ -21,7 +21,9 @@ LARGEST_HEAD: Final = 16 * KIB
 SURROUNDINGS: Final = 64  # bytes that a header counts for beside its text: it costs us more than its bytes
 LARGEST_CALLBACK: Final = 1024 * KIB
 LARGEST_REQUEST: Final = 64 * KIB  # of everybody but Telnyx
-MOST_DISCARDED: Final = 1024 * KIB  # of a body that is refused; who is hung up on may lose the answer
+MOST_DISCARDED: Final = (
+    1024 * KIB
+)  # of a body that is refused, or after it was hung up; who sends more may lose the answer
 PIECE: Final = 4 * KIB  # is parsed at once; it holds at most 230 requests
 SMALL_CHUNKS: Final = 256  # are let pass; beyond, a chunk has at least SMALL_CHUNK bytes on average
 SMALL_CHUNK: Final = 64

@@ -178,22 +178,16 @@ def test_a_very_long_reading_delays_the_next_for_ten_seconds_at_most(monkeypatch
     run(test)
 
 
-def test_who_reads_in_parts_pays_for_one_before_the_next_while_callbacks_wait() -> None:
+def test_who_reads_in_parts_is_told_to_end_while_callbacks_wait_and_have_paid_for_it() -> None:
     async def test(readers: Readers) -> None:
-        rested = []
-
-        def part(seconds: float) -> None:
-            compute(seconds)
-            began = time.monotonic()
-            readers.pace.rest()
-            rested.append(time.monotonic() - began)
-
-        await readers.read(part)
+        assert not readers.pace.is_owed()
+        await readers.read()
+        assert readers.pace.is_owed()
         readers.callbacks_wait = False
-        await readers.read(part)
-        with_callbacks, without = rested
-        assert with_callbacks > LONG / SHARE / 2
-        assert without < LONG
+        assert not readers.pace.is_owed()
+        readers.callbacks_wait = True
+        await asyncio.sleep(2 * LONG / SHARE)
+        assert not readers.pace.is_owed()
 
     run(test)
 

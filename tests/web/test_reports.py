@@ -34,6 +34,7 @@ def pages(client: Caller, name: str, **query: Any) -> list[Told]:
     while True:
         page = asked(client, name, **query, **cursor).json
         assert set(page) == {"rows", "next_cursor"}
+        assert len(page["rows"]) <= query.get("limit", len(page["rows"]))
         found += page["rows"]
         if page["next_cursor"] is None:
             return found
@@ -96,6 +97,20 @@ def test_every_form_says_what_the_view_says(ledger: Indoors, name: str) -> None:
     assert last == f"# rows: {len(expected)}, up to position {SESSIONS}"
     for shown, row in zip(in_cells, rows, strict=True):
         assert shown == in_csv(name, row)
+
+
+@pytest.mark.parametrize(("where", "value"), [("reports.PAGE_SECONDS", 0), ("pace.is_owed", lambda: True)])
+def test_a_page_of_days_is_left_short_after_a_while_or_where_callbacks_have_paid(
+    ledger: Indoors, monkeypatch: pytest.MonkeyPatch, where: str, value: object
+) -> None:
+    whole = pages(ledger.client, "daily", limit=250)
+    days = {row["day"] for row in whole}
+    first = asked(ledger.client, "daily", limit=250).json
+    assert (first["rows"], first["next_cursor"]) == (whole, None)
+    monkeypatch.setattr(f"service.web.{where}", value)
+    short = asked(ledger.client, "daily", limit=250).json
+    assert {row["day"] for row in short["rows"]} == {min(days)} < days
+    assert pages(ledger.client, "daily", limit=250) == whole
 
 
 def test_exact_shows_texts_as_they_are(ledger: Indoors) -> None:
