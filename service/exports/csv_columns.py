@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from service.exports.formula import may_be_formula, no_formula
+from service.exports.formula import BETWEEN, may_be_formula, no_formula
 from service.store.report_views import Kind, Plain
 
 QUOTED: Final = '",\r\n'  # a cell with any of these
-BETWEEN: Final = "\0"  # cells of text, where they are looked through together
 TRUTHS: Final = {True: "true", False: "false", None: ""}
 
 Cells = Sequence[str]
@@ -34,7 +33,7 @@ def cells(kind: Kind, values: Sequence[Plain], *, exact: bool) -> Cells:
 def _texts(values: Sequence[Any], *, exact: bool) -> Cells:
     made = [value or "" for value in values]
     joined = BETWEEN.join(made)
-    if not exact and may_be_formula(joined, BETWEEN):
+    if not exact and may_be_formula(joined):
         made = [no_formula(text) for text in made]
     if any(sign in joined for sign in QUOTED):
         made = [_quoted(text) for text in made]

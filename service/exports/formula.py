@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+BETWEEN: Final = "\0"  # texts that are looked at together
 BEGINS: Final = "=+-@\t\r\n＝＋－＠"
 FORMULA: Final = re.compile(rf"(^|[;,\r\n]\s*)(?=[{re.escape(BEGINS)}])")
 
@@ -17,12 +18,12 @@ def no_formula(text: str) -> str:
     return FORMULA.sub(r"\1'", text) if may_be_formula(text) else text
 
 
-def may_be_formula(texts: str, between: str = "\0") -> bool:
-    """Whether any of them, joined by what is `between`, has to be looked at more closely.
+def may_be_formula(texts: str) -> bool:
+    """Whether any of them, with BETWEEN between, has to be looked at more closely.
 
     An expression would take ten times as long to say so.
     """
-    if texts[:1] in _BEGINS or any(between + sign in texts for sign in BEGINS):
+    if texts[:1] in _BEGINS or any(BETWEEN + sign in texts for sign in BEGINS):
         return True
     return any(sign in texts for sign in ";\r\n") or texts.count(",") != texts.count(
         ',"'

@@ -36,7 +36,7 @@ _ordered: Final = _of.origin != "adopted"
 def page(
     db: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
 ) -> Page:
-    """Of one day at most: who asks for more gets them in transactions of their own, and can rest between.
+    """Of one day at most: who asks for more reads them in transactions of their own, and may stop between.
 
     Days without a session have no row.
     """

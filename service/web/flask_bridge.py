@@ -23,7 +23,7 @@ from service.exports.order import ExportOrder
 from service.log_lines import fields
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
 from service.web.exports import EXPORT, Exports
-from service.web.pace import OWED, ClientLeft, ReadPace, TooManyWait
+from service.web.pace import DEBT, ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
 from service.web.waiting import MAY_WAIT, NOTE, WAIT, WOKEN, Wait
@@ -160,7 +160,7 @@ class FlaskBridge:
     async def _run(self, environ: WSGIEnvironment, receive: Receive) -> tuple[Answer, bytes] | Wait:
         if environ["REQUEST_METHOD"] not in READS:
             return await self._pool.submit(self._answer, environ)
-        environ[OWED] = self._pace.is_owed
+        environ[DEBT] = self._pace.has_debt
         async with self._pace.turn(receive) as turn:  # no other message comes than that the client left
             return await self._pool.submit(turn.run, self._answer, environ)
 

@@ -19,7 +19,7 @@ SHARE: Final = 0.06  # of the time, while callbacks wait
 LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
-OWED: Final = "service.owed"  # in the environment of a request that reads: `ReadPace.is_owed`
+DEBT: Final = "service.debt"  # in the environment of a request that reads: `ReadPace.has_debt`
 
 REJECTIONS: Final = 100  # a second that are answered at once
 LONGEST_DELAY: Final = 1.0  # seconds
@@ -84,7 +84,7 @@ class ReadPace:
         self._free_at = 0.0  # monotonic; when what was computed so far is paid for
         self._is_looking = False
 
-    def is_owed(self) -> bool:
+    def has_debt(self) -> bool:
         """Whether callbacks wait, and what was computed is not paid for. Any thread may ask."""
         return self._callbacks_wait() and time.monotonic() < self._free_at
 
@@ -159,10 +159,10 @@ class ReadPace:
                 self._free_at = min(free_at, now + LONGEST_DEBT)
 
 
-def is_owed() -> bool:
+def has_debt() -> bool:
     """For a view that reads in parts: it answers with those that it has, and asks for the next turn then."""
-    owed: Callable[[], bool] = request.environ.get(OWED, bool)
-    return owed()
+    found: Callable[[], bool] = request.environ.get(DEBT, bool)
+    return found()
 
 
 def _give_up(admitted: asyncio.Future[None]) -> None:

@@ -112,7 +112,7 @@ def _page(report: Report, wanted: Wanted, accounts: Accounts, after: Key | None,
             page = report.fetch(db, report, wanted, accounts, after, limit - len(rows))
         rows += page.rows
         is_over = page.after is None or len(rows) == limit
-        if is_over or time.monotonic() > until or pace.is_owed():
+        if is_over or time.monotonic() > until or pace.has_debt():
             return Page(rows, page.after)
         after = page.after
 

@@ -180,14 +180,14 @@ def test_a_very_long_reading_delays_the_next_for_ten_seconds_at_most(monkeypatch
 
 def test_who_reads_in_parts_is_told_to_end_while_callbacks_wait_and_have_paid_for_it() -> None:
     async def test(readers: Readers) -> None:
-        assert not readers.pace.is_owed()
+        assert not readers.pace.has_debt()
         await readers.read()
-        assert readers.pace.is_owed()
+        assert readers.pace.has_debt()
         readers.callbacks_wait = False
-        assert not readers.pace.is_owed()
+        assert not readers.pace.has_debt()
         readers.callbacks_wait = True
         await asyncio.sleep(2 * LONG / SHARE)
-        assert not readers.pace.is_owed()
+        assert not readers.pace.has_debt()
 
     run(test)
 

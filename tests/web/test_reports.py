@@ -99,7 +99,7 @@ def test_every_form_says_what_the_view_says(ledger: Indoors, name: str) -> None:
         assert shown == in_csv(name, row)
 
 
-@pytest.mark.parametrize(("where", "value"), [("reports.PAGE_SECONDS", 0), ("pace.is_owed", lambda: True)])
+@pytest.mark.parametrize(("where", "value"), [("reports.PAGE_SECONDS", 0), ("pace.has_debt", lambda: True)])
 def test_a_page_of_days_is_left_short_after_a_while_or_where_callbacks_have_paid(
     ledger: Indoors, monkeypatch: pytest.MonkeyPatch, where: str, value: object
 ) -> None:
