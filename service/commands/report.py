@@ -100,10 +100,10 @@ def _write(
         up_to = pages.position(database)
         write(made.begin())
         with _bar(database, report, wanted) as advance:
-            for page in pages.of(database, report, wanted, ALL_ACCOUNTS, None, up_to):
-                write(made.rows(page.rows))
-                written += len(page.rows)
-                advance(len(page.rows))
+            for part in pages.parts(database, report, wanted, ALL_ACCOUNTS, None, up_to, made):
+                write(part.content)
+                written += part.rows
+                advance(part.rows)
     except DatabaseError:
         write(made.broken_off(written, "the database did not answer"))
         raise

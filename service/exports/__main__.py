@@ -41,12 +41,12 @@ def main() -> None:
 def _export(order: ExportOrder, database: Database) -> None:
     made, count = order.format, 0
     up_to = pages.position(database)
-    content = made.begin()
-    for page in pages.of(database, order.report, order.wanted, order.accounts, order.after, up_to):
-        count += len(page.rows)
-        _write(frame(FrameKind.ROWS, len(page.rows), content + made.rows(page.rows)))
-        content = b""
-    _write(frame(FrameKind.END, 0, made.end(count, up_to)))
+    begin = made.begin()  # goes with the first rows: until they are there, all may be refused
+    for part in pages.parts(database, order.report, order.wanted, order.accounts, order.after, up_to, made):
+        count += part.rows
+        _write(frame(FrameKind.ROWS, part.rows, begin + part.content))
+        begin = b""
+    _write(frame(FrameKind.END, 0, begin + made.end(count, up_to)))
 
 
 def _write(frame: bytes) -> None:

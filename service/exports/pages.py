@@ -1,20 +1,36 @@
-"""All pages of a report, one transaction each: so long as it takes, it holds up nobody."""
+"""All of a report, page by page, one transaction each: so long as it takes, it holds up nobody."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from service.domain.access import Accounts
+from service.exports.formats import Format
 from service.store import feed
 from service.store.engine import Database
 from service.store.report_page import Key, Page, Report
 from service.store.report_wanted import Wanted
 
-ROWS_AT_ONCE: Final = 2000
-ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits: a statement has its time limit
+ROWS_AT_FIRST: Final = 500
+GROWTH: Final = 4  # at most, from page to page
+ROWS_AT_ONCE: Final = 4000  # of small rows: planning a page on PostgreSQL takes as long as 1,000 of them
+ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits
+BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # as they are written: a page of larger rows has fewer
+SECONDS_AT_ONCE: Final = 0.5  # likewise: a statement has its time limit, and this process what others leave
+SHORTEST: Final = 0.001  # seconds
+ROWS_IN_A_PART: Final = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """So many rows, as they are written."""
+
+    rows: int
+    content: bytes
 
 
 def position(database: Database) -> int:
@@ -23,25 +39,60 @@ def position(database: Database) -> int:
         return feed.last(db).position
 
 
-def of(
-    database: Database, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, up_to: int
-) -> Iterator[Page]:
+def parts(
+    database: Database,
+    report: Report,
+    wanted: Wanted,
+    accounts: Accounts,
+    after: Key | None,
+    up_to: int,
+    made: Format,
+) -> Iterator[Part]:
     """With all that is known up to that position; the timeline ends there. Raises DatabaseError.
 
     A report that is not in the order of positions shows each of its rows as it is when its page is read.
     PostgreSQL works on the next page while this one is written. SQLite would do so in this very process.
     """
     wanted = replace(wanted, up_to=up_to)
-    limit = ROWS_AMONG_MANY if wanted.narrows_sessions else ROWS_AT_ONCE
+    most = ROWS_AMONG_MANY if wanted.narrows_sessions else ROWS_AT_ONCE
 
-    def fetch(after: Key | None) -> Page:
+    def read(after: Key | None, limit: int) -> tuple[Page, _Cost]:
+        began = time.monotonic()
         with database.read() as db:
-            return report.fetch(db, report, wanted, accounts, after, limit)
+            page = report.fetch(db, report, wanted, accounts, after, limit)
+        return page, _Cost(limit, time.monotonic() - began)
 
     with ThreadPoolExecutor(1, "ahead") as ahead:
-        page = fetch(after)
-        while page.after is not None:
-            following = None if database.is_sqlite else ahead.submit(fetch, page.after)
-            yield page
-            page = following.result() if following else fetch(page.after)
-        yield page
+        limit = min(ROWS_AT_FIRST, most)
+        page, cost = read(after, limit)
+        while (after := page.after) is not None:
+            following = None if database.is_sqlite else ahead.submit(read, after, limit)
+            size = yield from _parts(page, made)
+            del page  # before the next one is in memory too
+            limit = min(most, cost.next_limit(size))
+            page, cost = following.result() if following else read(after, limit)
+        yield from _parts(page, made)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of a page of so many rows at most."""
+
+    limit: int
+    seconds: float
+
+    def next_limit(self, size: int) -> int:
+        """Where that page was of so many bytes."""
+        share = min(BYTES_AT_ONCE / max(size, 1), SECONDS_AT_ONCE / max(self.seconds, SHORTEST), GROWTH)
+        return max(1, int(self.limit * share))
+
+
+def _parts(page: Page, made: Format) -> Generator[Part, None, int]:
+    """Returns their bytes together."""
+    size = 0
+    for first in range(0, len(page.rows), ROWS_IN_A_PART):
+        rows = page.rows[first : first + ROWS_IN_A_PART]
+        content = made.rows(rows)
+        yield Part(len(rows), content)
+        size += len(content)
+    return size

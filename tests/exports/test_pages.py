@@ -1,0 +1,64 @@
+"""A page of an export has as many rows as are soon read and small together, and none is missing for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from service.domain.access import ALL_ACCOUNTS, Accounts
+from service.exports import formats, pages
+from service.exports.formats import NDJSON
+from service.store.engine import Database
+from service.store.report_page import Key, Page, Report
+from service.store.report_views import Row
+from service.store.report_wanted import Wanted
+from service.store.reports import REPORTS
+
+REJECTED = REPORTS["rejected"]
+
+
+class Stored:
+    """So many rows of a report, as they would be stored, and the pages in which they are read."""
+
+    def __init__(self, rows: int, *, large_from: int | None = None, seconds_each: float = 0.0) -> None:
+        self.rows = rows
+        self._large_from = rows if large_from is None else large_from
+        self._seconds_each = seconds_each
+        self.pages = list[int]()
+
+    def export(self, database: Database) -> list[pages.Part]:
+        report = replace(REJECTED, fetch=self._fetch)
+        made = formats.of(NDJSON, report.view, exact=False)
+        return list(pages.parts(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made))
+
+    def _fetch(
+        self, _: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
+    ) -> Page:
+        first = 0 if after is None else int(str(after[0]))
+        numbers = range(first, min(first + limit, self.rows))
+        self.pages.append(len(numbers))
+        time.sleep(len(numbers) * self._seconds_each)
+        rows = [self._row(report, number) for number in numbers]
+        return Page(rows, (numbers.stop,) if numbers.stop < self.rows else None)
+
+    def _row(self, report: Report, number: int) -> Row:
+        text = "x" * (5_000 if number >= self._large_from else 10)
+        return (str(number), *(text for _ in report.view.columns[1:]))
+
+
+def test_large_rows_are_few_at_once(database: Database) -> None:
+    stored = Stored(20_000, large_from=10_000)
+    parts = stored.export(database)
+    assert sum(part.rows for part in parts) == sum(stored.pages) == stored.rows
+    assert max(stored.pages) == pages.ROWS_AT_ONCE
+    largest = max(len(part.content) / part.rows for part in parts)
+    assert max(stored.pages[-3:]) * largest < 1.01 * pages.BYTES_AT_ONCE
+
+
+def test_rows_that_take_long_are_few_at_once(database: Database) -> None:
+    stored = Stored(3_000, seconds_each=0.001)
+    stored.export(database)
+    assert sum(stored.pages) == stored.rows
+    assert max(stored.pages) < 2 * pages.ROWS_AT_FIRST
