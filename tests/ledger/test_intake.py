@@ -455,8 +455,9 @@ def test_without_a_spool_a_slow_commit_has_longer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(Desk(database, spool=None)) as desk:
-        Writes(desk, monkeypatch).after = lambda _: time.sleep(1.0)
-        assert desk.keep(desk.callback())[0] < ANSWER_SECONDS
+        desk.keep(desk.callback(Number="1"))  # it is connected then
+        Writes(desk, monkeypatch).after = lambda _: time.sleep(intake.COMMIT_SECONDS + 0.1)
+        assert desk.keep(desk.callback(Number="2"))[0] < ANSWER_SECONDS
 
 
 def test_what_waits_at_the_end_is_still_kept(
