@@ -13,11 +13,12 @@ OURS = service migrations tests
 PYTHONS = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
-.PHONY: help demo picture run test drill bench bare-debian check browser clients format lock dist clean
+.PHONY: help demo picture questions run test drill bench bare-debian check browser clients format lock dist clean
 
 help:
 	@echo 'make demo    try it: the service and a pretended Telnyx, nothing to set up (ONCE=1: end by itself)'
 	@echo 'make picture docs/now.png: the page Now while something is wrong in the demo (needs Chromium)'
+	@echo 'make questions  questions.sqlite3: the small ledger that docs/analysts.md asks its questions of'
 	@echo 'make run     the service, configured by your environment'
 	@echo 'make test    check, then the tests (JOBS=4 in parallel, ARGS="-k word" for pytest)'
 	@echo 'make drill   100,000 callbacks on each kind of database, while everything is broken in turn'
@@ -35,6 +36,9 @@ demo: $(READY)
 
 picture: $(READY)
 	@$(BIN)/python -m tests.bed.screenshot
+
+questions: $(READY)
+	@$(BIN)/python -m tests.questions questions.sqlite3
 
 run: $(READY)
 	@if [ -z "$$DATABASE_URL" ]; then \

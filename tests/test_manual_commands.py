@@ -38,8 +38,9 @@ DEBIAN = "On a Debian machine"
 UNIT = "/etc/systemd/system/siprec-ledger.service"
 # Of other programs, and where they are run: make bare-debian, tests/test_backup.py, tests/test_procfile.py.
 OTHERS = {
-    "apt-get", "chmod", "cp", "createdb", "curl", "gunicorn", "honcho", "mkdir", "nginx", "openssl", "pip",
-    "printf", "psql", "python3", "rm", "runuser", "set", "systemctl", "systemd-analyze", "useradd", "usermod",
+    "apt-get", "chmod", "cp", "curl", "gunicorn", "honcho", "mkdir", "nginx", "openssl", "pip", "printf",
+    "psql", "python3", "rm", "runuser", "set", "sqlite3", "systemctl", "systemd-analyze", "useradd",
+    "usermod",
 }  # fmt: skip
 
 
@@ -186,13 +187,13 @@ def test_a_stranger_can_check_a_signature_as_shown(
 def test_the_lines_for_a_copy_and_its_restore_are_run_as_shown(
     database_kind: str, database_url: str, tmp_path: Path
 ) -> None:
-    """For SQLite; of PostgreSQL's own programs tests/test_backup.py has the line that is printed."""
+    """Of SQLite: `make bare-debian` runs those of PostgreSQL."""
     copies, folder = tmp_path / "backups", tmp_path / "live"
     copies.mkdir()
     folder.mkdir()
     shutil.copy(database_url.removeprefix("sqlite:///"), folder / "ledger.sqlite3")
     told = {"DATABASE_URL": f"sqlite:///{folder}/ledger.sqlite3"}
-    for line in section("operators.md", "Back up and restore").splitlines():
+    for line in section("operators.md", "SQLite").splitlines():
         command = line.replace("/backups/", f"{copies}/")
         if command.startswith("siprec-ledger"):
             ours(command, told)
