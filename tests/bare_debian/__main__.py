@@ -1,4 +1,5 @@
-"""Makes the root, does what the page says in it, and looks whether it serves, as an app and as Telnyx would.
+"""Makes the root, does what the page says in it, and looks whether it serves, as an app and as Telnyx would;
+then what other parts of the page say of a machine that serves: upgrade it, let readers in, back up, restore.
 
 What differs from the page: the address of the inside is one of this machine; keys and certificates are made
 here; Telnyx is the sandbox; nothing is PID 1 in the root, so `systemctl` is the program beside this one. The
@@ -15,15 +16,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from service.sandbox import Sandbox
 from tests.bare_debian import certificates
-from tests.bare_debian.page import File, steps
+from tests.bare_debian.page import Commands, File, steps
 from tests.bare_debian.root import Root
-from tests.bare_debian.visit import visit
+from tests.bare_debian.visit import count_as_reader, sessions, visit
 
 PAGE, HEADING = "operators.md", "On a Debian machine"
 INSIDE_ADDRESS = "127.0.0.5"
@@ -48,15 +49,43 @@ def main(dist: Path) -> None:
         port = _free_port()
         with Root(path) as root:
             prepare(root, dist)
-            for step in steps(PAGE, HEADING):
-                if isinstance(step, File):
-                    say(f"write {step.path}")
-                    root.write(step.path, filled(step.text, step.path, port))
-                else:
-                    say(step.text.rstrip())
-                    root.run(step.text)
-            visit(root, say)
+            follow(root, steps(PAGE, HEADING), port)
+            key = visit(root, say)
+            later(root, key, port)
+            root.run("systemctl stop siprec-ledger")
     say(f"served; {time.monotonic() - began:.0f} s")
+
+
+def follow(root: Root, page: Iterable[File | Commands], port: int) -> None:
+    for step in page:
+        if isinstance(step, File):
+            say(f"write {step.path}")
+            root.write(step.path, filled(step.text, step.path, port))
+        else:
+            say(step.text.rstrip())
+            root.run(step.text)
+
+
+def later(root: Root, key: str, port: int) -> None:
+    """What an operator does to a machine that serves: nothing is lost by it."""
+    known = sessions(root, key)
+    assert known
+
+    follow(root, steps(PAGE, "Upgrade"), port)
+    assert sessions(root, key) == known
+
+    follow(root, steps(PAGE, "Readers of the reports"), port)
+    assert count_as_reader(root, "siprec-ledger") == len(known)
+
+    backup, restore = steps(PAGE, "PostgreSQL")
+    follow(root, [backup], port)
+    root.run("systemctl stop siprec-ledger")
+    follow(root, [restore], port)
+    root.run("sed -i 's,///siprec-ledger?,///ledger_restored?,' /etc/siprec-ledger.env")
+    root.run("siprec-ledger db upgrade && systemctl start siprec-ledger")
+    assert sessions(root, key) == known
+    root.run("siprec-ledger db reader analyst | runuser -u postgres -- psql ledger_restored")
+    assert count_as_reader(root, "ledger_restored") == len(known)
 
 
 def prepare(root: Root, dist: Path) -> None:

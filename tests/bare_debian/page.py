@@ -25,9 +25,11 @@ class Commands:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading of the second level."""
+    """What stands under a heading of the second or third level."""
     text = (DOCS / page).read_text(encoding="utf-8")
-    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (level,) = re.findall(rf"^(##+) {re.escape(heading)}$", text, re.MULTILINE)
+    below = text.split(f"\n{level} {heading}\n")[1]
+    return re.split(rf"^##{{1,{len(level) - 1}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def steps(page: str, heading: str) -> list[File | Commands]:

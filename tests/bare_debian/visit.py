@@ -15,7 +15,8 @@ TELNYX: Final = "http://127.0.0.1:12111/"
 RESTART: Final = "systemctl restart siprec-ledger"
 
 
-def visit(root: Root, say: Callable[[str], None]) -> None:
+def visit(root: Root, say: Callable[[str], None]) -> str:
+    """Returns the key with which it came."""
     say("a stranger sees nothing but callbacks and /healthz")
     for path in ("/", "/v1/sessions", "/readyz", "/manual", "/metrics"):
         assert status(root, f"{OUTSIDE}{path}") == 404, path
@@ -37,7 +38,18 @@ def visit(root: Root, say: Callable[[str], None]) -> None:
     say("whoever is on duty is told that all is well")
     root.run("siprec-ledger status")
     say(root.run(f"REQUESTS_CA_BUNDLE={CA} siprec-ledger doctor"))
-    root.run("systemctl stop siprec-ledger")
+    return key
+
+
+def sessions(root: Root, key: str) -> list[str]:
+    """The ids of all, the newest first, once it serves."""
+    return [one["id"] for one in call(root, key, "/v1/sessions")["sessions"]]
+
+
+def count_as_reader(root: Root, database: str) -> int:
+    """The sessions that the role of the page's analyst sees."""
+    query = "SET ROLE analyst; SELECT count(*) FROM report_sessions_v1"
+    return int(root.run(f"runuser -u postgres -- psql -qtA {database} -c '{query}'"))
 
 
 def call(root: Root, key: str, path: str, **body: str) -> Any:
@@ -50,4 +62,4 @@ def status(root: Root, url: str, *arguments: str) -> int:
 
 
 def curl(root: Root, *arguments: str) -> str:
-    return root.run(shlex.join(["curl", "--silent", "--max-time", "40", "--retry", "5", *arguments]))
+    return root.run(shlex.join(["curl", "--silent", "--max-time", "40", "--retry", "8", *arguments]))
