@@ -14,6 +14,7 @@ from service.sandbox import EVENTS, Behaviour, Sandbox
 from tests.exposition import Shown
 from tests.house import House, wait_until
 
+SPOOLED = "siprec_ledger_callbacks_spooled_total"
 KEPT = "siprec_ledger_callbacks_total"
 ANSWERED = 'siprec_ledger_callback_answer_seconds_count{status="200"}'
 
@@ -63,9 +64,10 @@ def test_two_workers_are_counted_together_and_a_killed_one_still_counts(
             wait_until(lambda: shown(house).series["siprec_ledger_web_processes"] == 2)
         assert not first & set(house.web.worker_pids())
         bring(house, 10, sent)
+        wait_until(lambda: shown(house).total(KEPT) >= 50)  # on a busy machine some wait in the spool
         found = shown(house)
         assert (found.total(KEPT), found.series[ANSWERED]) == (50, 50)
-        assert found.series["siprec_ledger_batch_callbacks_sum"] == 50
+        assert found.series["siprec_ledger_batch_callbacks_sum"] + found.total(SPOOLED) == 50
         assert found.series['siprec_ledger_callback_answer_seconds_bucket{le="+Inf",status="200"}'] == 50
         assert found.total("siprec_ledger_starts_total", outcome="accepted") == 1
         assert found.series["siprec_ledger_database_takes_writes"] == 1
