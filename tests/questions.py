@@ -96,13 +96,13 @@ def write(database: Database) -> None:
     schema.upgrade(database)
     history = History(database, *APPS)
     for made in MADE:
-        _tell_one(history, made)
+        _write_one(history, made)
     for seconds, reason in REJECTED:
         history.reject(at(seconds), reason)
     number_all(history.database)
 
 
-def _tell_one(history: History, made: Made) -> None:
+def _write_one(history: History, made: Made) -> None:
     sid, asked = f"sid-{made.number}", at(made.asked)
     session_id = ""
     if made.app:

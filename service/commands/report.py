@@ -100,10 +100,10 @@ def _write(
         up_to = pages.position(database)
         write(made.begin())
         with _bar(database, report, wanted) as advance:
-            for part in pages.parts(database, report, wanted, ALL_ACCOUNTS, None, up_to, made):
-                write(part.content)
-                written += part.rows
-                advance(part.rows)
+            for chunk in pages.chunks(database, report, wanted, ALL_ACCOUNTS, None, up_to, made):
+                write(chunk.content)
+                written += chunk.rows
+                advance(chunk.rows)
     except DatabaseError:
         write(made.broken_off(written, "the database did not answer"))
         raise

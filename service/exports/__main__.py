@@ -42,9 +42,9 @@ def _export(order: ExportOrder, database: Database) -> None:
     made, count = order.format, 0
     up_to = pages.position(database)
     begin = made.begin()  # goes with the first rows: until they are there, all may be refused
-    for part in pages.parts(database, order.report, order.wanted, order.accounts, order.after, up_to, made):
-        count += part.rows
-        _write(frame(FrameKind.ROWS, part.rows, begin + part.content))
+    for chunk in pages.chunks(database, order.report, order.wanted, order.accounts, order.after, up_to, made):
+        count += chunk.rows
+        _write(frame(FrameKind.ROWS, chunk.rows, begin + chunk.content))
         begin = b""
     _write(frame(FrameKind.END, 0, begin + made.end(count, up_to)))
 

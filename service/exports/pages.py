@@ -22,11 +22,11 @@ ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # as they are written: a page of larger rows has fewer
 SECONDS_AT_ONCE: Final = 0.5  # likewise: a statement has its time limit, and this process what others leave
 SHORTEST: Final = 0.001  # seconds
-ROWS_IN_A_PART: Final = 500
+ROWS_IN_A_CHUNK: Final = 500
 
 
 @dataclass(frozen=True)
-class Part:
+class Chunk:
     """So many rows, as they are written."""
 
     rows: int
@@ -39,7 +39,7 @@ def position(database: Database) -> int:
         return feed.last(db).position
 
 
-def parts(
+def chunks(
     database: Database,
     report: Report,
     wanted: Wanted,
@@ -47,7 +47,7 @@ def parts(
     after: Key | None,
     up_to: int,
     made: Format,
-) -> Iterator[Part]:
+) -> Iterator[Chunk]:
     """With all that is known up to that position; the timeline ends there. Raises DatabaseError.
 
     A report that is not in the order of positions shows each of its rows as it is when its page is read.
@@ -67,11 +67,11 @@ def parts(
         page, cost = read(after, limit)
         while (after := page.after) is not None:
             following = None if database.is_sqlite else ahead.submit(read, after, limit)
-            size = yield from _parts(page, made)
+            size = yield from _chunks(page, made)
             del page  # before the next one is in memory too
             limit = min(most, cost.next_limit(size))
             page, cost = following.result() if following else read(after, limit)
-        yield from _parts(page, made)
+        yield from _chunks(page, made)
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class _Cost:
         return max(1, int(self.limit * share))
 
 
-def _parts(page: Page, made: Format) -> Generator[Part, None, int]:
+def _chunks(page: Page, made: Format) -> Generator[Chunk, None, int]:
     """Returns their bytes together."""
     size = 0
-    for first in range(0, len(page.rows), ROWS_IN_A_PART):
-        rows = page.rows[first : first + ROWS_IN_A_PART]
+    for first in range(0, len(page.rows), ROWS_IN_A_CHUNK):
+        rows = page.rows[first : first + ROWS_IN_A_CHUNK]
         content = made.rows(rows)
-        yield Part(len(rows), content)
+        yield Chunk(len(rows), content)
         size += len(content)
     return size

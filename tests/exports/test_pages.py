@@ -28,10 +28,10 @@ class Stored:
         self._seconds_each = seconds_each
         self.pages = list[int]()
 
-    def export(self, database: Database) -> list[pages.Part]:
+    def export(self, database: Database) -> list[pages.Chunk]:
         report = replace(REJECTED, fetch=self._fetch)
         made = formats.of(NDJSON, report.view, exact=False)
-        return list(pages.parts(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made))
+        return list(pages.chunks(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made))
 
     def _fetch(
         self, _: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
@@ -50,10 +50,10 @@ class Stored:
 
 def test_large_rows_are_few_at_once(database: Database) -> None:
     stored = Stored(20_000, large_from=10_000)
-    parts = stored.export(database)
-    assert sum(part.rows for part in parts) == sum(stored.pages) == stored.rows
+    chunks = stored.export(database)
+    assert sum(chunk.rows for chunk in chunks) == sum(stored.pages) == stored.rows
     assert max(stored.pages) == pages.ROWS_AT_ONCE
-    largest = max(len(part.content) / part.rows for part in parts)
+    largest = max(len(chunk.content) / chunk.rows for chunk in chunks)
     assert max(stored.pages[-3:]) * largest < 1.01 * pages.BYTES_AT_ONCE
 
 
