@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MOST: Final = 500
-FEWEST: Final = 200
-AIM_SECONDS: Final = 0.02
-# Whoever writes to SQLite keeps callbacks waiting: 20 ms at most, and the machine may be busy.
+# Who computes in one process with callbacks takes its time from theirs.
+FEWEST: Final = 60
+AIM_SECONDS: Final = 0.006
+# Who writes to SQLite keeps callbacks waiting: 20 ms at most, and the machine may be busy.
 SQLITE_FEWEST: Final = 30  # with fewer, it is the commits that take the time
 SQLITE_AIM_SECONDS: Final = 0.005
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import psycopg
 import requests
 
 from tests.bed.postgres import Postgres
@@ -31,6 +32,8 @@ LAG_SECONDS = 10  # to be told the lags
 REST_SECONDS = 20  # at most, for what is left to do after a slice
 LOOK_SECONDS = 0.5  # a look at whether it rests
 RESTING = 0.1  # of a core at most
+WAL_FILES = 128
+WAL_SETTINGS = {"min_wal_size": "2GB", "max_wal_size": "4GB"}  # so many files of 16 MiB are used again
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class PinnedPostgres(Postgres):
     def start(self) -> None:
         with machine.on_core(machine.LOAD_CORE):
             super().start()
+            self._make_wal_files()
 
     def create_database(self, template: str | None = None) -> str:
         return super().create_database(template).replace("postgresql:", "postgresql+psycopg:", 1)
@@ -159,6 +163,15 @@ class PinnedPostgres(Postgres):
             shutil.rmtree(data)
             data.symlink_to(self._memory / "data")
 
+    def _make_wal_files(self) -> None:
+        """As a server has them that runs for days: while one is made, nobody commits."""
+        with psycopg.connect(self.url, autocommit=True) as db:
+            for _ in range(WAL_FILES):
+                db.execute("SELECT pg_logical_emit_message(false, '', '')")  # or there is nothing to switch
+                db.execute("SELECT pg_switch_wal()")
+            db.execute("CHECKPOINT")
+
     def _command(self) -> list[str | Path]:
-        command = super()._command()
+        settings = [f"--{name}={value}" for name, value in WAL_SETTINGS.items()]
+        command = [*super()._command(), *settings]
         return ["env", f"LD_PRELOAD={self._preload}", *command] if self._preload else command

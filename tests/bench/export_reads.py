@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import http.client
 import io
@@ -138,10 +139,11 @@ def _stream(ours: Contestant, report: str, api_key: str) -> tuple[str, float, fl
 
 
 def _memory(ours: Contestant) -> float:
-    """Of the process that exports, at its highest so far."""
+    """Of the process that exports, at its highest so far; 0: it has ended."""
     highest = 0.0
     for process in psutil.Process(ours.web.master_pid).children(recursive=True):
-        if "service.exports" in process.cmdline():
-            found = HIGHEST.search(Path(f"/proc/{process.pid}/status").read_text())
-            highest = max(highest, int(found[1]) / 1024 if found else 0.0)
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            if "service.exports" in process.cmdline():
+                found = HIGHEST.search(Path(f"/proc/{process.pid}/status").read_text())
+                highest = max(highest, int(found[1]) / 1024 if found else 0.0)
     return highest
