@@ -193,7 +193,11 @@ class Serving:
         services.gauges.waiting_readers = lambda: readers.count
         traffic.when_ending(readers.end)
         self._flask = FlaskBridge(
-            create(context).wsgi_app, threads, lambda: services.intake.is_waited_for, readers
+            create(context).wsgi_app,
+            threads,
+            lambda: services.intake.is_waited_for,
+            lambda: services.intake.are_many_waiting,
+            readers,
         )
         traffic.when_ending(self._flask.exports.end)
         self._ending = Pool("end", 3, 0)  # a thread for each step

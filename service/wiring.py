@@ -256,7 +256,7 @@ def _overdue(
         watch,
         asking,
         callbacks_wait=lambda: intake.is_waited_for,
-        waiting=lambda: intake.waiting,
+        many_wait=lambda: intake.are_many_waiting,
         is_blindness_told=lambda: heartbeat.is_fresh,
     )
 

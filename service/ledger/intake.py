@@ -30,6 +30,7 @@ LOOK_SECONDS: Final = 0.05  # how often the loop looks for what is late
 LEAST_SECONDS: Final = 0.1  # with less time left, the database is not asked for another transaction
 CONFLICT_SECONDS: Final = 0.01
 PAUSE_SECONDS: Final = 0.01  # between a batch that is answered and the next that comes
+MANY: Final = 16  # callbacks that wait: there are more than the machine can do at once
 STOP_SECONDS: Final = 2.0
 UNSIGNED: Final = "token"  # what vouches for a callback that nobody signed
 
@@ -85,9 +86,9 @@ class Intake:
         self.signed: deque[tuple[str, datetime]] = deque(maxlen=MOST_SIGNED)
 
     @property
-    def waiting(self) -> int:
-        """How many callbacks are not answered yet; any thread may ask."""
-        return self._count
+    def are_many_waiting(self) -> bool:
+        """Whether MANY callbacks are not answered yet; any thread may ask."""
+        return self._count >= MANY
 
     @property
     def is_waited_for(self) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from flask import request
@@ -23,6 +25,8 @@ from service.web.thread_pool import Pool
 EXPORT: Final = "service.export"  # in the environment: what a view leaves to be exported
 MOST_AT_ONCE: Final = 3  # of each web process
 RETRY_SECONDS: Final = 10
+LONGEST_REST: Final = 1.0  # seconds between two frames, while many callbacks wait
+LOOK_SECONDS: Final = 0.05
 BROKEN_OFF: Final = "the service ended it"
 FAILED: Final = "the database did not answer"
 
@@ -35,9 +39,13 @@ def leave(order: ExportOrder) -> None:
 
 
 class Exports:
-    """Made on the event loop that serves."""
+    """Made on the event loop that serves. Beside many callbacks it takes what is exported slowly.
 
-    def __init__(self) -> None:
+    Its process stops when the pipe is full, and the database with it, which may share the callbacks' cores.
+    """
+
+    def __init__(self, many_wait: Callable[[], bool]) -> None:
+        self._many_wait = many_wait
         self._threads = Pool("export", MOST_AT_ONCE, MOST_AT_ONCE)
         self._running: set[ExportProcess] = set()
         self._count = 0
@@ -102,12 +110,18 @@ class Exports:
                 await send({"type": "http.response.body", "body": content, "more_body": not is_end})
                 if is_end:
                     return
+                await self._rest()
         except ExportEnded:
             log.warning("export broken off", extra=fields(report=order.report_name, rows=count))
         if has_begun:
             await send({"type": "http.response.body", "body": order.format.broken_off(count, why)})
         else:
             await _refuse(scope, send, "export-failed", f"Nothing was sent: {why}; ask again")
+
+    async def _rest(self) -> None:
+        until = time.monotonic() + LONGEST_REST
+        while self._many_wait() and not self._is_ending and time.monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _refuse(scope: Scope, send: Send, name: str, detail: str) -> None:

@@ -102,13 +102,14 @@ class FlaskBridge:
         app: WSGIApplication,
         threads: int,
         callbacks_wait: Callable[[], bool],
+        many_wait: Callable[[], bool],
         readers: WaitingReaders,
     ) -> None:
-        self.exports = Exports()
+        self.exports = Exports(many_wait)
         self._app = app
         self._readers = readers
         self._readers_turn = asyncio.Semaphore(max(1, threads // 4))
-        self._pace = ReadPace(callbacks_wait, threads * WAITING_FOR_EACH)
+        self._pace = ReadPace(callbacks_wait, many_wait, threads * WAITING_FOR_EACH)
         self._pool = Pool("flask", threads, threads * WAITING_FOR_EACH)
         self._streams = Pool("stream", STREAM_THREADS, STREAM_THREADS * WAITING_FOR_EACH)
 

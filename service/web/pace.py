@@ -16,9 +16,11 @@ from flask import request
 T = TypeVar("T")
 
 SHARE: Final = 0.06  # of the time, while callbacks wait
+SHARE_BESIDE_MANY: Final = 0.15  # likewise, while many do: of the database, too
 LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
+LONGEST_REST: Final = 2.0  # seconds; it may have waited for a lock
 DEBT: Final = "service.debt"  # in the environment of a request that reads: `ReadPace.has_debt`
 
 REJECTIONS: Final = 100  # a second that are answered at once
@@ -37,7 +39,8 @@ class Turn:
     """Of one request that reads: counts what it computes."""
 
     def __init__(self) -> None:
-        self.computed_at = 0.0  # monotonic; when it was last seen to, or admitted
+        self.admitted_at: float | None = None  # monotonic
+        self.computed_at = 0.0  # likewise; when it was last seen to, or admitted
         self._counted = 0.0  # of the CPU time of its thread
         self._clock: int | None = None  # of that time
         self._ended_at: float | None = None  # on it
@@ -72,12 +75,16 @@ class ReadPace:
     Threads that compute take turns of the interpreter with the event loop and the writer, and there may be
     many of them: without this, eight that list sessions leave callbacks a third. Nobody is interrupted; who
     computes for longer is paid for by those who come after, who wait for that LONGEST_DEBT at most. Waiting
-    for the database is not computing: after IDLE_SECONDS of it the next may begin. Where no callback waits,
-    all may, those that waited one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
+    for the database is not computing: after IDLE_SECONDS of it the next may begin. But beside many callbacks
+    that counts as well: it is the database that they wait for. Where no callback waits, all may, those that
+    waited one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
     """
 
-    def __init__(self, callbacks_wait: Callable[[], bool], most_waiting: int) -> None:
+    def __init__(
+        self, callbacks_wait: Callable[[], bool], many_wait: Callable[[], bool], most_waiting: int
+    ) -> None:
         self._callbacks_wait = callbacks_wait
+        self._many_wait = many_wait
         self._most_waiting = most_waiting
         self._waiting: dict[Turn, asyncio.Future[None]] = {}  # in the order in which they came
         self._running: set[Turn] = set()
@@ -102,6 +109,7 @@ class ReadPace:
             self._waiting.pop(turn, None)
             self._running.discard(turn)
             self._count(turn)
+            self._rest_after(turn)
             self._admit()
 
     async def _wait(self, turn: Turn, leave: Callable[[], Awaitable[object]]) -> None:
@@ -117,7 +125,7 @@ class ReadPace:
             left.cancel()
 
     def _begin(self, turn: Turn) -> None:
-        turn.computed_at = time.monotonic()
+        turn.admitted_at = turn.computed_at = time.monotonic()
         self._running.add(turn)
         self._look_later()
 
@@ -157,6 +165,12 @@ class ReadPace:
             if self._callbacks_wait():
                 free_at = max(self._free_at, now - LOOK_SECONDS) + seconds / SHARE
                 self._free_at = min(free_at, now + LONGEST_DEBT)
+
+    def _rest_after(self, turn: Turn) -> None:
+        if turn.admitted_at is not None and self._many_wait():
+            now = time.monotonic()
+            free_at = turn.admitted_at + (now - turn.admitted_at) / SHARE_BESIDE_MANY
+            self._free_at = max(self._free_at, min(free_at, now + LONGEST_REST))
 
 
 def has_debt() -> bool:

@@ -20,8 +20,7 @@ LONGEST_TURN: Final = 1.0  # seconds for each of its two parts, so that neither 
 RECEIVED_AT_ONCE: Final = 30
 PAUSE_SECONDS: Final = 0.003  # between two transactions; on SQLite, callbacks get their turn
 REST: Final = 1  # times as long as a transaction took, while callbacks wait
-MANY: Final = 16  # callbacks that wait: there are more than the machine can do at once
-REST_BESIDE_MANY: Final = 4  # as REST
+REST_BESIDE_MANY: Final = 4  # likewise, while many do
 LONGEST_REST: Final = 1.0  # seconds; it may have waited for a lock, not computed
 MOST_LOGGED: Final = 20
 
@@ -37,7 +36,7 @@ class Overdue:
         watch: Watch,
         asking: Asking,
         callbacks_wait: Callable[[], bool],
-        waiting: Callable[[], int],
+        many_wait: Callable[[], bool],
         is_blindness_told: Callable[[], bool],
     ) -> None:
         """`is_blindness_told`: when this process was blind is written down, so that verdicts can say so."""
@@ -45,7 +44,7 @@ class Overdue:
         self._watch = watch
         self._asking = asking
         self._callbacks_wait = callbacks_wait
-        self._waiting = waiting
+        self._many_wait = many_wait
         self._is_blindness_told = is_blindness_told
         self._lines = _Lines()
         self._began = 0.0  # monotonic; the transaction that it is at
@@ -125,7 +124,7 @@ class Overdue:
     def _pause(self) -> None:
         took = time.monotonic() - self._began
         if self._callbacks_wait():
-            rest = REST_BESIDE_MANY if self._waiting() > MANY else REST
+            rest = REST_BESIDE_MANY if self._many_wait() else REST
             time.sleep(min(rest * took, LONGEST_REST))
         elif self._database.is_sqlite:
             time.sleep(PAUSE_SECONDS)

@@ -113,7 +113,7 @@ def _watch(database: Database) -> tuple[Watch, Overdue]:
     """As it is wired; Telnyx is not asked."""
     asking = Asking(_ask, lambda _account: False, Budget(1), is_on=False)
     watch = Watch(database, Limits(), asking)
-    return watch, Overdue(database, watch, asking, lambda: False, lambda: 0, lambda: True)
+    return watch, Overdue(database, watch, asking, lambda: False, lambda: False, lambda: True)
 
 
 def _ask(account_sid: str, call_sid: str) -> Call:

@@ -117,6 +117,23 @@ def test_it_is_waited_for_until_a_moment_after_the_answer(
     assert undrained.run(come()) == [False, True, True, False]
 
 
+def test_it_is_known_when_many_wait(undrained: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MANY", 3)
+    go_on = threading.Event()
+    Writes(undrained, monkeypatch).before = lambda _: wait_for(go_on)
+
+    async def come() -> list[bool]:
+        kept, seen = [], []
+        for callback in undrained.callbacks(3):
+            kept.append(undrained.intake.keep(callback))
+            seen.append(undrained.intake.are_many_waiting)
+        go_on.set()
+        await asyncio.gather(*kept)
+        return [*seen, undrained.intake.are_many_waiting]
+
+    assert undrained.run(come()) == [False, False, True, False]
+
+
 def test_a_lone_callback_waits_for_no_clock(undrained: Desk) -> None:
     undrained.keep(undrained.callback())
     taken = [undrained.keep(undrained.callback(Number=str(n)))[0] for n in range(20)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +15,13 @@ import requests
 from sqlalchemy import insert
 
 from service.domain.ids import new_id
+from service.exports.order import ExportOrder
 from service.store.engine import Database
+from service.store.report_wanted import Wanted
 from service.store.tables import session
-from service.web.exports import MOST_AT_ONCE, RETRY_SECONDS
+from service.web import exports
+from service.web.asgi import Message
+from service.web.exports import MOST_AT_ONCE, RETRY_SECONDS, Exports
 from tests.bed import processes
 from tests.house import House, wait_until
 
@@ -148,3 +154,58 @@ def test_it_needs_little_memory_however_slowly_it_is_read(large: House) -> None:
     while answer.raw.read(5_000_000):
         if not is_gone(process):
             assert process.memory_info().rss < LARGEST_MIB * 1024 * 1024
+
+
+class Beside:
+    """An export of `large`, read as fast as it comes; whether `many_wait` is the test's to say."""
+
+    def __init__(self, database_url: str) -> None:
+        self.many_wait = True
+        self.exports = Exports(lambda: self.many_wait)
+        self.order = ExportOrder(database_url, "sessions", Wanted(), None, "ndjson")
+        self.sent: list[bytes] = []
+
+    async def run(self) -> None:
+        await asyncio.wait_for(self.exports.answer(self.order, [], {}, asyncio.Future, self._send), 60)
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message.get("body", b""))
+
+    async def begin(self) -> asyncio.Task[None]:
+        running = asyncio.create_task(self.run())
+        while len(self.sent) < 2:  # the headers, and some rows
+            await asyncio.sleep(0.01)
+        return running
+
+
+def test_beside_many_callbacks_it_rests_after_each_chunk(
+    large: House, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "LONGEST_REST", 0.5)
+
+    async def tested() -> None:
+        beside = Beside(database_url)
+        running = await beside.begin()
+        came, began = len(beside.sent), time.monotonic()
+        await asyncio.sleep(2)
+        assert 1 <= len(beside.sent) - came <= (time.monotonic() - began) / 0.5 + 1
+        beside.many_wait = False
+        await running
+        assert b"".join(beside.sent).count(b"\n") == ROWS + 1
+
+    asyncio.run(tested())
+
+
+def test_while_it_rests_it_ends_with_the_service(
+    large: House, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "LONGEST_REST", 60)
+
+    async def tested() -> None:
+        beside = Beside(database_url)
+        running = await beside.begin()
+        beside.exports.end()
+        await asyncio.wait_for(running, 10)
+        assert json.loads(beside.sent[-1])["end"]["complete"] is False
+
+    asyncio.run(tested())

@@ -91,7 +91,7 @@ def get(app: WSGIApplication, scope: dict[str, Any], body: bytes = b"") -> Clien
 
     async def asked() -> None:
         answered.append(Client(body))
-        await FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))(
+        await FlaskBridge(app, 1, no_callback_waits, no_callback_waits, WaitingReaders(10))(
             scope, answered[0].receive, answered[0].send
         )
 
@@ -135,7 +135,7 @@ def test_while_all_threads_work_some_wait_and_the_others_are_told_at_once() -> N
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, no_callback_waits, WaitingReaders(10))
+        bridge = FlaskBridge(app, 2, no_callback_waits, no_callback_waits, WaitingReaders(10))
         taken = [Client() for _ in range(2 + 2 * WAITING_FOR_EACH)]
         serving = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in taken]
         await asyncio.sleep(0.05)
@@ -193,7 +193,7 @@ def test_who_reads_slowly_holds_no_thread_and_who_leaves_ends_the_answer() -> No
     closed = threading.Event()
 
     async def asked() -> None:
-        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits, WaitingReaders(10))
+        bridge = FlaskBridge(large(1000, closed), 1, no_callback_waits, no_callback_waits, WaitingReaders(10))
         slow = [Client(reads=False) for _ in range(10)]
         serving = [
             asyncio.create_task(bridge(scope_of(query=b"with=x"), one.receive, one.send)) for one in slow
@@ -221,7 +221,7 @@ def test_requests_do_not_see_each_other_s_context() -> None:
         return [before.encode()]
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 1, no_callback_waits, WaitingReaders(10))
+        bridge = FlaskBridge(app, 1, no_callback_waits, no_callback_waits, WaitingReaders(10))
         for path in ("/a", "/b"):
             client = Client()
             await bridge(scope_of(path), client.receive, client.send)
@@ -240,7 +240,7 @@ def test_while_callbacks_wait_reading_is_paced(method: str) -> None:
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 4, callbacks_wait, WaitingReaders(10))
+        bridge = FlaskBridge(app, 4, callbacks_wait, no_callback_waits, WaitingReaders(10))
         clients = [Client() for _ in range(4)]
         began = time.monotonic()
         await asyncio.gather(*(bridge(scope_of("/", method), one.receive, one.send) for one in clients))
@@ -261,7 +261,7 @@ def test_who_waits_for_its_turn_to_read_holds_no_thread_and_some_may(monkeypatch
         return []
 
     async def asked() -> None:
-        bridge = FlaskBridge(app, 2, callbacks_wait, WaitingReaders(10))
+        bridge = FlaskBridge(app, 2, callbacks_wait, no_callback_waits, WaitingReaders(10))
         gone, *readers = (Client() for _ in range(1 + 2 * WAITING_FOR_EACH))
         reading = [asyncio.create_task(bridge(scope_of(), one.receive, one.send)) for one in [*readers, gone]]
         await asyncio.sleep(0.02)
@@ -326,7 +326,7 @@ def test_a_view_finds_its_note_again() -> None:
 
 def test_who_would_wait_where_too_many_do_is_told_at_once() -> None:
     async def asked() -> None:
-        bridge = FlaskBridge(waiting_app([]), 1, no_callback_waits, WaitingReaders(0))
+        bridge = FlaskBridge(waiting_app([]), 1, no_callback_waits, no_callback_waits, WaitingReaders(0))
         client = Client()
         await bridge(scope_of(), client.receive, client.send)
         assert (client.status, client.headers[b"retry-after"]) == (503, b"1")
@@ -348,7 +348,7 @@ def test_those_who_are_woken_together_leave_room_for_others() -> None:
 
     async def asked() -> None:
         readers = WaitingReaders(100)
-        bridge = FlaskBridge(app, 4, no_callback_waits, readers)
+        bridge = FlaskBridge(app, 4, no_callback_waits, no_callback_waits, readers)
         clients = [Client() for _ in range(100)]
         waits = []
         for one in clients:

@@ -14,6 +14,7 @@ from service.web.pace import (
     LONGEST_DELAY,
     REJECTIONS,
     SHARE,
+    SHARE_BESIDE_MANY,
     ClientLeft,
     ReadPace,
     RejectionPace,
@@ -31,11 +32,12 @@ def compute(seconds: float) -> None:
 
 
 class Readers:
-    """Each in a thread. `callbacks_wait` is the test's to change."""
+    """Each in a thread. `callbacks_wait` and `many_wait` are the test's to change."""
 
     def __init__(self, most_waiting: int = 100) -> None:
         self.callbacks_wait = True
-        self.pace = ReadPace(lambda: self.callbacks_wait, most_waiting)
+        self.many_wait = False
+        self.pace = ReadPace(lambda: self.callbacks_wait, lambda: self.many_wait, most_waiting)
         self.begun: list[object] = []
         self._threads = ThreadPoolExecutor(READERS)
 
@@ -164,6 +166,30 @@ def test_who_waits_for_the_database_keeps_others_waiting_for_a_moment_only() -> 
         await asyncio.sleep(0.01)
         assert 0.1 < await readers.read() < 0.6
         await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_beside_many_callbacks_the_time_of_the_database_counts_too() -> None:
+    async def test(readers: Readers) -> None:
+        await readers.read(time.sleep, 0.1)
+        assert await readers.read(time.sleep, 0.1) < 0.1
+        readers.many_wait = True
+        await readers.read(time.sleep, 0.1)
+        assert await readers.read(time.sleep, 0.1) > 0.9 * (0.1 / SHARE_BESIDE_MANY - 0.1)
+
+    run(test)
+
+
+def test_a_database_that_takes_very_long_delays_the_next_for_two_seconds_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.web.pace.LONGEST_REST", 0.2)
+
+    async def test(readers: Readers) -> None:
+        readers.many_wait = True
+        await readers.read(time.sleep, 1)
+        assert await readers.read() < 1
 
     run(test)
 

@@ -48,7 +48,7 @@ class Station:
         )
         self.watch = Halting(database, Limits(), self.asking)
         self.worker = Overdue(
-            database, self.watch, self.asking, lambda: False, lambda: 0, lambda: self.is_told
+            database, self.watch, self.asking, lambda: False, lambda: False, lambda: self.is_told
         )
 
     def run(self) -> None:
