@@ -16,7 +16,6 @@ from flask import request
 T = TypeVar("T")
 
 SHARE: Final = 0.06  # of the time, while callbacks wait
-SHARE_BESIDE_MANY: Final = 0.15  # likewise, while many do: of the database, too
 LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
@@ -75,9 +74,9 @@ class ReadPace:
     Threads that compute take turns of the interpreter with the event loop and the writer, and there may be
     many of them: without this, eight that list sessions leave callbacks a third. Nobody is interrupted; who
     computes for longer is paid for by those who come after, who wait for that LONGEST_DEBT at most. Waiting
-    for the database is not computing: after IDLE_SECONDS of it the next may begin. But beside many callbacks
-    that counts as well: it is the database that they wait for. Where no callback waits, all may, those that
-    waited one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
+    for the database is not computing: after IDLE_SECONDS of it the next may begin; but beside many callbacks,
+    which wait for the database too, it counts as well. Where no callback waits, all may, those that waited one
+    each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
     """
 
     def __init__(
@@ -169,7 +168,7 @@ class ReadPace:
     def _rest_after(self, turn: Turn) -> None:
         if turn.admitted_at is not None and self._many_wait():
             now = time.monotonic()
-            free_at = turn.admitted_at + (now - turn.admitted_at) / SHARE_BESIDE_MANY
+            free_at = turn.admitted_at + (now - turn.admitted_at) / SHARE
             self._free_at = max(self._free_at, min(free_at, now + LONGEST_REST))
 
 
