@@ -21,6 +21,9 @@ ROWS_AT_ONCE: Final = 4000  # of small rows: planning a page on PostgreSQL takes
 ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # as they are written: a page of larger rows has fewer
 SECONDS_AT_ONCE: Final = 0.5  # likewise: a statement has its time limit, and this process what others leave
+TAKEN_AT_ONCE: Final = (
+    1.0  # seconds; likewise: who takes little at a time costs the database little at a time
+)
 SHORTEST: Final = 0.001  # seconds
 ROWS_IN_A_CHUNK: Final = 500
 
@@ -67,9 +70,10 @@ def chunks(
         page, cost = read(after, limit)
         while (after := page.after) is not None:
             following = None if database.is_sqlite else ahead.submit(read, after, limit)
+            began = time.monotonic()
             size = yield from _chunks(page, made)
             del page  # before the next one is in memory too
-            limit = min(most, cost.next_limit(size))
+            limit = min(most, cost.next_limit(size, time.monotonic() - began))
             page, cost = following.result() if following else read(after, limit)
         yield from _chunks(page, made)
 
@@ -81,9 +85,14 @@ class _Cost:
     limit: int
     seconds: float
 
-    def next_limit(self, size: int) -> int:
-        """Where that page was of so many bytes."""
-        share = min(BYTES_AT_ONCE / max(size, 1), SECONDS_AT_ONCE / max(self.seconds, SHORTEST), GROWTH)
+    def next_limit(self, size: int, taken: float) -> int:
+        """Where that page was of so many bytes, which were taken in so many seconds."""
+        share = min(
+            BYTES_AT_ONCE / max(size, 1),
+            SECONDS_AT_ONCE / max(self.seconds, SHORTEST),
+            max(TAKEN_AT_ONCE / max(taken, SHORTEST), ROWS_AT_FIRST / self.limit),
+            GROWTH,
+        )
         return max(1, int(self.limit * share))
 
 

@@ -75,8 +75,8 @@ class ReadPace:
     many of them: without this, eight that list sessions leave callbacks a third. Nobody is interrupted; who
     computes for longer is paid for by those who come after, who wait for that LONGEST_DEBT at most. Waiting
     for the database is not computing: after IDLE_SECONDS of it the next may begin; but beside many callbacks,
-    which wait for the database too, it counts as well. Where no callback waits, all may, those that waited one
-    each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
+    which wait for the database too, it counts as well. Where no callback waits, all may, those that waited
+    one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import Connection
 
 from service.domain.access import ALL_ACCOUNTS, Accounts
@@ -28,10 +29,14 @@ class Stored:
         self._seconds_each = seconds_each
         self.pages = list[int]()
 
-    def export(self, database: Database) -> list[pages.Chunk]:
-        report = replace(REJECTED, fetch=self._fetch)
+    def export(self, database: Database, taken: float = 0.0) -> list[pages.Chunk]:
+        """`taken` are the seconds for each chunk until the next is asked for."""
+        report, found = replace(REJECTED, fetch=self._fetch), list[pages.Chunk]()
         made = formats.of(NDJSON, report.view, exact=False)
-        return list(pages.chunks(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made))
+        for chunk in pages.chunks(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made):
+            found.append(chunk)
+            time.sleep(taken)
+        return found
 
     def _fetch(
         self, _: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
@@ -62,3 +67,13 @@ def test_rows_that_take_long_are_few_at_once(database: Database) -> None:
     stored.export(database)
     assert sum(stored.pages) == stored.rows
     assert max(stored.pages) < 2 * pages.ROWS_AT_FIRST
+
+
+def test_rows_that_are_taken_slowly_are_few_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "TAKEN_AT_ONCE", 0.1)
+    stored = Stored(6_000)
+    stored.export(database, taken=0.1)
+    assert sum(stored.pages) == stored.rows
+    assert max(stored.pages[2:]) == pages.ROWS_AT_FIRST
