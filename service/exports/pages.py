@@ -22,7 +22,7 @@ ROWS_AMONG_MANY: Final = 1000  # where many are looked at for each that fits
 BYTES_AT_ONCE: Final = 4 * 1024 * 1024  # as they are written: a page of larger rows has fewer
 SECONDS_AT_ONCE: Final = 0.5  # likewise: a statement has its time limit, and this process what others leave
 TAKEN_AT_ONCE: Final = (
-    1.0  # seconds; likewise: who takes little at a time costs the database little at a time
+    1.0  # seconds; likewise: for who takes it slowly, the database has little to do at once
 )
 SHORTEST: Final = 0.001  # seconds
 ROWS_IN_A_CHUNK: Final = 500

@@ -23,7 +23,7 @@ from service.exports.order import ExportOrder
 from service.log_lines import fields
 from service.web.asgi import Headers, Receive, Scope, Send, answer, answer_problem, whole_body
 from service.web.exports import EXPORT, Exports
-from service.web.pace import DEBT, ClientLeft, ReadPace, TooManyWait
+from service.web.pace import DEBT, TURN, ClientLeft, ReadPace, TooManyWait
 from service.web.problems import Problem
 from service.web.thread_pool import Pool, PoolFull
 from service.web.waiting import MAY_WAIT, NOTE, WAIT, WOKEN, Wait
@@ -163,6 +163,7 @@ class FlaskBridge:
             return await self._pool.submit(self._answer, environ)
         environ[DEBT] = self._pace.has_debt
         async with self._pace.turn(receive) as turn:  # no other message comes than that the client left
+            environ[TURN] = turn
             return await self._pool.submit(turn.run, self._answer, environ)
 
     def _answer(self, environ: WSGIEnvironment) -> tuple[Answer, bytes] | Wait:

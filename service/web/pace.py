@@ -20,7 +20,9 @@ LOOK_SECONDS: Final = 0.005  # how often it is counted what was computed
 IDLE_SECONDS: Final = 0.1  # who computes nothing for so long waits for the database, and lets others begin
 LONGEST_DEBT: Final = 10.0  # seconds
 LONGEST_REST: Final = 2.0  # seconds; it may have waited for a lock
-DEBT: Final = "service.debt"  # in the environment of a request that reads: `ReadPace.has_debt`
+# In the environment of a request that reads:
+DEBT: Final = "service.debt"  # `ReadPace.has_debt`
+TURN: Final = "service.turn"  # its Turn
 
 REJECTIONS: Final = 100  # a second that are answered at once
 LONGEST_DELAY: Final = 1.0  # seconds
@@ -40,6 +42,7 @@ class Turn:
     def __init__(self) -> None:
         self.admitted_at: float | None = None  # monotonic
         self.computed_at = 0.0  # likewise; when it was last seen to, or admitted
+        self.asks_much = False  # of the database
         self._counted = 0.0  # of the CPU time of its thread
         self._clock: int | None = None  # of that time
         self._ended_at: float | None = None  # on it
@@ -74,8 +77,8 @@ class ReadPace:
     Threads that compute take turns of the interpreter with the event loop and the writer, and there may be
     many of them: without this, eight that list sessions leave callbacks a third. Nobody is interrupted; who
     computes for longer is paid for by those who come after, who wait for that LONGEST_DEBT at most. Waiting
-    for the database is not computing: after IDLE_SECONDS of it the next may begin; but beside many callbacks,
-    which wait for the database too, it counts as well. Where no callback waits, all may, those that waited
+    for the database is not computing: after IDLE_SECONDS of it the next may begin. Of a report it counts,
+    beside many callbacks: they wait for the database too. Where no callback waits, all may, those that waited
     one each LOOK_SECONDS. On the event loop, so that who waits holds no thread.
     """
 
@@ -166,7 +169,7 @@ class ReadPace:
                 self._free_at = min(free_at, now + LONGEST_DEBT)
 
     def _rest_after(self, turn: Turn) -> None:
-        if turn.admitted_at is not None and self._many_wait():
+        if turn.asks_much and turn.admitted_at is not None and self._many_wait():
             now = time.monotonic()
             free_at = turn.admitted_at + (now - turn.admitted_at) / SHARE
             self._free_at = max(self._free_at, min(free_at, now + LONGEST_REST))
@@ -176,6 +179,12 @@ def has_debt() -> bool:
     """For a view that reads in parts: it answers with those that it has, and asks for the next turn then."""
     found: Callable[[], bool] = request.environ.get(DEBT, bool)
     return found()
+
+
+def ask_much() -> None:
+    """For a view whose reading is work for the database rather than for us."""
+    if turn := request.environ.get(TURN):
+        turn.asks_much = True
 
 
 def _give_up(admitted: asyncio.Future[None]) -> None:

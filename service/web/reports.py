@@ -97,6 +97,7 @@ def _answer(report: Report, query: ReportQuery) -> Answer:
                 context.current().database_url, report.name, wanted, accounts, format_, query.exact, after
             ),
         )
+    pace.ask_much()
     page = _page(report, wanted, accounts, after, query.limit)
     cursor = None if page.after is None else pages.after(canonical_json(page.after))
     return Answer(_document(report, page, cursor), headers=VARIES)

@@ -15,9 +15,10 @@ import pytest
 from flask import Flask, Response, request, stream_with_context
 
 from service.domain.state import State
-from service.web import waiting
+from service.web import pace, waiting
 from service.web.asgi import Message
 from service.web.flask_bridge import WAITING_FOR_EACH, WHOLE_ANSWER, FlaskBridge
+from service.web.pace import SHARE
 from service.web.waiting_readers import WaitingReaders
 
 MIB = 1024 * 1024
@@ -246,6 +247,27 @@ def test_while_callbacks_wait_reading_is_paced(method: str) -> None:
         await asyncio.gather(*(bridge(scope_of("/", method), one.receive, one.send) for one in clients))
         assert time.monotonic() - began > 0.4  # at least 3 * 0.05 / 0.3, less what is rounded
         assert [one.status for one in clients] == [204] * 4
+
+    run(asked)
+
+
+def test_beside_many_callbacks_who_asks_the_database_for_much_keeps_the_next_waiting() -> None:
+    app = Flask(__name__)
+
+    @app.get("/much")
+    def show() -> str:
+        pace.ask_much()
+        time.sleep(0.05)
+        return ""
+
+    async def asked() -> None:
+        bridge = FlaskBridge(app, 4, callbacks_wait, callbacks_wait, WaitingReaders(10))
+        clients = [Client() for _ in range(2)]
+        began = time.monotonic()
+        for one in clients:
+            await bridge(scope_of("/much"), one.receive, one.send)
+        assert time.monotonic() - began > 0.05 / SHARE
+        assert [one.status for one in clients] == [200] * 2
 
     run(asked)
 

@@ -14,6 +14,7 @@ import pytest
 from service.domain.access import Scope
 from service.store.report_views import Kind
 from service.store.reports import REPORTS
+from service.web.pace import ReadPace, Turn
 from tests.store.any_history import AnyHistory
 from tests.store.told import Told, by_sql, in_order
 from tests.web.indoors import Caller, Indoors, JsonResponse
@@ -111,6 +112,21 @@ def test_a_page_of_days_is_left_short_after_a_while_or_where_callbacks_have_paid
     short = asked(ledger.client, "daily", limit=250).json
     assert {row["day"] for row in short["rows"]} == {min(days)} < days
     assert pages(ledger.client, "daily", limit=250) == whole
+
+
+def test_a_page_is_work_of_the_database_and_an_export_is_not(
+    ledger: Indoors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, begin = list[Turn](), ReadPace._begin
+
+    def noted(pace: ReadPace, turn: Turn) -> None:
+        turns.append(turn)
+        begin(pace, turn)
+
+    monkeypatch.setattr(ReadPace, "_begin", noted)
+    asked(ledger.client, "daily")
+    asked(ledger.client, "daily", format="csv")
+    assert [turn.asks_much for turn in turns] == [True, False]
 
 
 def test_exact_shows_texts_as_they_are(ledger: Indoors) -> None:
