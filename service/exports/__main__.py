@@ -26,9 +26,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     os.nice(NICENESS)
-    if sys.platform == "linux":  # a nice process still keeps who wakes up waiting for milliseconds
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     line = sys.stdin.buffer.readline()
     if not line:  # whoever started it has gone
         sys.exit(ENDED)

@@ -17,7 +17,7 @@ from flask import request
 from service.exports.frames import FrameKind
 from service.exports.order import ExportOrder
 from service.log_lines import fields
-from service.web.asgi import Headers, Receive, Scope, Send, answer_problem
+from service.web.asgi import Headers, Message, Receive, Scope, Send, answer_problem
 from service.web.export_process import ExportEnded, ExportProcess
 from service.web.problems import Problem
 from service.web.thread_pool import Pool
@@ -25,7 +25,9 @@ from service.web.thread_pool import Pool
 EXPORT: Final = "service.export"  # in the environment: what a view leaves to be exported
 MOST_AT_ONCE: Final = 3  # of each web process
 RETRY_SECONDS: Final = 10
-LONGEST_REST: Final = 1.0  # seconds between two frames, while many callbacks wait
+ROWS_UNTIL_REST: Final = 500  # while many callbacks wait
+LONGEST_REST: Final = 1.0  # seconds
+MOST_REST: Final = 600.0  # of one export; then it goes on, or beside a flood it would never catch up
 LOOK_SECONDS: Final = 0.05
 BROKEN_OFF: Final = "the service ended it"
 FAILED: Final = "the database did not answer"
@@ -39,9 +41,10 @@ def leave(order: ExportOrder) -> None:
 
 
 class Exports:
-    """Made on the event loop that serves. Beside many callbacks it takes what is exported slowly.
+    """Made on the event loop that serves.
 
-    Its process stops when the pipe is full, and the database with it, which may share the callbacks' cores.
+    Beside many callbacks it takes what is exported slowly. The exporting process stops when the pipe is full,
+    and with it the database's work for it, which may share the callbacks' cores.
     """
 
     def __init__(self, many_wait: Callable[[], bool]) -> None:
@@ -85,16 +88,23 @@ class Exports:
         try:
             if self._is_ending:
                 process.kill()
-            await self._pass_on(process, order, headers, scope, send)
+            await self._pass_on(process, order, headers, scope, send, left)
         finally:
             left.cancel()
             self._running.discard(process)
             await process.close()
 
     async def _pass_on(
-        self, process: ExportProcess, order: ExportOrder, headers: Headers, scope: Scope, send: Send
+        self,
+        process: ExportProcess,
+        order: ExportOrder,
+        headers: Headers,
+        scope: Scope,
+        send: Send,
+        left: asyncio.Future[Message],
     ) -> None:
         count, has_begun, why = 0, False, BROKEN_OFF
+        rest_at, rest_left = ROWS_UNTIL_REST, MOST_REST
         try:
             while True:
                 kind, rows, content = await process.frame()
@@ -110,7 +120,9 @@ class Exports:
                 await send({"type": "http.response.body", "body": content, "more_body": not is_end})
                 if is_end:
                     return
-                await self._rest()
+                if count >= rest_at:
+                    rest_left -= await self._rest(min(LONGEST_REST, rest_left), left)
+                    rest_at = count + ROWS_UNTIL_REST
         except ExportEnded:
             log.warning("export broken off", extra=fields(report=order.report_name, rows=count))
         if has_begun:
@@ -118,10 +130,14 @@ class Exports:
         else:
             await _refuse(scope, send, "export-failed", f"Nothing was sent: {why}; ask again")
 
-    async def _rest(self) -> None:
-        until = time.monotonic() + LONGEST_REST
-        while self._many_wait() and not self._is_ending and time.monotonic() < until:
+    async def _rest(self, longest: float, left: asyncio.Future[Message]) -> float:
+        """While many callbacks wait; how many seconds it took."""
+        began = time.monotonic()
+        while self._many_wait() and not (self._is_ending or left.done()):
+            if time.monotonic() >= began + longest:
+                break
             await asyncio.sleep(LOOK_SECONDS)
+        return time.monotonic() - began
 
 
 async def _refuse(scope: Scope, send: Send, name: str, detail: str) -> None:

@@ -150,7 +150,8 @@ class PinnedPostgres(Postgres):
     def start(self) -> None:
         with machine.on_core(machine.LOAD_CORE):
             super().start()
-            self._make_wal_files()
+            if not self._memory:  # where a new one takes no time
+                self._make_wal_files()
 
     def create_database(self, template: str | None = None) -> str:
         return super().create_database(template).replace("postgresql:", "postgresql+psycopg:", 1)

@@ -29,13 +29,14 @@ class Stored:
         self._seconds_each = seconds_each
         self.pages = list[int]()
 
-    def export(self, database: Database, taken: float = 0.0) -> list[pages.Chunk]:
-        """`taken` are the seconds for each chunk until the next is asked for."""
+    def export(self, database: Database, slowly_from: int | None = None) -> list[pages.Chunk]:
+        """From so many rows on, each chunk is taken slowly."""
         report, found = replace(REJECTED, fetch=self._fetch), list[pages.Chunk]()
         made = formats.of(NDJSON, report.view, exact=False)
         for chunk in pages.chunks(database, report, Wanted(), ALL_ACCOUNTS, None, 0, made):
             found.append(chunk)
-            time.sleep(taken)
+            if slowly_from is not None and slowly_from <= sum(one.rows for one in found):
+                time.sleep(0.1)
         return found
 
     def _fetch(
@@ -73,7 +74,8 @@ def test_rows_that_are_taken_slowly_are_few_at_once(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "TAKEN_AT_ONCE", 0.1)
-    stored = Stored(6_000)
-    stored.export(database, taken=0.1)
+    stored = Stored(30_000)
+    stored.export(database, slowly_from=10_000)
     assert sum(stored.pages) == stored.rows
-    assert max(stored.pages[2:]) == pages.ROWS_AT_FIRST
+    assert max(stored.pages) == pages.ROWS_AT_ONCE
+    assert set(stored.pages[-3:-1]) == {pages.ROWS_AT_FIRST}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -103,14 +102,6 @@ def test_one_whose_process_is_killed_says_so_after_a_whole_row(large: House) -> 
     wait_until(lambda: "export broken off" in large.web.log)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the policy is Linux's")
-def test_it_takes_only_what_nobody_else_wants_of_the_processor(large: House) -> None:
-    answer = begun(large)
-    (process,) = exporting(large)
-    assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
-    answer.close()
-
-
 def test_in_csv_too(large: House) -> None:
     answer = begun(large, "csv")
     (process,) = exporting(large)
@@ -171,51 +162,85 @@ class Beside:
 
     def __init__(self, database_url: str) -> None:
         self.many_wait = True
+        self.left: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self.exports = Exports(lambda: self.many_wait)
         self.order = ExportOrder(database_url, "sessions", Wanted(), None, "ndjson")
         self.sent: list[bytes] = []
 
-    async def run(self) -> None:
-        await asyncio.wait_for(self.exports.answer(self.order, [], {}, asyncio.Future, self._send), 60)
+    async def begin(self) -> asyncio.Task[None]:
+        """It rests now, unless `many_wait` is not so."""
+        running = asyncio.create_task(self.exports.answer(self.order, [], {}, lambda: self.left, self._send))
+        while len(self.sent) < 2 and not running.done():  # the headers, and some rows
+            await asyncio.sleep(0.01)
+        assert not running.done()
+        return running
+
+    @property
+    def lines(self) -> int:
+        return b"".join(self.sent).count(b"\n")
 
     async def _send(self, message: Message) -> None:
         self.sent.append(message.get("body", b""))
 
-    async def begin(self) -> asyncio.Task[None]:
-        running = asyncio.create_task(self.run())
-        while len(self.sent) < 2:  # the headers, and some rows
-            await asyncio.sleep(0.01)
-        return running
+
+def beside_many(url: str, test: Callable[[Beside], Coroutine[Any, Any, None]]) -> None:
+    async def tested() -> None:
+        await asyncio.wait_for(test(Beside(url)), 60)
+
+    asyncio.run(tested())
 
 
-def test_beside_many_callbacks_it_rests_after_each_chunk(
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "LONGEST_REST", 60)
+
+
+def test_beside_many_callbacks_it_rests_after_some_rows(
     large: House, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "LONGEST_REST", 0.5)
 
-    async def tested() -> None:
-        beside = Beside(database_url)
+    async def test(beside: Beside) -> None:
         running = await beside.begin()
-        came, began = len(beside.sent), time.monotonic()
+        came, began = beside.lines, time.monotonic()
         await asyncio.sleep(2)
-        assert 1 <= len(beside.sent) - came <= (time.monotonic() - began) / 0.5 + 1
+        rests = 1 + (time.monotonic() - began) / 0.5
+        assert beside.lines - came < (rests + 1) * exports.ROWS_UNTIL_REST
         beside.many_wait = False
         await running
-        assert b"".join(beside.sent).count(b"\n") == ROWS + 1
+        assert beside.lines == ROWS + 1
 
-    asyncio.run(tested())
+    beside_many(database_url, test)
 
 
-def test_while_it_rests_it_ends_with_the_service(
+def test_it_rests_no_more_than_so_long_altogether(
     large: House, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "LONGEST_REST", 60)
+    monkeypatch.setattr(exports, "MOST_REST", 0.5)
 
-    async def tested() -> None:
-        beside = Beside(database_url)
+    async def test(beside: Beside) -> None:
+        await (await beside.begin())
+        assert beside.lines == ROWS + 1
+
+    beside_many(database_url, test)
+
+
+@pytest.mark.usefixtures("long_rest")
+def test_while_it_rests_it_ends_with_the_service(large: House, database_url: str) -> None:
+    async def test(beside: Beside) -> None:
         running = await beside.begin()
         beside.exports.end()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 20)
         assert json.loads(beside.sent[-1])["end"]["complete"] is False
 
-    asyncio.run(tested())
+    beside_many(database_url, test)
+
+
+@pytest.mark.usefixtures("long_rest")
+def test_while_it_rests_it_ends_when_the_client_leaves(large: House, database_url: str) -> None:
+    async def test(beside: Beside) -> None:
+        running = await beside.begin()
+        beside.left.set_result({"type": "http.disconnect"})
+        await asyncio.wait_for(running, 20)
+
+    beside_many(database_url, test)

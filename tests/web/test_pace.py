@@ -177,7 +177,7 @@ def test_who_waits_for_the_database_keeps_others_waiting_for_a_moment_only() -> 
 
 @pytest.mark.parametrize(
     ("asks_much", "many_wait", "least", "most"),
-    [(False, True, 0, 0.3), (True, False, 0, 0.3), (True, True, 0.9 * (LONG / SHARE - LONG), 10)],
+    [(False, True, 0, 0.7), (True, False, 0, 0.7), (True, True, 0.7, 10)],
 )
 def test_of_a_report_the_time_of_the_database_counts_beside_many_callbacks(
     asks_much: bool, many_wait: bool, least: float, most: float
