@@ -93,7 +93,7 @@ class _Cost:
             max(TAKEN_AT_ONCE / max(taken, SHORTEST), ROWS_AT_FIRST / self.limit),
             GROWTH,
         )
-        return max(1, int(self.limit * share))
+        return max(1, round(self.limit * share))
 
 
 def _chunks(page: Page, made: Format) -> Generator[Chunk, None, int]:
