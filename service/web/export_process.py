@@ -55,9 +55,14 @@ class ExportProcess:
         except asyncio.IncompleteReadError as error:
             raise ExportEnded from error
 
+    @property
+    def is_running(self) -> bool:
+        """Once it is not, all that it has written can still be read."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """What it has written so far can still be read."""
-        if self._process.poll() is None:
+        if self.is_running:
             self._process.kill()
 
     async def close(self) -> None:

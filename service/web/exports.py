@@ -17,7 +17,7 @@ from flask import request
 from service.exports.frames import FrameKind
 from service.exports.order import ExportOrder
 from service.log_lines import fields
-from service.web.asgi import Headers, Message, Receive, Scope, Send, answer_problem
+from service.web.asgi import Headers, Receive, Scope, Send, answer_problem
 from service.web.export_process import ExportEnded, ExportProcess
 from service.web.problems import Problem
 from service.web.thread_pool import Pool
@@ -88,20 +88,14 @@ class Exports:
         try:
             if self._is_ending:
                 process.kill()
-            await self._pass_on(process, order, headers, scope, send, left)
+            await self._pass_on(process, order, headers, scope, send)
         finally:
             left.cancel()
             self._running.discard(process)
             await process.close()
 
     async def _pass_on(
-        self,
-        process: ExportProcess,
-        order: ExportOrder,
-        headers: Headers,
-        scope: Scope,
-        send: Send,
-        left: asyncio.Future[Message],
+        self, process: ExportProcess, order: ExportOrder, headers: Headers, scope: Scope, send: Send
     ) -> None:
         count, has_begun, why = 0, False, BROKEN_OFF
         rest_at, rest_left = ROWS_UNTIL_REST, MOST_REST
@@ -121,7 +115,7 @@ class Exports:
                 if is_end:
                     return
                 if count >= rest_at:
-                    rest_left -= await self._rest(min(LONGEST_REST, rest_left), left)
+                    rest_left -= await self._rest(min(LONGEST_REST, rest_left), process)
                     rest_at = count + ROWS_UNTIL_REST
         except ExportEnded:
             log.warning("export broken off", extra=fields(report=order.report_name, rows=count))
@@ -130,12 +124,10 @@ class Exports:
         else:
             await _refuse(scope, send, "export-failed", f"Nothing was sent: {why}; ask again")
 
-    async def _rest(self, longest: float, left: asyncio.Future[Message]) -> float:
-        """While many callbacks wait; how many seconds it took."""
+    async def _rest(self, longest: float, process: ExportProcess) -> float:
+        """While many callbacks wait, and the process runs; how many seconds it took."""
         began = time.monotonic()
-        while self._many_wait() and not (self._is_ending or left.done()):
-            if time.monotonic() >= began + longest:
-                break
+        while self._many_wait() and process.is_running and time.monotonic() < began + longest:
             await asyncio.sleep(LOOK_SECONDS)
         return time.monotonic() - began
 
