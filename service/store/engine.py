@@ -118,14 +118,15 @@ class Database:
             self._kind.has_written()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, deadline: float | None = None) -> Iterator[Connection]:
         """A transaction that sees one state of everything it reads. Raises DatabaseError.
 
-        While the database does not answer it does so at once.
+        Its statements end by `deadline` (monotonic), or after the usual time. While the database does not
+        answer, the error comes at once.
         """
         self.breaker.check_reads()
         with self._watching(writes=False), self._reading.connect() as db:
-            driver(db).prepare(None)
+            driver(db).prepare(deadline)
             with db.begin():
                 yield db
 

@@ -6,25 +6,37 @@ import time
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause, text
 
 from service.domain.access import ALL_ACCOUNTS, Accounts
 from service.exports import formats, pages
 from service.exports.formats import NDJSON
-from service.store.engine import Database
+from service.store import sqlite
+from service.store.engine import Database, DatabaseError
 from service.store.report_page import Key, Page, Report
 from service.store.report_views import Row
 from service.store.report_wanted import Wanted
 from service.store.reports import REPORTS
 
 REJECTED = REPORTS["rejected"]
+SLOW = text(
+    "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT max(i) FROM n"
+)
 
 
 class Stored:
     """So many rows of a report, as they would be stored, and the pages in which they are read."""
 
-    def __init__(self, rows: int, *, large_from: int | None = None, seconds_each: float = 0.0) -> None:
+    def __init__(
+        self,
+        rows: int,
+        *,
+        large_from: int | None = None,
+        seconds_each: float = 0.0,
+        executing: TextClause | None = None,
+    ) -> None:
         self.rows = rows
+        self._executing = executing
         self._large_from = rows if large_from is None else large_from
         self._seconds_each = seconds_each
         self.pages = list[int]()
@@ -40,12 +52,20 @@ class Stored:
         return found
 
     def _fetch(
-        self, _: Connection, report: Report, wanted: Wanted, accounts: Accounts, after: Key | None, limit: int
+        self,
+        db: Connection,
+        report: Report,
+        wanted: Wanted,
+        accounts: Accounts,
+        after: Key | None,
+        limit: int,
     ) -> Page:
         first = 0 if after is None else int(str(after[0]))
         numbers = range(first, min(first + limit, self.rows))
         self.pages.append(len(numbers))
         time.sleep(len(numbers) * self._seconds_each)
+        if self._executing is not None:
+            db.execute(self._executing)
         rows = [self._row(report, number) for number in numbers]
         return Page(rows, (numbers.stop,) if numbers.stop < self.rows else None)
 
@@ -68,6 +88,17 @@ def test_rows_that_take_long_are_few_at_once(database: Database) -> None:
     stored.export(database)
     assert sum(stored.pages) == stored.rows
     assert max(stored.pages) < 2 * pages.ROWS_AT_FIRST
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_page_may_take_longer_than_other_reads_from_sqlite(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "STATEMENT_SECONDS", 0.02)
+    with pytest.raises(DatabaseError), database.read() as db:
+        db.execute(SLOW)
+    stored = Stored(10, executing=SLOW)
+    assert sum(chunk.rows for chunk in stored.export(database)) == 10
 
 
 def test_rows_that_are_taken_slowly_are_few_at_once(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -100,6 +102,14 @@ def test_one_whose_process_is_killed_says_so_after_a_whole_row(large: House) -> 
     assert (end["complete"], end["rows"]) == (False, lines + 1)
     assert 0 < end["rows"] < ROWS
     wait_until(lambda: "export broken off" in large.web.log)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the policy is Linux's")
+def test_it_takes_only_what_is_idle_of_the_processor(large: House) -> None:
+    answer = begun(large)
+    (process,) = exporting(large)
+    wait_until(lambda: os.sched_getscheduler(process.pid) == os.SCHED_IDLE)
+    answer.close()
 
 
 def test_in_csv_too(large: House) -> None:
