@@ -114,9 +114,11 @@ class Field:
         return self.stack.enter_context(closing(ledger))
 
     def _url(self, kind: str) -> str:
-        """A new database."""
+        """A new database. PostgreSQL's is dropped with `stack`, or autovacuum would go on in it."""
         if kind == POSTGRESQL:
-            return self.server.create_database()
+            url = self.server.create_database()
+            self.stack.callback(self.server.drop_database, url)
+            return url
         return f"sqlite:///{self.folder}/{next(_numbers)}.sqlite3"
 
 
