@@ -64,7 +64,7 @@ class Flood:
 
         To be asked each second, or so. `at_end`: whatever was counted, as nobody will ask again.
         """
-        now, told = self._monotonic(), []
+        now, summaries = self._monotonic(), []
         with self._lock:
             for kind, counted in list(self._counted.items()):
                 if counted.until > now and not at_end:
@@ -72,9 +72,9 @@ class Flood:
                 if counted.last is None:
                     del self._counted[kind]  # a minute of peace: the next one is news again
                     continue
-                told.append(_summary(counted.last, counted.more))
+                summaries.append(_summary(counted.last, counted.more))
                 self._counted[kind] = _Counted(now + MINUTE)
-        return told
+        return summaries
 
 
 def _summary(last: logging.LogRecord, more: int) -> logging.LogRecord:

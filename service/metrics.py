@@ -74,7 +74,7 @@ def _gauge(name: str, text: str, mode: Literal["livesum", "livemin", "livemax"])
     return Gauge(full, text, registry=REGISTRY, multiprocess_mode=mode)
 
 
-def _asked(name: str, text: str, *labels: str) -> Described:
+def _from_database(name: str, text: str, *labels: str) -> Described:
     """What /metrics asks the database for."""
     _name(name, "gauge", text, labels)
     return EXPORTED[-1]
@@ -169,49 +169,49 @@ spool_dead_letters = _gauge(
 waiting_readers = _gauge("waiting_readers", "Requests that wait for an event or a state (wait=…).", "livesum")
 web_processes = _gauge("web_processes", "Web processes of this gunicorn that live.", "livesum")
 
-DATABASE_UP: Final = _asked(
+DATABASE_UP: Final = _from_database(
     "database_up", "1 if the database answered what /metrics asked it; if 0, what follows is left out."
 )
-BUILD_INFO: Final = _asked("build_info", "1; the label names the release that runs.", "version")
-OVERDUE: Final = _asked(
+BUILD_INFO: Final = _from_database("build_info", "1; the label names the release that runs.", "version")
+OVERDUE: Final = _from_database(
     "overdue_sessions",
     "Sessions of which something did not come in time, by what (cause), and whether their call goes on by "
     "what Telnyx said last (call: live, over, unknown).",
     "cause",
     "call",
 )
-ALERTS: Final = _asked(
+ALERTS: Final = _from_database(
     "open_alerts",
     "Alerts that are open, by cause, and whether somebody acknowledged them.",
     "cause",
     "acknowledged",
 )
-NOTICES: Final = _asked("alert_notices_waiting", "Notices of alerts that are still to be sent.")
-ALL_ENTRIES: Final = _asked(
+NOTICES: Final = _from_database("alert_notices_waiting", "Notices of alerts that are still to be sent.")
+ALL_ENTRIES: Final = _from_database(
     "all_spools_entries", "Callbacks and answers that wait on the disks of all hosts, as they said last."
 )
-ALL_DEAD_LETTERS: Final = _asked("all_spools_dead_letters", "Dead letters on the disks of all hosts.")
-ALL_OLDEST: Final = _asked(
+ALL_DEAD_LETTERS: Final = _from_database("all_spools_dead_letters", "Dead letters on the disks of all hosts.")
+ALL_OLDEST: Final = _from_database(
     "all_spools_oldest_seconds", "How long the oldest entry on any host's disk has waited; 0: nothing waits."
 )
-SPOOLS_UNSEEN: Final = _asked(
+SPOOLS_UNSEEN: Final = _from_database(
     "unseen_spools", "Spools whose host was not heard of for 15 s, and is not retired."
 )
-HEARTBEAT: Final = _asked(
+HEARTBEAT: Final = _from_database(
     "heartbeat_age_seconds", "How long ago any process last wrote its heartbeat; absent if none ever did."
 )
-PROCESSES: Final = _asked(
+PROCESSES: Final = _from_database(
     "processes",
     "Web processes of all hosts, by how long ago each wrote its heartbeat; ended ones are among the older.",
     "heartbeat",
 )
-UNNUMBERED: Final = _asked(
+UNNUMBERED: Final = _from_database(
     "unnumbered_events", "Committed events that have no position yet; 10000 may be more."
 )
-NUMBERING_LAG: Final = _asked(
+NUMBERING_LAG: Final = _from_database(
     "numbering_lag_seconds", "How long the oldest committed event has waited for its position."
 )
-REJECTED_STORED: Final = _asked(
+REJECTED_STORED: Final = _from_database(
     "rejected_callbacks_stored", "Rejected callbacks that are kept, by why they were rejected.", "reason"
 )
 RELEASE: Final = version("siprec-ledger")

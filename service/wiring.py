@@ -193,15 +193,15 @@ def link_base(settings: Settings) -> str:
 
 
 def _alerting(settings: Settings, database: Database, condition: ProcessCondition) -> list[Runner]:
-    told = receiver(settings)
-    evaluation = AlertEvaluation(database, sends=told is not None)
-    of_service = ServiceAlerts(condition.look, told, settings.PUBLIC_URL, link_base(settings))
+    alert_receiver = receiver(settings)
+    evaluation = AlertEvaluation(database, sends=alert_receiver is not None)
+    of_service = ServiceAlerts(condition.look, alert_receiver, settings.PUBLIC_URL, link_base(settings))
     workers = [
         Runner("alerts", evaluation.run_once, ALERTS_SECONDS, _now),
         Runner("service alerts", of_service.run_once, ALERTS_SECONDS, _now),
     ]
-    if told is not None:
-        sender = AlertSender(database, told, link_base(settings))
+    if alert_receiver is not None:
+        sender = AlertSender(database, alert_receiver, link_base(settings))
         workers.append(Runner("alert sender", sender.run_once, SEND_SECONDS, _now))
     if (url := settings.HEARTBEAT_URL) is not None:
         beat = WellBeat(database, lambda: webhooks.beat(url))
@@ -257,7 +257,7 @@ def _overdue(
         asking,
         callbacks_wait=lambda: intake.is_waited_for,
         many_wait=lambda: intake.are_many_waiting,
-        is_blindness_told=lambda: heartbeat.is_fresh,
+        is_blindness_stored=lambda: heartbeat.is_fresh,
     )
 
 

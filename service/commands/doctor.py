@@ -115,22 +115,22 @@ def canary(*, as_json: bool) -> None:
 
 
 def _fared(sent: public_url.Sent, finding: Finding) -> dict[str, Any]:
-    told = sent.told or {}
+    document = sent.document or {}
     return {
         "status": finding.status,
         "found": finding.found,
         "what_to_do": finding.what_to_do,
         "answer": sent.reply.status,
         "seconds": sent.reply.seconds,
-        **{name: told.get(name) for name in ("host", "bytes", "steps")},
+        **{name: document.get(name) for name in ("host", "bytes", "steps")},
     }
 
 
 def _steps(sent: public_url.Sent, finding: Finding) -> Iterator[str]:
     yield f"{finding.status}: {finding.found} {finding.what_to_do}".rstrip()
-    if sent.told is None:
+    if sent.document is None:
         return
-    for name, step in sent.told["steps"].items():
+    for name, step in sent.document["steps"].items():
         if step["seconds"] is None:
             yield f"{name}: {step['why'] or 'there is none'}"
         else:

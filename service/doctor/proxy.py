@@ -29,7 +29,7 @@ def body(situation: Situation) -> Finding:
             if not error.is_broken:  # who refuses a body may close before it is sent
                 return wrong(f"With a body of {size // 1024} KiB: {error}.", "Look at the way there.")
             sent = None
-        if sent is None or sent.told is None or sent.told["bytes"] != size:
+        if sent is None or sent.document is None or sent.document["bytes"] != size:
             status = "the connection broke" if sent is None else f"answered {sent.reply.status}"
             what_to_do = "Let the proxy take bodies of 1 MiB (nginx: client_max_body_size 1m)."
             return make(f"A body of {size // 1024} KiB does not pass: {status}.", what_to_do)
@@ -46,7 +46,7 @@ def timeout(situation: Situation) -> Finding:
     except NoReply as error:
         ended, how = error.seconds, str(error)
     else:
-        if sent.told is not None:
+        if sent.document is not None:
             return ok(f"An answer after {seconds:.0f} s passes.")
         ended, how = sent.reply.seconds, f"answered {sent.reply.status}"
     found = f"An answer after {seconds:.0f} s does not pass: {how} ({ended:.1f} s)"
@@ -63,7 +63,7 @@ def buffering(situation: Situation) -> Finding:
         sent = send_canary(situation, wish=Wish(in_parts=True))
     except NoReply as error:
         return wrong(f"An answer in parts does not pass: {error}.", AS_THEY_COME)
-    if sent.told is None:
+    if sent.document is None:
         return wrong(f"An answer in parts does not pass: answered {sent.reply.status}.", AS_THEY_COME)
     if sent.reply.seconds - sent.reply.first_seconds < GAP_SECONDS:
         return warning("The proxy holds an answer back until it is whole; long ones come late.", AS_THEY_COME)

@@ -43,10 +43,10 @@ ANSWERS: Final[Mapping[int, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class Sent:
-    """A canary, and what came back; `told` is None where that is not ours."""
+    """A canary, and what came back; `document` is None where that is not ours."""
 
     reply: Reply
-    told: Mapping[str, Any] | None
+    document: Mapping[str, Any] | None
 
 
 def send_canary(
@@ -55,8 +55,8 @@ def send_canary(
     """Raises NoReply."""
     canary = CanaryKeys(situation.settings.secrets).make(datetime.now(UTC), wish, size)
     reply = client.post(f"{situation.settings.PUBLIC_URL}{canary.path}", canary.headers, canary.body, seconds)
-    told = _document(reply) if reply.status == 200 else None
-    return Sent(reply, told if told is not None and told.get("canary") == canary.id else None)
+    document = _document(reply) if reply.status == 200 else None
+    return Sent(reply, document if document is not None and document.get("canary") == canary.id else None)
 
 
 def _document(reply: Reply) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ def canary(situation: Situation) -> Finding:
 
 
 def judged(sent: Sent) -> Finding:
-    return _not_ours(sent.reply) if sent.told is None else _kept(sent, sent.told)
+    return _not_ours(sent.reply) if sent.document is None else _kept(sent, sent.document)
 
 
 def _not_ours(reply: Reply) -> Finding:
@@ -108,8 +108,8 @@ def _not_ours(reply: Reply) -> Finding:
     return wrong(f"It is answered {reply.status}. {found}", what_to_do)
 
 
-def _kept(sent: Sent, told: Mapping[str, Any]) -> Finding:
-    steps, host = told["steps"], told["host"]
+def _kept(sent: Sent, document: Mapping[str, Any]) -> Finding:
+    steps, host = document["steps"], document["host"]
     failed = {name: steps[name]["why"] for name in ("database", "spool") if steps[name]["why"]}
     has_database = steps["database"]["seconds"] is not None
     has_spool = steps["spool"]["seconds"] is not None

@@ -40,7 +40,7 @@ def explain(
 ) -> Explanation:
     """`lines` in the order in which they were written. Times are UTC, written for who reads them at `now`."""
     clock, cause = Clock(now), causes.of(session)
-    told = [
+    explained = [
         *sentences(session, lines, clock),
         *_wrong(problems, clock),
         *([] if session.merged_into else _at_present(session, lines, clock, now)),
@@ -49,7 +49,7 @@ def explain(
         summary=f"{_summary(session, cause, now)}.",
         side=cause.side if cause else None,
         what_to_do=cause.what_to_do if cause else None,
-        sentences=tuple(told),
+        sentences=tuple(explained),
     )
 
 

@@ -54,10 +54,10 @@ class Clock:
 
 def sentences(session: Session, lines: Sequence[Line], clock: Clock) -> Iterator[Sentence]:
     """In the order of `lines`; what the watch found last is told at the end, by `explain`."""
-    told_later = {id(latest(lines, fact)) for fact in ("overdue", "presumed")}
+    explained_later = {id(latest(lines, fact)) for fact in ("overdue", "presumed")}
     for number, line in enumerate(lines):
         said = _created(session, line, clock) if number == 0 else []
-        found = [] if id(line) in told_later else _watched(line, clock)
+        found = [] if id(line) in explained_later else _watched(line, clock)
         for text in [*said, *_changed(line, clock, is_first=number == 0), *found]:
             yield resting_on(text, line)
 

@@ -64,7 +64,7 @@ def _play(stage: Stage, traffic: "SimpleQueue[Request | Delivery | Line]", *, on
         page = open_ones.enter_context(closing(_Page(faults, stage.service.url)))
         duty = open_ones.enter_context(OnDuty(stage.service.log_in()))
         incidents = Incidents(stage, calls, duty, page.url)
-        incidents.settle()
+        incidents.wait_until_well()
         if once:
             incidents.play()
             return

@@ -26,11 +26,13 @@ class LiveSession:
 class Faults:
     """`told` is called with what was done, in words. Any thread may break and mend."""
 
-    def __init__(self, telnyx: State, calls: Calls, freezer: Freezer, told: Callable[[str], None]) -> None:
+    def __init__(
+        self, telnyx: State, calls: Calls, freezer: Freezer, announce: Callable[[str], None]
+    ) -> None:
         self._telnyx = telnyx
         self._calls = calls
         self._freezer = freezer
-        self._told = told
+        self._announce = announce
         self._lock = Lock()
         self.is_recorder_dead = False
         telnyx.behave(WELL)
@@ -50,7 +52,7 @@ class Faults:
     def kill_recorder(self) -> None:
         """No media flows any more: Telnyx tells so of what runs, and of what is to start. Calls go on."""
         with self._lock:
-            self._told("the recorder is dead")
+            self._announce("the recorder is dead")
             self.is_recorder_dead = True
             self._telnyx.behave(NO_RECORDER)
             for call in self._calls.live():
@@ -60,7 +62,7 @@ class Faults:
     def drop_callbacks(self) -> None:
         """Telnyx accepts, and records, and nothing is heard of it."""
         with self._lock:
-            self._told("callbacks are dropped from now on")
+            self._announce("callbacks are dropped from now on")
             self._telnyx.hold()
             self._calls.begin_soon()
 
@@ -68,7 +70,7 @@ class Faults:
         """Nothing can be written, for a minute at most. Raises CannotFreeze."""
         with self._lock:
             self._freezer.freeze()
-            self._told("the database is frozen")
+            self._announce("the database is frozen")
             recorded = self._recorded()
             first = [call.sid for call in self._calls.live() if call.sid in recorded][:1]
             self._calls.hang_up_soon(set(first))  # so that a callback has to be kept
@@ -76,7 +78,7 @@ class Faults:
     def mend(self) -> None:
         """All of it. Callbacks that were held come now; calls that lost their recording are hung up."""
         with self._lock:
-            self._told("all is mended: held callbacks come now, calls without a recording are hung up")
+            self._announce("all is mended: held callbacks come now, calls without a recording are hung up")
             self._freezer.thaw()
             self.is_recorder_dead = False
             self._telnyx.behave(WELL)

@@ -1,4 +1,4 @@
-"""Makes up a day that never was: what an app asked, what Telnyx answered and told, hour by hour."""
+"""Makes up a day that never was: what an app requested, what Telnyx answered and reported, hour by hour."""
 
 import json
 import math
@@ -23,7 +23,7 @@ OLDEST: Final = timedelta(hours=23, minutes=40)
 OVER_SINCE: Final = timedelta(minutes=12)
 LONGEST_CALL: Final = timedelta(minutes=35)
 # What is overdue for more than a day is no reason any more not to be well.
-NEVER_HEARD: Final = (timedelta(hours=24, minutes=20), timedelta(hours=25, minutes=5))
+NO_CALLBACKS: Final = (timedelta(hours=24, minutes=20), timedelta(hours=25, minutes=5))
 
 # SiprecError: the first is the one that is documented; it is free text.
 ERRORS: Final = ("no-answer", "no-answer", "busy", "486 Busy Here", "TLS handshake failed", "media timeout")
@@ -40,8 +40,8 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One start that an app asked for. `seconds` are how long Telnyx took to answer and to begin."""
+class PastCall:
+    """A call that an app wanted recorded. `seconds` are how long Telnyx took to answer and to begin."""
 
     number: int
     at: datetime
@@ -64,19 +64,19 @@ class Day:
 
     def lines(self) -> str:
         """As `siprec-ledger demo-history` reads them, in the order of their times."""
-        for asked in self._asked():
-            self._write(asked)
-        for number, age in enumerate(NEVER_HEARD):
-            self._never_heard(number, self._now - age)
+        for call in self._calls():
+            self._write(call)
+        for number, age in enumerate(NO_CALLBACKS):
+            self._without_callbacks(number, self._now - age)
         self._lines.sort(key=lambda line: line["at"])
         return "".join(f"{json.dumps(line)}\n" for line in self._lines)
 
-    def _asked(self) -> Iterator[Asked]:
+    def _calls(self) -> Iterator[PastCall]:
         for number in range(STARTS):
             at = self._now - self._age()
             longest = min(LONGEST_CALL, self._now - OVER_SINCE - at)
             spoken = longest * self._random.uniform(0.15, 1.0)
-            yield Asked(
+            yield PastCall(
                 number,
                 at,
                 at + spoken,
@@ -93,73 +93,73 @@ class Day:
             if self._random.random() < 0.12 + 0.88 * max(0.0, math.sin(math.pi * (hour - 5) / 16)):
                 return age
 
-    def _write(self, asked: Asked) -> None:
-        if asked.is_one_of(41, 11):
-            self._by_document(asked)
-        elif asked.is_one_of(27, 7):
-            self._refused(asked, *REFUSALS[asked.number // 27 % len(REFUSALS)])
-        elif asked.is_one_of(17, 5):
-            self._failed(asked, ERRORS[asked.number // 17 % len(ERRORS)])
+    def _write(self, call: PastCall) -> None:
+        if call.is_one_of(41, 11):
+            self._by_document(call)
+        elif call.is_one_of(27, 7):
+            self._refused(call, *REFUSALS[call.number // 27 % len(REFUSALS)])
+        elif call.is_one_of(17, 5):
+            self._failed(call, ERRORS[call.number // 17 % len(ERRORS)])
         else:
-            self._recorded(asked)
+            self._recorded(call)
 
-    def _by_document(self, asked: Asked) -> None:
+    def _by_document(self, call: PastCall) -> None:
         """A TeXML document began it: the ledger only hears of it, and adopts it."""
-        session = Session(ACCOUNT, f"v3:history-document-{asked.number}", sid=self._sid())
-        self._tell(session, STARTED, asked.at)
-        self._tell(session, STOPPED, asked.ends_at)
+        session = Session(ACCOUNT, f"v3:history-document-{call.number}", sid=self._sid())
+        self._tell(session, STARTED, call.at)
+        self._tell(session, STOPPED, call.ends_at)
 
-    def _refused(self, asked: Asked, status: int, code: str | None, detail: str) -> None:
+    def _refused(self, call: PastCall, status: int, code: str | None, detail: str) -> None:
         error = {"detail": detail} if code is None else {"code": code, "detail": detail}
-        self._start(asked, status, {"errors": [error]})
+        self._start(call, status, {"errors": [error]})
 
-    def _failed(self, asked: Asked, error: str) -> None:
-        session = self._accepted(asked)
-        at = _after(asked.at, asked.answer_seconds + asked.begin_seconds + 4)
+    def _failed(self, call: PastCall, error: str) -> None:
+        session = self._accepted(call)
+        at = _after(call.at, call.answer_seconds + call.begin_seconds + 4)
         self._tell(session, FAILED, at, Behaviour(fails=error))
 
-    def _recorded(self, asked: Asked) -> None:
-        session = self._unanswered(asked) if asked.is_one_of(67, 30) else self._accepted(asked)
-        began_at = _after(asked.at, asked.answer_seconds + asked.begin_seconds)
-        is_late = asked.is_one_of(31, 9)
+    def _recorded(self, call: PastCall) -> None:
+        session = self._unanswered(call) if call.is_one_of(67, 30) else self._accepted(call)
+        began_at = _after(call.at, call.answer_seconds + call.begin_seconds)
+        is_late = call.is_one_of(31, 9)
         self._tell(session, STARTED, began_at, late_seconds=12 if is_late else 0)
-        if asked.is_one_of(13, 3):
+        if call.is_one_of(13, 3):
             self._tell(session, STARTED, began_at, late_seconds=20)  # Telnyx repeats itself
-        if asked.is_one_of(3, 1) and not asked.is_one_of(67, 30):
-            stop_at = _after(asked.ends_at, -0.4)
+        if call.is_one_of(3, 1) and not call.is_one_of(67, 30):
+            stop_at = _after(call.ends_at, -0.4)
             self._lines.append({"kind": "stop", "at": _text(stop_at), "call_sid": session.call_sid})
-        self._tell(session, STOPPED, asked.ends_at)
+        self._tell(session, STOPPED, call.ends_at)
 
-    def _never_heard(self, number: int, at: datetime) -> None:
+    def _without_callbacks(self, number: int, at: datetime) -> None:
         """Telnyx accepted it and told nothing; asked for the call, it says that it is over."""
-        asked = Asked(STARTS + number, at, at + timedelta(minutes=9), 0.2, 0.5)
-        session = self._accepted(asked)
-        self._telnyx.remember(Call(session.call_sid, began_at=at, ended_at=asked.ends_at))
+        call = PastCall(STARTS + number, at, at + timedelta(minutes=9), 0.2, 0.5)
+        session = self._accepted(call)
+        self._telnyx.remember(Call(session.call_sid, began_at=at, ended_at=call.ends_at))
 
-    def _accepted(self, asked: Asked) -> Session:
-        session = Session(ACCOUNT, _call_sid(asked.number), sid=self._sid())
-        self._start(asked, 200, {"sid": session.sid, "call_sid": session.call_sid})
+    def _accepted(self, call: PastCall) -> Session:
+        session = Session(ACCOUNT, _call_sid(call.number), sid=self._sid())
+        self._start(call, 200, {"sid": session.sid, "call_sid": session.call_sid})
         return session
 
-    def _unanswered(self, asked: Asked) -> Session:
+    def _unanswered(self, call: PastCall) -> Session:
         """It began all the same."""
-        self._start(asked, 503, {"errors": [{"code": "10037", "detail": "Service unavailable"}]})
-        return Session(ACCOUNT, _call_sid(asked.number), sid=self._sid())
+        self._start(call, 503, {"errors": [{"code": "10037", "detail": "Service unavailable"}]})
+        return Session(ACCOUNT, _call_sid(call.number), sid=self._sid())
 
-    def _start(self, asked: Asked, status: int, document: Line) -> None:
+    def _start(self, call: PastCall, status: int, document: Line) -> None:
         order = {
             "account_sid": ACCOUNT,
-            "call_sid": _call_sid(asked.number),
-            "connector_name": CONNECTORS[asked.number % len(CONNECTORS)],
-            "reference": f"claim-{4000 + asked.number}",
-            "labels": {**LABELS, "team": TEAMS[asked.number % len(TEAMS)]},
+            "call_sid": _call_sid(call.number),
+            "connector_name": CONNECTORS[call.number % len(CONNECTORS)],
+            "reference": f"claim-{4000 + call.number}",
+            "labels": {**LABELS, "team": TEAMS[call.number % len(TEAMS)]},
         }
         answer = {
-            "at": _text(_after(asked.at, asked.answer_seconds)),
+            "at": _text(_after(call.at, call.answer_seconds)),
             "status": status,
             "document": document,
         }
-        self._lines.append({"kind": "start", "at": _text(asked.at), "order": order, "answer": answer})
+        self._lines.append({"kind": "start", "at": _text(call.at), "order": order, "answer": answer})
 
     def _tell(
         self,

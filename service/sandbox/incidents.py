@@ -14,7 +14,7 @@ from .page import DROP, FREEZE, KILL, MEND, Button
 from .sessions import now
 from .stage import Stage, WentWrong, title
 
-SETTLED_SECONDS = 30  # after the service has found a whole day that it never looked through
+WELL_SECONDS = 30  # after the service has found a whole day that it never looked through
 SEEN_SECONDS = 25  # after a button was pressed, Now says so
 MENDED_SECONDS = 25
 LOOK_SECONDS = 0.5
@@ -34,9 +34,9 @@ class Incidents:
         self._page_url = page_url
         self._said = ""
 
-    def settle(self) -> None:
+    def wait_until_well(self) -> None:
         """Let the ledger look through the day of history first: it is behind until then, and Now says so."""
-        deadline = time.monotonic() + SETTLED_SECONDS
+        deadline = time.monotonic() + WELL_SECONDS
         while not (seen := self._look()).is_well:
             if time.monotonic() > deadline:
                 raise WentWrong(f"Now should say that all is well after the history; it says: {seen.words}")
@@ -77,13 +77,13 @@ class Incidents:
         self._explain(call)
         self._press(MEND)
         self._until("Now should say that all is well", MENDED_SECONDS, lambda seen: seen.is_well)
-        told = self._explain(call)
+        explanation = self._explain(call)
         session = self._stage.service.get(f"/v1/sessions/{call.session_id}")
         words = f"{call.sid} should have started, by a late callback that overruled what was overdue"
         if session["started_at"] is None or session["overdue"] is not None:
             raise WentWrong(f"{words}; it is {session['state']}, overdue: {session['overdue']}")
         for what, text in {
-            "explanation": told,
+            "explanation": explanation,
             "page": self._duty.read(f"/sessions/{call.session_id}"),
         }.items():
             if OVERRULED not in text or "Telnyx says that it started" not in text:
@@ -160,9 +160,9 @@ class Incidents:
         return self._stage.service.get(f"/v1/sessions/{call.session_id}")["state"]
 
     def _explain(self, call: LiveCall) -> str:
-        told = self._stage.service.get(f"/v1/sessions/{call.session_id}/explain")
+        explanation = self._stage.service.get(f"/v1/sessions/{call.session_id}/explain")
         self._stage.console.show()
-        sentences = [str(sentence["text"]) for sentence in told["sentences"]]
+        sentences = [str(sentence["text"]) for sentence in explanation["sentences"]]
         click.secho(f"  Why {call.sid} is in its state:", dim=True)
         for sentence in sentences:
             click.echo(f"    {sentence}")

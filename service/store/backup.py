@@ -145,8 +145,8 @@ def _reading(path: Path) -> Iterator[Connection]:
 
 def _open(path: Path, **options: str) -> Any:
     """Never makes a database where there is none. Raises sqlite.DriverError."""
-    asked = "&".join(f"{name}={value}" for name, value in options.items())
-    return sqlite.DRIVER.connect(f"file:{quote(str(path.absolute()))}?{asked}", uri=True)
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    return sqlite.DRIVER.connect(f"file:{quote(str(path.absolute()))}?{query}", uri=True)
 
 
 def _put(partial: Path, path: Path) -> None:

@@ -86,8 +86,8 @@ def _of_day(db: Connection, report: Report, where: Iterable[ColumnElement[bool]]
     query = select(*columns, *counting.counts).where(*counting.where, *where).group_by(*columns)
     rows = []
     for row in db.execute(query).mappings():
-        told = {**row, "day": day.isoformat(), **counting.further(row)}
-        rows.append([told[name] for name in report.view.columns])
+        values = {**row, "day": day.isoformat(), **counting.further(row)}
+        rows.append([values[name] for name in report.view.columns])
     return sorted(rows, key=lambda row: _order(report.place(row)))
 
 

@@ -147,12 +147,12 @@ class Rendered:
         self._kept: dict[Place, str] = {}  # the one that was added first goes first
         self._pages: dict[Hashable, Page] = {}
 
-    def shared(self, asked: Hashable) -> Page | None:
+    def shared(self, key: Hashable) -> Page | None:
         """The page of somebody who asked the same."""
-        return self._pages.get(asked)
+        return self._pages.get(key)
 
-    def share(self, asked: Hashable, page: Page) -> None:
-        self._pages = dict([*self._pages.items(), (asked, page)][-MOST_PAGES:])
+    def share(self, key: Hashable, page: Page) -> None:
+        self._pages = dict([*self._pages.items(), (key, page)][-MOST_PAGES:])
 
     def page(self, found: Found, read: Callable[[Sequence[int]], Iterable[Line]]) -> Page:
         """`read` gives the events at some positions."""

@@ -49,14 +49,14 @@ def index(query: EventQuery) -> Answer:
 
     Who accepts `application/cloudevents-batch+json` gets the events alone; `next` is in `Ledger-Next` too.
     """
-    noted, told, wanted, access = waiting.noted(), waiting.told(), query.wanted(), auth.key().access
-    rendered, shared = context.current().rendered, (wanted, access, noted, told, query.limit)
+    noted, up_to, wanted, access = waiting.noted(), waiting.up_to(), query.wanted(), auth.key().access
+    rendered, shared = context.current().rendered, (wanted, access, noted, up_to, query.limit)
     after = _after(query.after) if noted is None else noted
     with context.current().database.read() as db:
         place = feed.place(db, after)
-        if told is not None and (page := rendered.shared(shared)):
+        if up_to is not None and (page := rendered.shared(shared)):
             return _answer(page)
-        found = feed.places(db, wanted, access, place.position, query.limit, told)
+        found = feed.places(db, wanted, access, place.position, query.limit, up_to)
         if query.wait and found.is_end:
             if not found.places:
                 _wait(wanted, access, found.until, query.wait)

@@ -23,14 +23,14 @@ class RecentConditions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: Conditions | None = None
-        self._asked_at = -KEPT_SECONDS  # monotonic
+        self._read_at = -KEPT_SECONDS  # monotonic
 
     def of(self, database: Database) -> Conditions | None:
         """None where it does not answer."""
         with self._lock:
-            if time.monotonic() - self._asked_at >= KEPT_SECONDS:
+            if time.monotonic() - self._read_at >= KEPT_SECONDS:
                 self._found = _ask(database)
-                self._asked_at = time.monotonic()
+                self._read_at = time.monotonic()
             return self._found
 
 

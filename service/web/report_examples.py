@@ -34,7 +34,7 @@ _ORDERED: Final[Json] = {
     "requested_at": REQUESTED,
 }
 # Of each report, what is not null or 0 in a row.
-_TOLD: Final[Mapping[str, Json]] = {
+_VALUES: Final[Mapping[str, Json]] = {
     "sessions": {
         **_ORDERED,
         "origin": "api",
@@ -128,9 +128,9 @@ _TOLD: Final[Mapping[str, Json]] = {
 
 
 def _row(name: str) -> Json:
-    view, told = REPORTS[name].view, _TOLD[name]
+    view, values = REPORTS[name].view, _VALUES[name]
     nothing = {Kind.WHOLE: 0, Kind.NUMBER: 0.0} if name == "daily" else {}
-    return {column: told.get(column, nothing.get(view.kind(column))) for column in view.columns}
+    return {column: values.get(column, nothing.get(view.kind(column))) for column in view.columns}
 
 
 def _file(made: Format, row: Json) -> str:

@@ -43,10 +43,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Woken:
-    """A reader's wait is over: whether it may wait again, and what `told` gives to its view."""
+    """A reader's wait is over: whether it may wait again, and what `up_to` gives to its view."""
 
     may_wait: bool
-    told: int | None = None
+    up_to: int | None = None
 
 
 class Waits(Exception):
@@ -104,10 +104,10 @@ def noted() -> Any:
     return request.environ.get(NOTE)
 
 
-def told() -> int | None:
+def up_to() -> int | None:
     """The position up to which to look, the same for all who were woken together; None: to the end."""
     woken: Woken | None = request.environ.get(WOKEN)
-    return None if woken is None else woken.told
+    return None if woken is None else woken.up_to
 
 
 def is_woken() -> bool:

@@ -43,7 +43,7 @@ class Heartbeat:
         self._began: float | None = None  # monotonic; from then on callbacks are taken
         self._beaten_at: datetime | None = None  # by the database's clock
         self._beaten = 0.0  # monotonic, a moment earlier
-        self._has_row = self._has_told_absence = False
+        self._has_row = self._has_stored_absence = False
         self._last_alive: tuple[str, datetime] | None = None  # of all processes, before the first beat
 
     @property
@@ -68,7 +68,7 @@ class Heartbeat:
         unavailable_since = self._database.breaker.unavailable_since
         answered = self._answered.unsaved()  # before the spool is looked at: what is on its disk is counted
         oldest, here = self._oldest_at(now), time.monotonic()
-        if not self._has_told_absence:
+        if not self._has_stored_absence:
             self._tell_absence()
         # Always as a probe: that a heartbeat is taken says nothing of callbacks.
         with self._database.begin(time.monotonic() + BEAT_SECONDS, is_probe=True) as db:
@@ -138,7 +138,7 @@ class Heartbeat:
         except DatabaseUnready as error:
             log.warning("the time without any process was not written", extra=fields(error=error))
         else:
-            self._has_told_absence = True
+            self._has_stored_absence = True
 
     def _takes_callbacks(self) -> bool:
         depth = self._backlog.depth()

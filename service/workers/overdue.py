@@ -37,15 +37,15 @@ class Overdue:
         asking: Asking,
         callbacks_wait: Callable[[], bool],
         many_wait: Callable[[], bool],
-        is_blindness_told: Callable[[], bool],
+        is_blindness_stored: Callable[[], bool],
     ) -> None:
-        """`is_blindness_told`: when this process was blind is written down, so that verdicts can say so."""
+        """`is_blindness_stored`: when this process was blind is written down, so that verdicts can say so."""
         self._database = database
         self._watch = watch
         self._asking = asking
         self._callbacks_wait = callbacks_wait
         self._many_wait = many_wait
-        self._is_blindness_told = is_blindness_told
+        self._is_blindness_stored = is_blindness_stored
         self._lines = _Lines()
         self._began = 0.0  # monotonic; the transaction that it is at
 
@@ -64,7 +64,7 @@ class Overdue:
         """Whether one of them was not done when its turn was over."""
         is_behind, has_due = self._watch.work()
         is_behind = is_behind and self._follow()
-        if not self._is_blindness_told():
+        if not self._is_blindness_stored():
             return False
         self._receive()
         return (has_due and self._decide()) or is_behind
