@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 MOST: Final = 500
-FEWEST: Final = 60  # more compute for longer, in the process that answers callbacks
-AIM_SECONDS: Final = 0.006
+FEWEST: Final = 70  # more compute for longer, in the process that answers callbacks
+AIM_SECONDS: Final = 0.007
 # Who writes to SQLite keeps callbacks waiting: 20 ms at most, and the machine may be busy.
 SQLITE_FEWEST: Final = 30  # with fewer, it is the commits that take the time
 SQLITE_AIM_SECONDS: Final = 0.005
