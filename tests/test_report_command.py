@@ -167,10 +167,10 @@ def break_off(monkeypatch: pytest.MonkeyPatch, url: str) -> str:
     reads = iter(range(100))
     read = Database.read
 
-    def read_twice(database: Database) -> Any:
+    def read_twice(database: Database, deadline: float | None = None) -> Any:
         if next(reads) > 2:  # the first is where the feed ends
             raise DatabaseUnavailable("it is gone")
-        return read(database)
+        return read(database, deadline)
 
     monkeypatch.setattr(Database, "read", read_twice)
     return url
